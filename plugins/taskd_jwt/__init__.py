@@ -1,0 +1,1 @@
+"""Auth: JSON Web Tokens signed with a secret that the frontend shares."""

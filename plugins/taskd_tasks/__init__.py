@@ -1,0 +1,1 @@
+"""Routes: the six endpoints for tasks."""

@@ -1,0 +1,26 @@
+-- The tables of taskd for an empty PostgreSQL database, version 12 or later:
+--
+--     psql "$DATABASE_URL" -f schema.sql
+--
+-- or pasted into the SQL editor of Neon's console.
+
+BEGIN;
+
+CREATE TABLE tasks (
+    user_id text COLLATE "C" NOT NULL,
+    id uuid NOT NULL,
+    title text NOT NULL,
+    description text,
+    status varchar(20) NOT NULL,
+    priority varchar(20) NOT NULL,
+    due_at timestamptz,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    completed_at timestamptz,
+    PRIMARY KEY (user_id, id),
+    CONSTRAINT tasks_status CHECK (status IN ('pending', 'in_progress', 'completed')),
+    CONSTRAINT tasks_priority CHECK (priority IN ('low', 'medium', 'high', 'urgent')),
+    CONSTRAINT tasks_completed_at CHECK ((status = 'completed') = (completed_at IS NOT NULL))
+);
+
+COMMIT;

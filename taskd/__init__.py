@@ -1,0 +1,43 @@
+"""taskd: a self-hosted task-management REST server whose parts are plugins.  This is all that a plugin may import."""
+
+from taskd.app import build_app
+from taskd.auth import InvalidCredentials, MissingCredentials, TokenIssuer, User
+from taskd.conversion import Fault, InvalidBody, structure
+from taskd.hooks import hookimpl
+from taskd.http import JSONAnswer, read_json
+from taskd.model import UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges, UnsetType
+from taskd.plugins import PluginError
+from taskd.routing import public
+from taskd.settings import Secret, SettingsError, load_settings
+from taskd.storage import StoreError, StoreUnavailable, TaskNotFound, TaskStore
+
+__all__ = [
+    "UNSET",
+    "Completion",
+    "Fault",
+    "InvalidBody",
+    "InvalidCredentials",
+    "JSONAnswer",
+    "MissingCredentials",
+    "NewTask",
+    "PluginError",
+    "Priority",
+    "Secret",
+    "SettingsError",
+    "Status",
+    "StoreError",
+    "StoreUnavailable",
+    "Task",
+    "TaskChanges",
+    "TaskNotFound",
+    "TaskStore",
+    "TokenIssuer",
+    "UnsetType",
+    "User",
+    "build_app",
+    "hookimpl",
+    "load_settings",
+    "public",
+    "read_json",
+    "structure",
+]

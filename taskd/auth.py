@@ -1,0 +1,108 @@
+"""
+Who is asking: what an auth plugin provides, and the guard that denies by default.
+
+An auth plugin provides Starlette's `AuthenticationBackend`.  Its `authenticate` returns the credentials and a user
+whose `identity` names the owner of tasks, or raises `InvalidCredentials`, or returns `None` if no credentials came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import attrs
+from starlette.authentication import AuthenticationBackend, AuthenticationError, BaseUser
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+__all__ = ["Guard", "InvalidCredentials", "MissingCredentials", "TokenIssuer", "User"]
+
+AUTH_TIMEOUT_S = 10
+MAX_IDENTITY_LENGTH = 255
+
+
+class InvalidCredentials(AuthenticationError):
+    """Credentials came and are no good.  The message, one sentence, reaches the client: it must not quote them."""
+
+
+class MissingCredentials(AuthenticationError):
+    """No credentials came, or of a kind that is not spoken here.  The message, one sentence, reaches the client."""
+
+
+@attrs.frozen
+class User(BaseUser):
+    """Somebody whose credentials were verified.  *identity* is the owner in the store and the path's `{user_id}`."""
+
+    identity: str
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Return True: a request without good credentials never gets a user."""
+        return True
+
+    @property
+    def display_name(self) -> str:
+        """Return the identity; nothing else is known of a user."""
+        return self.identity
+
+
+@runtime_checkable
+class TokenIssuer(Protocol):
+    """An auth plugin's backend may also make tokens, for `taskd token` and `taskd dev`."""
+
+    def issue_token(self, user_id: str, lifetime_s: int) -> str:
+        """Return a token that this backend accepts as *user_id* for *lifetime_s* seconds."""
+        ...  # pragma: no cover
+
+
+@attrs.frozen
+class Guard:
+    """Admits a request only if its credentials are good and its path is the user's own."""
+
+    backend: AuthenticationBackend
+
+    async def admit(self, scope: Scope) -> None:
+        """
+        Put the verified user into *scope*, as Starlette's own middleware does.
+
+        Raises:
+            HTTPException: 401 without good credentials for this path; 503 when they cannot be verified in time.
+        """
+        try:
+            async with asyncio.timeout(AUTH_TIMEOUT_S):
+                result = await self.backend.authenticate(HTTPConnection(scope))
+        except AuthenticationError as error:
+            raise _unauthorized(str(error), invalid=not isinstance(error, MissingCredentials)) from None
+        except TimeoutError:
+            raise HTTPException(503, "The credentials could not be verified in time.", {"Retry-After": "2"}) from None
+        if result is None:
+            raise _unauthorized("No credentials came: send Authorization: Bearer and a token.", invalid=False)
+        scope["auth"], scope["user"] = result
+        _check_identity(scope["user"].identity, scope["path_params"])
+
+
+def _check_identity(identity: object, path_params: Mapping[str, object]) -> None:
+    if not isinstance(identity, str) or not _is_storable(identity):
+        # OpenID Connect Core 1.0, section 2: a subject has at most 255 characters.
+        message = f"The token's user must be a text of 1 to {MAX_IDENTITY_LENGTH} characters without NUL."
+        raise _unauthorized(message, invalid=True)
+    if path_params.get("user_id", identity) != identity:
+        raise _unauthorized("The token is for another user than the one in the path.", invalid=True)
+
+
+def _is_storable(identity: str) -> bool:
+    if not 1 <= len(identity) <= MAX_IDENTITY_LENGTH or "\0" in identity:
+        return False
+    return identity.isascii() or not re.search("[\ud800-\udfff]", identity)
+
+
+def _unauthorized(detail: str, *, invalid: bool) -> HTTPException:
+    challenge = 'Bearer realm="taskd"'
+    if invalid:
+        # RFC 6750, section 3: what an error_description may hold.
+        description = re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "'", detail)
+        challenge += f', error="invalid_token", error_description="{description}"'
+    return HTTPException(401, detail, {"WWW-Authenticate": challenge})

@@ -1,0 +1,184 @@
+"""The `taskd` command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+import uvicorn
+
+from taskd import plugins as plugin_registry
+from taskd.app import build_app
+from taskd.auth import MAX_IDENTITY_LENGTH, TokenIssuer
+from taskd.plugins import Plugin, PluginError, Plugins
+from taskd.server import AnnouncingServer, options
+from taskd.settings import Settings, SettingsError, load_settings, read_environ
+
+__all__ = ["main"]
+
+DEV_USER = "dev"
+DEV_TOKEN_LIFETIME_S = 24 * 60 * 60
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """End the command with one line, and status 1, when it cannot start."""
+    try:
+        yield
+    except (PluginError, SettingsError) as error:
+        sys.exit(f"taskd: {error}")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="taskd")
+def main() -> None:
+    """A self-hosted task-management server whose parts are plugins."""
+
+
+_port = click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: one that is free."
+)
+
+
+@main.command()
+@_port
+def dev(port: int) -> None:
+    """
+    Serve on this machine, for trying things out.
+
+    Tasks are kept in taskd.db, tokens are signed with a secret in taskd.db.secret; both are made at the first start.
+    DATABASE_URL and BETTER_AUTH_SECRET, where they are set, are used instead.
+    """
+    with _one_line_errors():
+        environ = _dev_environ()
+        app = build_app(environ)
+        token = _issue_token(environ, DEV_USER, DEV_TOKEN_LIFETIME_S)
+    config = uvicorn.Config(app, **options("127.0.0.1", port))
+    with contextlib.suppress(KeyboardInterrupt):
+        AnnouncingServer(config, lambda bound_port: _announce(bound_port, token)).run()
+
+
+def _announce(port: int, token: str) -> None:
+    url = f"http://127.0.0.1:{port}"
+    click.echo(
+        f"""
+taskd is serving on {url}
+
+  user   {DEV_USER}
+  token  {token}
+         (good for {DEV_TOKEN_LIFETIME_S // 3600} hours)
+
+Make a first task:
+
+  {_curl(url, token)}
+
+Ctrl+C stops it.
+"""
+    )
+    sys.stdout.flush()
+
+
+def _curl(url: str, token: str) -> str:
+    headers = f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
+    return f"""curl {url}/api/{DEV_USER}/tasks {headers} -d '{{"title": "Try taskd"}}'"""
+
+
+def _dev_environ() -> dict[str, str]:
+    """Return the environment, completed with what a first try needs."""
+    environ = {"DATABASE_URL": "sqlite:///taskd.db", **read_environ()}
+    if not environ.get("BETTER_AUTH_SECRET"):
+        is_file = environ["DATABASE_URL"].startswith("sqlite:///")
+        database = environ["DATABASE_URL"].removeprefix("sqlite:///") if is_file else "taskd"
+        environ["BETTER_AUTH_SECRET"] = _kept_secret(Path(f"{database}.secret"))
+    return environ
+
+
+def _kept_secret(file: Path) -> str:
+    """Return the secret in *file*, which is made, readable by nobody else, if it is not there."""
+    try:
+        if not file.exists():
+            # A link appears at once and whole, or not at all: two that start together agree on one secret.
+            with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f"{file.name}.") as temporary:
+                temporary.write(secrets.token_hex(32))
+                temporary.flush()
+                with contextlib.suppress(FileExistsError):
+                    os.link(temporary.name, file)
+        file.chmod(0o600)
+        return file.read_text().strip()
+    except OSError as error:
+        raise SettingsError("BETTER_AUTH_SECRET", f"cannot be kept in {file}: {error.strerror}") from None
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@_port
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="How many processes serve.")
+@click.option(
+    "--grace", type=click.IntRange(0), default=10, show_default=True, metavar="SECONDS",
+    help="How long requests in flight may go on after SIGTERM.",
+)  # fmt: skip
+def serve(host: str, port: int, workers: int, grace: int) -> None:
+    """
+    Serve in production, as the environment says.
+
+    It refuses to start without BETTER_AUTH_SECRET, and listens on this machine only unless told.
+    """
+    import taskd.asgi  # noqa: F401, PLC0415  wrong settings end it here, before any worker starts
+
+    uvicorn.run("taskd.asgi:app", workers=workers, **options(host, port, grace))
+
+
+@main.command()
+@click.argument("user")
+@click.option(
+    "--lifetime", type=click.IntRange(1, 10**9), default=3600, show_default=True, metavar="SECONDS",
+    help="How long the token is good.",
+)  # fmt: skip
+def token(user: str, lifetime: int) -> None:
+    """Print a token for USER, signed with the configured secret, for trying things out."""
+    if not 1 <= len(user) <= MAX_IDENTITY_LENGTH:
+        raise click.BadParameter(f"must have 1 to {MAX_IDENTITY_LENGTH} characters", param_hint="USER")
+    with _one_line_errors():
+        click.echo(_issue_token(read_environ(), user, lifetime))
+
+
+def _issue_token(environ: Mapping[str, str], user: str, lifetime_s: int) -> str:
+    settings = load_settings(Settings, environ)
+    backend = Plugins(plugin_registry.find(settings)).auth(settings.auth, environ)
+    if not isinstance(backend, TokenIssuer):
+        raise SettingsError("TASKD_AUTH", f"the plugin {settings.auth!r} makes no tokens; get one where it gets them")
+    return backend.issue_token(user, lifetime_s)
+
+
+@main.command()
+def plugins() -> None:
+    """List the plugins that are installed, selected and disabled.  The exit status is 1 if one is broken."""
+    with _one_line_errors():
+        settings = load_settings(Settings, read_environ())
+        found = plugin_registry.find(settings)
+    rows = [(plugin, *_status(plugin, settings)) for plugin in found]
+    width = max((len(plugin.name) for plugin in found), default=0)
+    for plugin, provides, status in rows:
+        click.echo(f"{plugin.name:{width}}  {provides:14}  {status:10}  {plugin.distribution}")
+    if any(status == "broken" for _, _, status in rows):
+        sys.exit(1)
+
+
+def _status(plugin: Plugin, settings: Settings) -> tuple[str, str]:
+    """Return what *plugin* provides, and whether it serves."""
+    if not plugin.enabled:
+        return "?", "disabled"
+    try:
+        provided = Plugins([plugin]).hooks_of(plugin.name)
+    except PluginError as error:
+        click.echo(f"taskd: {error}", err=True)
+        return "?", "broken"
+    selected = {"taskd_auth": settings.auth, "taskd_storage": settings.storage}
+    serves = any(selected.get(hook, plugin.name) == plugin.name for hook in provided)
+    return ", ".join(hook.removeprefix("taskd_") for hook in provided), "selected" if serves else "installed"

@@ -1,0 +1,155 @@
+"""
+From JSON to the classes of the model and back.
+
+Reading is strict: no type is coerced (cattrs would make "5" of 5), and every fault of a body is reported, not only the
+first.  The rules themselves are in `taskd.model`; here they are only applied.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import re
+import types
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import attrs
+import msgspec
+from cattrs import ClassValidationError
+from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
+from msgspec import UnsetType
+
+from taskd.model import Status, is_contradiction
+
+__all__ = ["Fault", "InvalidBody", "decode", "encode", "structure"]
+
+T = TypeVar("T")
+
+# RFC 3339, section 5.6.  msgspec also takes "+0530" and a space for the "T"; the RFC's grammar does not.
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong with a body: the *field* (or `body`, for the whole) and what it should be."""
+
+    field: str
+    message: str
+
+
+class InvalidBody(Exception):
+    """A body breaks a rule.  `faults` holds all that is wrong, in the order of the fields; never empty."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.field} {fault.message}" for fault in faults))
+        self.faults = faults
+
+
+def decode(body: bytes) -> object:
+    """
+    Parse *body* as JSON (RFC 8259) in UTF-8.
+
+    Raises:
+        InvalidBody: It is not JSON, or holds a lone surrogate, or a number that no 64-bit type can hold.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        reason = str(error) if isinstance(error, msgspec.DecodeError) else "it cannot be represented"
+        message = f"is not valid JSON in UTF-8: {reason.removeprefix('JSON is malformed: ')}"
+        raise InvalidBody(Fault("body", message)) from None
+
+
+def encode(value: object) -> bytes:
+    """Write attrs instances, or lists and dicts of them, as JSON.  Times in UTC end in `Z`."""
+    return _converter.encoder.encode(value)
+
+
+def structure(value: object, cls: type[T]) -> T:
+    """
+    Make an instance of the attrs class *cls* from the parsed JSON *value*.  Unknown keys are ignored.
+
+    Raises:
+        InvalidBody: *value* is not an object, or some of its fields break a rule.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidBody(Fault("body", "must be a JSON object"))
+    faults = []
+    try:
+        instance = _converter.structure(value, cls)
+    except ClassValidationError as error:
+        located, _ = error.group_exceptions()
+        faults = [Fault(note.name, _message(exception)) for exception, note in located]
+    if _contradicts_itself(value):
+        faults.append(Fault("is_completed", 'must be true exactly when status is "completed"'))
+    if faults:
+        raise InvalidBody(*faults)
+    return instance
+
+
+def _message(error: BaseException) -> str:
+    return "is required" if isinstance(error, KeyError) else str(error)
+
+
+def _contradicts_itself(body: Mapping[str, object]) -> bool:
+    is_completed = body.get("is_completed")
+    try:
+        status = Status(body.get("status"))
+    except ValueError:
+        return False
+    return isinstance(is_completed, bool) and is_contradiction(status, is_completed)
+
+
+def _describe(type_: Any) -> str:
+    """Say in words which values a field takes."""
+    if get_origin(type_) is Annotated:
+        return str(type_.__metadata__[0].description)
+    if type_ is types.NoneType:
+        return "null"
+    if type_ is bool:
+        return "true or false"
+    if isinstance(type_, enum.EnumMeta):
+        return "one of " + ", ".join(str(member.value) for member in list[enum.Enum](type_))
+    return " or ".join(_describe(arg) for arg in get_args(type_) if arg is not UnsetType)
+
+
+def _without_unset(type_: Any) -> Any:
+    """Return *type_* less `UnsetType`: no value of a body is that."""
+    rest = [arg for arg in get_args(type_) if arg is not UnsetType]
+    if UnsetType not in get_args(type_):
+        return type_
+    result = rest[0]
+    for arg in rest[1:]:
+        result = result | arg
+    return result
+
+
+def _field_hook(type_: Any) -> Callable[[object, Any], Any]:
+    """Make the function that reads a field of *type_*: msgspec checks, and the fault says what is wanted."""
+    message = f"must be {_describe(type_)}"
+    wanted = _without_unset(type_)
+
+    def read(value: object, _: Any) -> Any:
+        try:
+            result = msgspec.convert(value, wanted)
+            return _in_utc(value, result) if isinstance(result, dt.datetime) else result
+        except (msgspec.ValidationError, ValueError, OverflowError):
+            raise ValueError(message) from None
+
+    return read
+
+
+def _in_utc(text: object, moment: dt.datetime) -> dt.datetime:
+    if not _DATE_TIME.fullmatch(str(text)):
+        raise ValueError
+    return moment.astimezone(dt.timezone.utc)
+
+
+def _make_converter() -> MsgspecJsonConverter:
+    converter = make_converter(detailed_validation=True)
+    converter.register_structure_hook_factory(lambda type_: not attrs.has(type_), _field_hook)
+    return converter
+
+
+_converter = _make_converter()

@@ -1,0 +1,99 @@
+"""HTTP bodies in and out: reading JSON, writing answers, and every error as `{"detail": "one sentence"}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from taskd.conversion import InvalidBody, decode, encode
+from taskd.storage import StoreUnavailable, TaskNotFound
+
+__all__ = ["ERROR_HANDLERS", "JSONAnswer", "error_answer", "read_json"]
+
+MAX_BODY_BYTES = 64 * 1024
+_JSON_MEDIA_TYPE = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?;?", re.IGNORECASE)
+
+
+class JSONAnswer(Response):
+    """An answer with *content*, any value of attrs classes, lists and dicts, as JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        """Write *content* as JSON in UTF-8."""
+        return encode(content)
+
+
+async def read_json(request: Request) -> object:
+    """
+    Return the parsed JSON body of *request*, or `None` if it has no body.
+
+    Raises:
+        HTTPException: 415 if the body is declared as anything but JSON in UTF-8; 413 if it is larger than 64 KiB.
+        InvalidBody: The body is not JSON.
+    """
+    declared = request.headers.get("content-length", "")
+    too_large = HTTPException(413, f"The body must not be larger than {MAX_BODY_BYTES} bytes.")
+    if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise too_large
+    if not body:
+        return None
+    if not _JSON_MEDIA_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
+        raise HTTPException(415, "The body must be sent with Content-Type: application/json.")
+    return decode(bytes(body))
+
+
+def error_answer(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONAnswer:
+    """Return the answer to a request that failed: *detail* is one sentence for people."""
+    return JSONAnswer({"detail": detail, **more}, status, headers)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return error_answer(error.status_code, str(error.detail), error.headers)
+
+
+async def _on_invalid_body(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidBody)
+    return error_answer(422, f"{error}.", errors=[attrs.asdict(fault) for fault in error.faults])
+
+
+async def _on_task_not_found(request: Request, error: Exception) -> Response:
+    return error_answer(404, "There is no such task.")
+
+
+async def _on_store_unavailable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreUnavailable)
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return error_answer(503, "The storage cannot be reached now; try again later.", headers)
+
+
+async def _on_client_disconnect(request: Request, error: Exception) -> Response:
+    """Answer nobody: the client has gone in the middle of its body."""
+    return Response(status_code=400)
+
+
+async def _on_any_exception(request: Request, error: Exception) -> Response:
+    """Say nothing of what went wrong; `taskd.middleware.RequestLayer` logs it."""
+    return error_answer(500, "Internal server error")
+
+
+ERROR_HANDLERS: Mapping[Any, Any] = {
+    HTTPException: _on_http_exception,
+    InvalidBody: _on_invalid_body,
+    TaskNotFound: _on_task_not_found,
+    StoreUnavailable: _on_store_unavailable,
+    ClientDisconnect: _on_client_disconnect,
+    Exception: _on_any_exception,
+}

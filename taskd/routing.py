@@ -1,0 +1,110 @@
+"""
+From the routes of the plugins to one guarded resource for each path.
+
+Starlette's router tries one route after the other and knows only the first one's methods.  A resource knows all methods
+of its path, so that a 405 can list them and two plugins cannot claim the same one unnoticed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import attrs
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from taskd.auth import Guard
+from taskd.plugins import PluginError
+
+__all__ = ["PATH_IS_ENCODED", "public", "resources"]
+
+E = TypeVar("E", bound=Callable[..., Any])
+
+# Set in the scope while its path is still percent-encoded; see `taskd.middleware.PathLayer`.
+PATH_IS_ENCODED = "taskd.path_is_encoded"
+
+_PUBLIC = "__taskd_public__"
+_PARAMETER = re.compile(r"{[^}]*}")
+_LAST = "\U0010ffff"
+
+
+def public(endpoint: E) -> E:
+    """Declare that *endpoint* may be reached by anyone, without credentials."""
+    setattr(endpoint, _PUBLIC, True)
+    return endpoint
+
+
+def _is_public(endpoint: Any) -> bool:
+    # A subclass of a public endpoint is protected: only its own mark counts.
+    return _PUBLIC in getattr(endpoint, "__dict__", {})
+
+
+@attrs.frozen
+class Operation:
+    """What answers one method of a path.  *claimant* says in words who brought it."""
+
+    app: ASGIApp
+    is_public: bool
+    claimant: str
+
+
+@attrs.define
+class Resource:
+    """All that one path answers: the endpoint of `Route` is this, an ASGI app."""
+
+    guard: Guard
+    operations: dict[str, Operation] = attrs.field(factory=dict)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find the operation of the request's method, admit the request to it, and run it."""
+        operation = self.operations.get(scope["method"])
+        if operation is None:
+            raise HTTPException(405, "This path does not answer this method.", {"Allow": ", ".join(self.operations)})
+        if PATH_IS_ENCODED in scope:
+            scope["path_params"] = {name: unquote(str(value)) for name, value in scope["path_params"].items()}
+        if not operation.is_public:
+            await self.guard.admit(scope)
+        await operation.app(scope, receive, send)
+
+    def add(self, route: Route, claimant: str) -> None:
+        """Let *route* answer its methods here, unless one is taken."""
+        if not route.methods:
+            raise PluginError(f"{claimant} must name the methods of {route.path}")
+        for method in sorted(route.methods):
+            taken = self.operations.get(method)
+            if taken is not None:
+                raise PluginError(f"{method} {route.path} is claimed by {taken.claimant} and by {claimant}")
+            self.operations[method] = Operation(route.app, _is_public(route.endpoint), claimant)
+
+
+def resources(routes: Iterable[tuple[str, Route]], guard: Guard) -> list[Route]:
+    """
+    Gather *routes*, each with words for who brought it, into one Starlette route for each path.
+
+    A path with a literal segment goes before one with a parameter there, whichever plugin brought it.
+
+    Raises:
+        PluginError: Two claim the same method and path, a route names no methods, or a protected one hides its owner.
+    """
+    paths: dict[str, tuple[Route, Resource]] = {}
+    for claimant, route in routes:
+        _check_owner(route, claimant)
+        shape = _PARAMETER.sub(_LAST, route.path)
+        if shape not in paths:
+            resource = Resource(guard)
+            paths[shape] = (Route(route.path, resource), resource)
+        first, resource = paths[shape]
+        if first.path != route.path:
+            raise PluginError(f"{claimant} calls {route.path} what is {first.path} already: use the same names")
+        resource.add(route, claimant)
+    return [paths[shape][0] for shape in sorted(paths)]
+
+
+def _check_owner(route: Route, claimant: str) -> None:
+    """Refuse a protected path under /api whose owner the guard would not find."""
+    if not _is_public(route.endpoint) and re.match(r"/api/{(?!user_id[:}])", route.path):
+        raise PluginError(f"{claimant} must call the first parameter of {route.path} user_id, or make it public")
