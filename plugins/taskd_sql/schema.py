@@ -37,7 +37,10 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
         """Read a time."""
-        return dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return dt.datetime.fromisoformat(value)
+        # asyncpg writes the first and the last moment that Python knows as infinity, and reads them without a zone.
+        return value.replace(tzinfo=dt.timezone.utc) if value is not None and value.tzinfo is None else value
 
 
 def _one_of(members: type[enum.Enum], name: str) -> Enum:

@@ -1,0 +1,11 @@
+"""
+For the tests of plugins: what a store and an auth backend must do, and the whole server to try them in.
+
+It needs the extra `taskd[testing]`.  Subclass a contract in a test module and give it its fixtures; pytest does the rest.
+"""
+
+from taskd.testing.auth import AuthContract
+from taskd.testing.server import RunningServer, lifespan, running_server
+from taskd.testing.storage import StoreContract
+
+__all__ = ["AuthContract", "RunningServer", "StoreContract", "lifespan", "running_server"]

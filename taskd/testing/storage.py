@@ -1,0 +1,168 @@
+"""What every task store must do."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import uuid
+
+import pytest
+
+from taskd import NewTask, Priority, Status, Task, TaskChanges, TaskNotFound, TaskStore
+
+__all__ = ["StoreContract"]
+
+
+@pytest.mark.anyio
+class StoreContract:
+    """
+    The tests that a store passes.
+
+    A subclass defines a fixture `store` that gives a `TaskStore`.  It may hold tasks of other owners already: every test
+    uses owners of its own.
+    """
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        """Run the tests in asyncio."""
+        return "asyncio"
+
+    @pytest.fixture
+    def owner(self) -> str:
+        """Return an owner who has no task yet."""
+        return uuid.uuid4().hex
+
+    async def test_a_new_owner_has_no_tasks(self, store: TaskStore, owner: str) -> None:
+        """The list of an owner without tasks is empty."""
+        assert [] == await store.list(owner)
+
+    async def test_create_applies_the_defaults(self, store: TaskStore, owner: str) -> None:
+        """A task of which only the title is given is pending, of medium priority, and empty otherwise."""
+        task = await store.create(owner, NewTask(title="t"))
+
+        assert (owner, "t", None, None) == (task.user_id, task.title, task.description, task.due_at)
+        assert (Status.PENDING, Priority.MEDIUM, False) == (task.status, task.priority, task.is_completed)
+        assert (task.created_at, None) == (task.updated_at, task.completed_at)
+        assert 7 == task.id.version
+
+    async def test_what_was_created_reads_back_equal(self, store: TaskStore, owner: str) -> None:
+        """Every field comes back as it was given, to the microsecond."""
+        due_at = dt.datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.timezone.utc)
+        new = NewTask(
+            title=" \u00e9\U0001f389\n",
+            description="'; --",
+            status=Status.COMPLETED,
+            priority=Priority.LOW,
+            due_at=due_at,
+        )
+        task = await store.create(owner, new)
+
+        assert task == await store.get(owner, task.id)
+        assert (new.title, new.description, new.priority, due_at) == (
+            task.title,
+            task.description,
+            task.priority,
+            task.due_at,
+        )
+        assert task.created_at == task.completed_at
+
+    async def test_the_newest_task_is_listed_first(self, store: TaskStore, owner: str) -> None:
+        """Tasks are listed in the reverse order of their making."""
+        made = [await store.create(owner, NewTask(title=str(number))) for number in range(10)]
+
+        assert made[::-1] == await store.list(owner)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            TaskChanges(),
+            TaskChanges(title="u"),
+            TaskChanges(description=None),
+            TaskChanges(description="e"),
+            TaskChanges(status=Status.IN_PROGRESS),
+            TaskChanges(status=Status.COMPLETED),
+            TaskChanges(is_completed=True),
+            TaskChanges(is_completed=False),
+            TaskChanges(priority=Priority.URGENT),
+            TaskChanges(due_at=None),
+            TaskChanges(due_at=dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc)),
+        ],
+        ids=repr,
+    )
+    @pytest.mark.parametrize("status", list(Status), ids=str)
+    async def test_update_changes_what_is_given_and_keeps_the_rest(
+        self, store: TaskStore, owner: str, status: Status, changes: TaskChanges
+    ) -> None:
+        """An update does what `Task.changed` does."""
+        due_at = dt.datetime(2030, 1, 1, tzinfo=dt.timezone.utc)
+        before = await store.create(owner, NewTask(title="t", description="d", status=status, due_at=due_at))
+
+        after = await store.update(owner, before.id, changes)
+
+        assert before.changed(changes, after.updated_at) == after
+        assert before.updated_at <= after.updated_at
+        assert after == await store.get(owner, before.id)
+
+    async def test_toggle_completes_and_reopens(self, store: TaskStore, owner: str) -> None:
+        """A toggled task is completed; toggled again, it is pending, whatever it was before."""
+        task = await store.create(owner, NewTask(title="t", status=Status.IN_PROGRESS))
+
+        completed = await store.toggle(owner, task.id)
+        reopened = await store.toggle(owner, task.id)
+
+        assert (Status.COMPLETED, completed.updated_at) == (completed.status, completed.completed_at)
+        assert (Status.PENDING, None) == (reopened.status, reopened.completed_at)
+        assert reopened == await store.get(owner, task.id)
+
+    async def test_toggles_at_once_are_all_counted(self, store: TaskStore, owner: str) -> None:
+        """Of 25 toggles at once none is lost: an odd number of them completes."""
+        task = await store.create(owner, NewTask(title="t"))
+
+        await asyncio.gather(*[store.toggle(owner, task.id) for _ in range(25)])
+
+        assert (await store.get(owner, task.id)).is_completed
+
+    async def test_delete_removes_for_good(self, store: TaskStore, owner: str) -> None:
+        """A deleted task is found by no method."""
+        task = await store.create(owner, NewTask(title="t"))
+
+        await store.delete(owner, task.id)
+
+        assert [] == await store.list(owner)
+        await self._assert_unknown(store, owner, task)
+
+    async def test_owners_do_not_see_each_other(self, store: TaskStore, owner: str) -> None:
+        """To everybody but its owner a task does not exist, and it stays as it is."""
+        task = await store.create(owner, NewTask(title="t"))
+
+        assert [] == await store.list(f"{owner}x")
+        await self._assert_unknown(store, f"{owner}x", task)
+        assert task == await store.get(owner, task.id)
+
+    async def _assert_unknown(self, store: TaskStore, owner: str, task: Task) -> None:
+        with pytest.raises(TaskNotFound):
+            await store.get(owner, task.id)
+        with pytest.raises(TaskNotFound):
+            await store.update(owner, task.id, TaskChanges(title="stolen"))
+        with pytest.raises(TaskNotFound):
+            await store.toggle(owner, task.id)
+        with pytest.raises(TaskNotFound):
+            await store.delete(owner, task.id)
+
+    async def test_an_owner_is_any_text(self, store: TaskStore) -> None:
+        """Owners are opaque: 255 characters of any kind, which are told apart exactly."""
+        prefix = uuid.uuid4().hex
+        owners = [prefix + rest for rest in ("\U0001f389" * 223, "a", "A", "\u00e9", "e\u0301", " ", "'", "%", "a/b")]
+        for owner in owners:
+            await store.create(owner, NewTask(title=owner[-1:] + "."))
+
+        assert [1] * len(owners) == [len(await store.list(owner)) for owner in owners]
+
+    async def test_ping_returns_while_the_store_answers(self, store: TaskStore) -> None:
+        """A store that answers is ready."""
+        await store.ping()
+
+    async def test_a_closed_store_can_be_closed_again(self, store: TaskStore) -> None:
+        """Closing is idempotent."""
+        await store.close()
+        await store.close()

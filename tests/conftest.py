@@ -1,0 +1,99 @@
+"""Fixtures: both databases, the application over each, and clients with tokens."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+from taskd_jwt.verification import Verifier
+from tests.postgres import PostgresServer, postgres_server
+
+from taskd import build_app
+from taskd.testing import lifespan
+
+SECRET = "a secret for the tests, of more than 32 bytes"
+ORIGIN = "https://app.example.com"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the developer's own reaches a test, and no test leaves a file in the repository."""
+    for name in ("DATABASE_URL", "BETTER_AUTH_SECRET", "FRONTEND_URL", "TASKD_AUTH", "TASKD_STORAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresServer) -> str:
+    return postgres.create_database("tests")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database that works: every test that asks for it runs on both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/tasks.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def environ(database_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN}
+
+
+@pytest.fixture
+async def app(environ: dict[str, str]) -> AsyncIterator[ASGIApp]:
+    application = build_app(environ)
+    async with lifespan(application):
+        yield application
+
+
+def client_of(app: ASGIApp, user_id: str | None = None) -> httpx.AsyncClient:
+    """A client of *app*: with a good token of *user_id*, or without any."""
+    headers = {} if user_id is None else {"Authorization": f"Bearer {token_for(user_id)}"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd", headers=headers)
+
+
+def token_for(user_id: str, lifetime_s: int = 60) -> str:
+    return Verifier(SECRET).issue(user_id, lifetime_s)
+
+
+@pytest.fixture
+def user_id() -> str:
+    """A user whom no other test knows, so that tests can share a database."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def tasks_url(user_id: str) -> str:
+    return f"/api/{user_id}/tasks"
+
+
+@pytest.fixture
+async def client(app: ASGIApp, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a good token of `user_id`."""
+    async with client_of(app, user_id) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def stranger(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token."""
+    async with client_of(app) as connected:
+        yield connected
