@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.types import ASGIApp
-from taskd_jwt.verification import Verifier
-from tests.postgres import PostgresServer, postgres_server
 
 from taskd import build_app
 from taskd.testing import lifespan
+from taskd_jwt.verification import Verifier
+from tests.postgres import PostgresServer, postgres_server
 
 SECRET = "a secret for the tests, of more than 32 bytes"
 ORIGIN = "https://app.example.com"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+
+from taskd import TaskStore
+from taskd.testing import AuthContract, StoreContract
 from taskd_jwt.backend import JWTBackend
 from taskd_jwt.plugin import taskd_auth
 from taskd_sql.plugin import taskd_storage
 from tests.conftest import SECRET, token_for
-
-from taskd import TaskStore
-from taskd.testing import AuthContract, StoreContract
 
 
 class TestSQLStore(StoreContract):

@@ -40,7 +40,8 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
         if isinstance(value, str):
             return dt.datetime.fromisoformat(value)
         # asyncpg writes the first and the last moment that Python knows as infinity, and reads them without a zone.
-        return value.replace(tzinfo=dt.timezone.utc) if value is not None and value.tzinfo is None else value
+        moment: dt.datetime | None = value
+        return moment.replace(tzinfo=dt.timezone.utc) if moment is not None and moment.tzinfo is None else moment
 
 
 def _one_of(members: type[enum.Enum], name: str) -> Enum:

@@ -1,7 +1,7 @@
 """
 For the tests of plugins: what a store and an auth backend must do, and the whole server to try them in.
 
-It needs the extra `taskd[testing]`.  Subclass a contract in a test module and give it its fixtures; pytest does the rest.
+It needs the extra `taskd[testing]`.  Subclass a contract in a test module, give it its fixtures, and pytest runs it.
 """
 
 from taskd.testing.auth import AuthContract

@@ -18,8 +18,8 @@ class StoreContract:
     """
     The tests that a store passes.
 
-    A subclass defines a fixture `store` that gives a `TaskStore`.  It may hold tasks of other owners already: every test
-    uses owners of its own.
+    A subclass defines a fixture `store` that gives a `TaskStore`.  It may hold tasks of other owners already: every
+    test uses owners of its own.
     """
 
     @pytest.fixture
