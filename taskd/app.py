@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskd import plugins
 from taskd.auth import Guard
@@ -43,7 +44,12 @@ def build_app(environ: Mapping[str, str] | None = None) -> ASGIApp:
     routes = resources([*_health_routes(store), *loaded.routes(store, environ)], guard)
     app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=_lifespan(store))
     app.router.redirect_slashes = False
+    app.router.default = _nothing_here
     return RequestLayer(CORSLayer(PathLayer(app), settings.frontend_origins))
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    raise HTTPException(404, "There is nothing at this path.")
 
 
 def _lifespan(store: TaskStore) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,9 @@ MAX_BODY_BYTES = 64 * 1024
 _JSON_MEDIA_TYPE = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?;?", re.IGNORECASE)
 
 
+logger = logging.getLogger(__name__)
+
+
 class JSONAnswer(Response):
     """An answer with *content*, any value of attrs classes, lists and dicts, as JSON."""
 
@@ -30,9 +34,9 @@ class JSONAnswer(Response):
         return encode(content)
 
 
-async def read_json(request: Request) -> object:
+async def read_json(request: Request, without_body: object = None) -> object:
     """
-    Return the parsed JSON body of *request*, or `None` if it has no body.
+    Return the parsed JSON body of *request*, or *without_body* if it has none.
 
     Raises:
         HTTPException: 415 if the body is declared as anything but JSON in UTF-8; 413 if it is larger than 64 KiB.
@@ -48,7 +52,7 @@ async def read_json(request: Request) -> object:
         if len(body) > MAX_BODY_BYTES:
             raise too_large
     if not body:
-        return None
+        return without_body
     if not _JSON_MEDIA_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
         raise HTTPException(415, "The body must be sent with Content-Type: application/json.")
     return decode(bytes(body))
@@ -75,6 +79,7 @@ async def _on_task_not_found(request: Request, error: Exception) -> Response:
 
 async def _on_store_unavailable(request: Request, error: Exception) -> Response:
     assert isinstance(error, StoreUnavailable)
+    logger.warning("The storage is unavailable: %s", error)
     headers = {"Retry-After": str(error.retry_after_s)}
     return error_answer(503, "The storage cannot be reached now; try again later.", headers)
 

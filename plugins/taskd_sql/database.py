@@ -40,9 +40,9 @@ POOL_MAX_SIZE = 10
 # Neon suspends a compute that is idle for five minutes; a connection kept open beyond that would keep it awake.
 POOL_IDLE_S = 60
 
-# These log the arguments of statements, which are the tasks' texts, at DEBUG.
+# At DEBUG these log the arguments of statements, which are the tasks' texts, and at INFO nothing of use.
 for _name in ("aiosqlite", "databases"):
-    logging.getLogger(_name).setLevel(logging.INFO)
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Database(Protocol):

@@ -62,8 +62,7 @@ class TaskEndpoints:
 
     async def complete(self, request: Request) -> Response:
         """Complete or reopen a task as the body says; without a word of it, toggle."""
-        body = await read_json(request)
-        completion = Completion() if body is None else structure(body, Completion)
+        completion = structure(await read_json(request, without_body={}), Completion)
         owner, task_id = request.user.identity, _task_id(request)
         if completion.is_completed is UNSET:
             return JSONAnswer(await self.store.toggle(owner, task_id))

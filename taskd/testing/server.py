@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import queue
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ import attrs
 from starlette.types import ASGIApp
 
 __all__ = ["RunningServer", "lifespan", "running_server"]
+
+STOP_TIMEOUT_S = 60
 
 _LISTENING = re.compile(r"running on (http://\S+)")
 
@@ -46,16 +52,39 @@ class RunningServer:
     process: subprocess.Popen[str]
     url: str
     output: str
+    _lines: queue.SimpleQueue[str | None] = attrs.field(repr=False)
 
-    def stop(self) -> str:
-        """Stop the server gracefully and return what it said since it listens."""
-        self.process.terminate()
-        return self.process.communicate()[0]
+    def read_until(self, text: str) -> str:
+        """Wait for a line that holds *text* and return what the server said from the last call to that line."""
+        said = []
+        while (line := self._lines.get(timeout=STOP_TIMEOUT_S)) is not None:
+            said.append(line)
+            if text in line:
+                return "".join(said)
+        raise EOFError(f"the server never said {text!r}: {''.join(said)}")
 
-    def kill(self) -> None:
-        """Kill the server as a crash would."""
-        self.process.kill()
-        self.process.communicate()
+    def stop(self, signal_number: int = signal.SIGTERM) -> str:
+        """
+        Stop the server gracefully, with all processes that it has started, and return the rest of what it said.
+
+        Raises:
+            subprocess.TimeoutExpired: It is still there after `STOP_TIMEOUT_S`.
+            queue.Empty: It has gone, and a process that it had started has not.
+        """
+        self.process.send_signal(signal_number)
+        self.process.wait(STOP_TIMEOUT_S)
+        return self._rest()
+
+    def kill(self) -> str:
+        """Kill the server and all processes that it has started, as a crash would; return the rest of what it said."""
+        _kill(self.process)
+        return self._rest()
+
+    def _rest(self) -> str:
+        said = []
+        while (line := self._lines.get(timeout=STOP_TIMEOUT_S)) is not None:
+            said.append(line)
+        return "".join(said)
 
 
 @contextlib.contextmanager
@@ -80,16 +109,36 @@ def running_server(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # With its workers it can be killed as one.
+        start_new_session=True,
     )
-    assert process.stdout is not None
+    # A server whose output nobody reads would stand still when the pipe is full.
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(process, lines))
+    reader.start()
     try:
         said = []
-        for line in process.stdout:
+        while (line := lines.get(timeout=STOP_TIMEOUT_S)) is not None:
             said.append(line)
             if listening := _LISTENING.search(line):
-                yield RunningServer(process, listening[1], "".join(said))
+                yield RunningServer(process, listening[1], "".join(said), lines)
                 return
         raise RuntimeError(f"the server did not start: {''.join(said)}")
     finally:
-        process.kill()
-        process.communicate()
+        _kill(process)
+        reader.join()
+
+
+def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
+    """Put all that *process* and its children say into *lines*, and None at the end."""
+    assert process.stdout is not None
+    with process.stdout as output:
+        for line in output:
+            lines.put(line)
+    lines.put(None)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,331 @@
+"""What holds for every answer: paths and methods, headers, CORS, errors, and a storage that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+import taskd_sql.database
+from taskd import build_app
+from taskd.testing import lifespan
+from taskd_sql.store import SQLTaskStore
+from tests.conftest import ORIGIN, SECRET, client_of
+from tests.postgres import PostgresServer, free_port
+
+pytestmark = pytest.mark.anyio
+
+FOREIGN = "https://evil.example.com"
+PATHS = ["/livez", "/readyz", "/api/alice/tasks", "/api/alice", "/api", "/nowhere", "/"]
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api", "/api/alice", "/api/alice/tasks/1/2", "/livez/x", "//livez", "/"])
+async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
+    """Every error is JSON with a detail that is a string."""
+    answer = await client.get(path)
+
+    assert (404, {"detail": "There is nothing at this path."}) == (answer.status_code, answer.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("", "GET, HEAD, POST"),
+        ("/5", "DELETE, GET, HEAD, PUT"),
+        ("/5/complete", "PATCH"),
+        ("/../../../livez", "GET, HEAD"),
+    ],
+)
+async def test_a_known_path_with_another_method_says_which_it_answers(
+    client: httpx.AsyncClient, tasks_url: str, path: str, allowed: str
+) -> None:
+    """RFC 9110, section 15.5.6: Allow lists all methods of the path."""
+    answer = await client.request("OPTIONS", tasks_url + path)
+
+    assert 405 == answer.status_code
+    assert allowed == ", ".join(sorted(answer.headers["Allow"].split(", ")))
+    assert isinstance(answer.json()["detail"], str)
+
+
+async def test_a_trailing_slash_names_the_same_resource(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """It is answered on all paths, and not redirected."""
+    created = await client.post(f"{tasks_url}/", json={"title": "t"})
+    url = created.headers["Location"]
+
+    assert 201 == created.status_code
+    assert not url.endswith("/")
+    assert (await client.get(tasks_url)).json() == (await client.get(f"{tasks_url}/")).json()
+    assert created.json() == (await client.get(f"{url}/")).json()
+    assert 200 == (await client.put(f"{url}/", json={})).status_code
+    assert 200 == (await client.patch(f"{url}/complete/")).status_code
+    assert 204 == (await client.delete(f"{url}/")).status_code
+    assert [200, 200] == [(await client.get(path)).status_code for path in ("/livez/", "/readyz/")]
+    assert 404 == (await client.get(f"{tasks_url}//")).status_code
+
+
+async def test_head_answers_what_get_does_without_the_body(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """HEAD works wherever GET does."""
+    url = (await client.post(tasks_url, json={"title": "t"})).headers["Location"]
+    for path in (tasks_url, url, "/livez", "/readyz", f"{tasks_url}/5"):
+        get, head = await client.get(path), await client.head(path)
+
+        assert (get.status_code, b"") == (head.status_code, head.content)
+        assert [name for name, _ in get.headers.items()] == [name for name, _ in head.headers.items()]
+        assert get.headers["Content-Length"] == head.headers["Content-Length"]
+
+
+async def test_the_process_and_the_storage_tell_how_they_are(stranger: httpx.AsyncClient) -> None:
+    """The two health endpoints are public."""
+    for path in ("/livez", "/readyz"):
+        answer = await stranger.get(path)
+
+        assert (200, {"status": "ok"}) == (answer.status_code, answer.json())
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_answer_has_the_common_headers(stranger: httpx.AsyncClient, path: str) -> None:
+    """No answer is sniffed, names the server or lacks an id; none under /api is stored."""
+    headers = (await stranger.get(path)).headers
+
+    assert "nosniff" == headers["X-Content-Type-Options"]
+    assert re.fullmatch("[0-9a-f]{32}", headers["X-Request-ID"])
+    assert path.startswith("/api") == (headers.get("Cache-Control") == "no-store")
+    assert "Server" not in headers
+
+
+@pytest.mark.parametrize("request_id", ["a", "A-Za.z_0-9", "x" * 128, str(uuid.uuid4())])
+async def test_a_request_id_is_taken_over(stranger: httpx.AsyncClient, request_id: str) -> None:
+    """The caller may choose the id by which the request is found in the logs."""
+    answer = await stranger.get("/livez", headers={"X-Request-ID": request_id})
+
+    assert request_id == answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 129, "a b", "a,b", "é", "<script>", "a\tb"])
+async def test_a_request_id_of_another_form_is_replaced(stranger: httpx.AsyncClient, request_id: str) -> None:
+    """What could confuse a log is not taken over."""
+    answer = await stranger.get("/livez", headers={b"X-Request-ID": request_id.encode()})
+
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("environ", [{"FRONTEND_URL": f"http://localhost:3000, {ORIGIN}/"}, {}], indirect=True)
+async def test_pages_of_the_frontend_may_read_answers(app: ASGIApp, environ: dict[str, str], path: str) -> None:
+    """Every answer, errors included, allows the configured origins, with credentials, and no other."""
+    configured = "FRONTEND_URL" in environ
+    async with client_of(app) as client:
+        for origin in (ORIGIN, "http://localhost:3000"):
+            headers = (await client.get(path, headers={"Origin": origin})).headers
+
+            assert (origin if configured else None) == headers.get("Access-Control-Allow-Origin")
+            assert "true" == headers["Access-Control-Allow-Credentials"]
+            assert {"Location", "X-Request-ID"} <= set(headers["Access-Control-Expose-Headers"].split(", "))
+            assert "Origin" in headers["Vary"]
+        for origin in (FOREIGN, "null", ORIGIN.upper(), f"{ORIGIN}:444", f"{ORIGIN}.evil.com", ""):
+            answer = await client.get(path, headers={"Origin": origin})
+
+            assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.fixture
+def environ(request: pytest.FixtureRequest, database_url: str) -> dict[str, str]:
+    """The environment of the application; a test may give other settings."""
+    settings = getattr(request, "param", {"FRONTEND_URL": ORIGIN})
+    return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, **settings}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
+async def test_a_preflight_request_of_the_frontend_is_granted(stranger: httpx.AsyncClient, method: str) -> None:
+    """The browser asks before it sends a token, a body or another method than GET."""
+    headers = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "authorization, content-type",
+    }
+    answer = await stranger.options("/api/alice/tasks", headers=headers)
+
+    assert (204, b"") == (answer.status_code, answer.content)
+    assert ORIGIN == answer.headers["Access-Control-Allow-Origin"]
+    assert "true" == answer.headers["Access-Control-Allow-Credentials"]
+    assert method in answer.headers["Access-Control-Allow-Methods"].split(", ")
+    assert {"Authorization", "Content-Type"} <= set(answer.headers["Access-Control-Allow-Headers"].split(", "))
+    assert "nosniff" == answer.headers["X-Content-Type-Options"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Origin": FOREIGN, "Access-Control-Request-Method": "GET"},
+        {"Origin": ORIGIN, "Access-Control-Request-Method": "TRACE"},
+        {"Origin": ORIGIN, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-other"},
+    ],
+)
+async def test_a_preflight_request_for_more_is_refused(stranger: httpx.AsyncClient, asked: dict[str, str]) -> None:
+    """A refusal is an error like all others, and allows a foreign origin nothing."""
+    answer = await stranger.options("/api/alice/tasks", headers=asked)
+
+    assert 400 == answer.status_code
+    assert answer.json()["detail"].startswith("Disallowed CORS")
+    assert {ORIGIN: ORIGIN}.get(asked["Origin"]) == answer.headers.get("Access-Control-Allow-Origin")
+
+
+async def test_a_failure_is_logged_and_not_shown(
+    client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A 500 says nothing of the fault; its request id leads to the log line; the browser may read it."""
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("the disk is made of cheese")
+
+    monkeypatch.setattr(SQLTaskStore, "list", fail)
+    answer = await client.get(f"{tasks_url}?token=abc", headers={"Origin": ORIGIN, "X-Request-ID": "find-me"})
+
+    assert (500, {"detail": "Internal server error"}) == (answer.status_code, answer.json())
+    assert ("find-me", ORIGIN) == (
+        answer.headers["X-Request-ID"],
+        answer.headers["Access-Control-Allow-Origin"],
+    )
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert f"GET {tasks_url} failed, request id find-me" == record.getMessage()
+    assert "cheese" in caplog.text
+    assert "abc" not in caplog.text
+
+
+async def test_a_line_break_in_a_path_does_not_reach_the_log(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request cannot forge a line of the log."""
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("taskd.routing.Guard.admit", fail)
+    await client.get("/api/alice%0A2026-01-01%20forged/tasks")
+
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "\n" not in record.getMessage()
+
+
+async def test_the_database_s_own_words_do_not_reach_the_log(
+    client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database quotes the values that it refuses: of its error only the name is told."""
+    monkeypatch.setattr("taskd.model.uuid7", lambda: uuid.UUID(int=7))
+    caplog.set_level(logging.DEBUG)
+    user_id = tasks_url.split("/")[2]
+    answers = [await client.post(tasks_url, json={"title": "a secret plan"}) for _ in range(2)]
+
+    assert [201, 500] == [answer.status_code for answer in answers]
+    assert "StoreError" in caplog.text
+    assert "a secret plan" not in caplog.text
+    assert user_id not in caplog.text.replace(f"POST {tasks_url}", "").replace(f"http://taskd{tasks_url}", "")
+
+
+@contextlib.asynccontextmanager
+async def serving(database_url: str, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Start an application whose storage is away, and give a client of it."""
+    app = build_app({"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN})
+    async with lifespan(app), client_of(app, user_id) as client:
+        yield client
+
+
+async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """Every endpoint and /readyz say 503 and when to come again, while /livez is well."""
+    one = f"{tasks_url}/01a202b8-f11b-754f-a9d2-4d7b6419c012"
+    requests = [
+        client.get(tasks_url, headers={"Origin": ORIGIN}),
+        client.post(tasks_url, json={"title": "t"}),
+        client.get(one),
+        client.put(one, json={}),
+        client.delete(one),
+        client.patch(f"{one}/complete"),
+        client.get("/readyz"),
+    ]
+    for answer in await asyncio.gather(*requests):
+        assert 503 == answer.status_code, answer.text
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert {"detail"} == set(answer.json())
+    assert 200 == (await client.get("/livez")).status_code
+
+
+async def test_a_server_that_is_down_is_a_503(user_id: str, tasks_url: str) -> None:
+    """taskd starts while PostgreSQL is down, and says so."""
+    async with serving(f"postgresql://u:p@127.0.0.1:{free_port()}/d", user_id) as client:
+        await assert_unavailable(client, tasks_url)
+
+
+async def test_a_server_that_does_not_answer_is_a_503(
+    user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PostgreSQL that takes connections and is silent holds nobody for ever."""
+    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.2)
+    gone = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gone.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with serving(f"postgresql://u:p@127.0.0.1:{port}/d", user_id) as client:
+        await assert_unavailable(client, tasks_url)
+    gone.set()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize(("user", "database"), [("taskd", "nowhere"), ("nobody", "postgres"), ("taskd", "postgres")])
+async def test_a_database_that_is_not_set_up_is_a_503(
+    postgres: PostgresServer, user_id: str, tasks_url: str, user: str, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A missing database, user or table is the operator's to mend, and the log says which it is."""
+    url = postgres.url(database).replace("taskd@", f"{user}@")
+    async with serving(url, user_id) as client:
+        answer = await client.get(tasks_url)
+
+        assert 503 == answer.status_code
+    assert "PostgreSQL: " in caplog.text
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the write lock of an SQLite file."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+async def test_a_locked_file_is_a_503_until_it_is_free(
+    tmp_path: Path, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that holds the file does not make the server fail; nothing is written afterwards in secret."""
+    monkeypatch.setattr(taskd_sql.database, "SQLITE_BUSY_TIMEOUT_S", 0.05)
+    async with serving(f"sqlite:///{tmp_path}/tasks.db", user_id) as client:
+        with locked(tmp_path / "tasks.db"):
+            answer = await client.post(tasks_url, json={"title": "t"})
+
+            assert (503, True) == (answer.status_code, "Retry-After" in answer.headers)
+        assert [] == (await client.get(tasks_url)).json()
+        assert 201 == (await client.post(tasks_url, json={"title": "t"})).status_code
+
+
+async def test_a_file_that_is_no_database_is_a_503(tmp_path: Path, user_id: str, tasks_url: str) -> None:
+    """A file of something else is left as it is."""
+    (tmp_path / "tasks.db").write_bytes(b"no database" * 1000)
+    async with serving(f"sqlite:///{tmp_path}/tasks.db", user_id) as client:
+        await assert_unavailable(client, tasks_url)
+
+        (tmp_path / "tasks.db").unlink()
+        assert 201 == (await client.post(tasks_url, json={"title": "t"})).status_code
