@@ -35,7 +35,7 @@ ENDPOINTS = [
 def signed(claims: dict[str, Any], key: str = SECRET, algorithm: str = "HS256", **headers: Any) -> str:
     """Sign *claims*; those of a good token for alice that are not given are added, and those that are None left out."""
     now = int(time.time())
-    merged = {"sub": "alice", "exp": now + 60, "iat": now, **claims}
+    merged = {"sub": "alice", "exp": now + 86_400, "iat": now, **claims}
     given_claims = {name: value for name, value in merged.items() if value is not None}
     return jwt.encode(given_claims, key, algorithm, headers=headers or None)
 
@@ -61,21 +61,21 @@ BAD_TOKENS = {
     "another's signature": (f"{HEADER}.{PAYLOAD}.{signed({'sub': 'bob'}).split('.')[2]}", "signature"),
     "another key": (signed({}, key="another secret of more than 32 bytes, too"), "signature"),
     "another payload": (f"{HEADER}.{unsigned({'sub': 'root'}, {}).split('.')[1]}.{SIGNATURE}", "signature"),
-    "alg none": (unsigned({"sub": "alice", "exp": NOW_S + 60}, {"alg": "none", "typ": "JWT"}), "another algorithm"),
-    "alg NoNe": (unsigned({"sub": "alice", "exp": NOW_S + 60}, {"alg": "NoNe"}), "another algorithm"),
-    "no alg": (unsigned({"sub": "alice", "exp": NOW_S + 60}, {"typ": "JWT"}), "algorithm"),
-    "alg EdDSA": (unsigned({"sub": "alice", "exp": NOW_S + 60}, {"alg": "EdDSA"}), "another algorithm"),
+    "alg none": (unsigned({"sub": "alice", "exp": NOW_S + 86_400}, {"alg": "none", "typ": "JWT"}), "another algorithm"),
+    "alg NoNe": (unsigned({"sub": "alice", "exp": NOW_S + 86_400}, {"alg": "NoNe"}), "another algorithm"),
+    "no alg": (unsigned({"sub": "alice", "exp": NOW_S + 86_400}, {"typ": "JWT"}), "algorithm"),
+    "alg EdDSA": (unsigned({"sub": "alice", "exp": NOW_S + 86_400}, {"alg": "EdDSA"}), "another algorithm"),
     "HS512": (signed({}, key=SECRET * 2, algorithm="HS512"), "another algorithm"),
     "expired": (signed({"exp": NOW_S - 5}), "expired"),
     "no exp": (signed({"exp": None}), "no exp claim"),
-    "exp as text": (signed({"exp": str(NOW_S + 60)}), "exp claim must be a number"),
+    "exp as text": (signed({"exp": str(NOW_S + 86_400)}), "exp claim must be a number"),
     "exp true": (signed({"exp": True}), "exp claim must be a number"),
     "exp NaN": (signed({"exp": float("nan")}), "exp claim must be a number"),
     "exp infinite": (signed({"exp": float("inf")}), "exp claim must be a number"),
     "exp of 400 digits": (signed({"exp": 10**400}), "exp claim must be a number"),
-    "nbf in the future": (signed({"nbf": NOW_S + 600}), "nbf"),
+    "nbf in the future": (signed({"nbf": NOW_S + 86_400}), "nbf"),
     "nbf as text": (signed({"nbf": "soon"}), "nbf claim must be a number"),
-    "iat in the future": (signed({"iat": NOW_S + 600}), "iat"),
+    "iat in the future": (signed({"iat": NOW_S + 86_400}), "iat"),
     "no sub": (signed({"sub": None}), "no sub claim"),
     "empty sub": (signed({"sub": ""}), "sub claim"),
     "sub with NUL": (signed({"sub": "a\0"}), "user must be a text"),
@@ -122,7 +122,7 @@ async def test_a_bad_token_is_told_what_is_wrong(app: ASGIApp, token: str, reaso
     assert not token or token not in answer.text + challenge(answer)
 
 
-@pytest.mark.parametrize("claims", [{"iat": NOW_S + 10}, {"nbf": NOW_S + 10}, {"iat": None}, {"exp": NOW_S + 600.5}])
+@pytest.mark.parametrize("claims", [{"iat": NOW_S + 10}, {"nbf": NOW_S + 10}, {"iat": None}, {"exp": NOW_S + 86_400.5}])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_clocks_may_differ_a_little(app: ASGIApp, claims: dict[str, Any]) -> None:
     """A token from up to 30 seconds ahead is good, with or without a date of issue."""
