@@ -28,6 +28,7 @@ from sqlalchemy.schema import CreateTable
 
 from taskd import StoreError, StoreUnavailable
 from taskd_sql.dsn import PostgresAddress, SQLiteAddress
+from taskd_sql.lifetime import LoopBound
 from taskd_sql.schema import metadata
 
 __all__ = ["Database", "PostgresDatabase", "SQLiteDatabase"]
@@ -74,14 +75,17 @@ class PostgresDatabase:
 
     address: PostgresAddress
     dialect: Dialect = attrs.field(init=False, factory=postgres_dialect.dialect)
-    _pool: databases.Database | None = attrs.field(init=False, default=None)
-    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    _pool: LoopBound[databases.Database] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Open nothing yet."""
+        self._pool = LoopBound(self._open)
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement on a connection of the pool."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                pool = await self._connected()
+                pool = await self._pool.get()
                 async with pool.connection() as connection:
                     rows: list[asyncpg.Record] = await connection.raw_connection.fetch(sql, *arguments)
                     return rows
@@ -89,19 +93,19 @@ class PostgresDatabase:
             raise _postgres_fault(error) from None
 
     async def close(self) -> None:
-        """Close the pool; connections that are still busy after `CLOSE_TIMEOUT_S` are cut."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
+        """Close the pool."""
+        await self._pool.close()
+
+    @contextlib.asynccontextmanager
+    async def _open(self) -> AsyncIterator[databases.Database]:
+        """Make a pool, which takes no I/O, and close it; connections that are still busy then are cut."""
+        pool = databases.Database("postgresql://", **self._options())
+        await pool.connect()
+        try:
+            yield pool
+        finally:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(pool.disconnect(), CLOSE_TIMEOUT_S)
-
-    async def _connected(self) -> databases.Database:
-        """Return the pool of this event loop.  Making one takes no I/O: it connects when asked."""
-        loop = asyncio.get_running_loop()
-        if self._pool is None or self._loop is not loop:
-            self._pool, self._loop = databases.Database("postgresql://", **self._options()), loop
-            await self._pool.connect()
-        return self._pool
 
     def _options(self) -> dict[str, Any]:
         address = self.address
@@ -151,57 +155,34 @@ def _postgres_fault(error: Exception) -> StoreError:
 
 @attrs.define(eq=False)
 class SQLiteDatabase:
-    """
-    One held connection to an SQLite file, by aiosqlite.
-
-    A task of its own holds the connection, so that it is closed when the event loop ends, with a lifespan or without:
-    aiosqlite's thread would otherwise keep the process alive for ever.
-    """
+    """One held connection to an SQLite file, by aiosqlite."""
 
     address: SQLiteAddress
     dialect: Dialect = attrs.field(init=False, factory=sqlite_dialect.dialect)
-    _holder: asyncio.Task[None] | None = attrs.field(init=False, default=None)
-    _opened: asyncio.Future[aiosqlite.Connection] = attrs.field(init=False)
-    _turn: asyncio.Lock = attrs.field(init=False)
+    _held: LoopBound[tuple[aiosqlite.Connection, asyncio.Lock]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Open nothing yet."""
+        self._held = LoopBound(self._open)
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run one statement on the held connection, when it is its turn."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                connection = await self._connected()
+                connection, turn = await self._held.get()
                 # One at a time: a call that gives up while it waits must not be run afterwards.
-                async with self._turn:
+                async with turn:
                     return list(await connection.execute_fetchall(sql, arguments))
         except (sqlite3.Error, OSError, TimeoutError) as error:
             raise _sqlite_fault(error) from None
 
     async def close(self) -> None:
         """Close the connection, after the statement that is running."""
-        holder, self._holder = self._holder, None
-        if holder is not None:
-            holder.cancel()
-            await asyncio.wait([holder])
-
-    async def _connected(self) -> aiosqlite.Connection:
-        loop = asyncio.get_running_loop()
-        if self._holder is None or self._holder.done() or self._holder.get_loop() is not loop:
-            self._turn = asyncio.Lock()
-            self._opened = loop.create_future()
-            self._holder = loop.create_task(self._hold(self._opened))
-        return await asyncio.shield(self._opened)
-
-    async def _hold(self, opened: asyncio.Future[aiosqlite.Connection]) -> None:
-        """Open the connection, pass it to *opened*, and close it when cancelled."""
-        try:
-            async with self._connection() as connection:
-                opened.set_result(connection)
-                await asyncio.Event().wait()
-        except (sqlite3.Error, OSError) as error:
-            opened.set_exception(error)
-            opened.exception()  # it may be that nobody waits any more
+        await self._held.close()
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
+    async def _open(self) -> AsyncIterator[tuple[aiosqlite.Connection, asyncio.Lock]]:
+        """Open the file, make its tables if they are not there, and close it."""
         file = self.address.file
         # Others must not read the tasks; the files that SQLite puts beside this one get the same mode.
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o640))
@@ -213,7 +194,7 @@ class SQLiteDatabase:
             await raw.execute_fetchall("PRAGMA synchronous = FULL")
             for table in metadata.sorted_tables:
                 await raw.execute_fetchall(str(CreateTable(table, if_not_exists=True).compile(dialect=self.dialect)))
-            yield raw
+            yield raw, asyncio.Lock()
 
 
 def _sqlite_fault(error: Exception) -> StoreError:

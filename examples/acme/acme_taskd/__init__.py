@@ -1,0 +1,1 @@
+"""Plugins for taskd, as a team might write them."""

@@ -1,0 +1,49 @@
+"""The plugins keep taskd's contracts, and serve together."""
+
+import httpx
+import pytest
+from acme_taskd.apikey import KeyBackend, taskd_auth
+from acme_taskd.memory import MemoryStore
+
+from taskd import build_app
+from taskd.testing import AuthContract, StoreContract
+
+KEYS = {"alice": "A" * 16 + "b" * 16 + "3", "bob": "C" * 16 + "d" * 16 + "4"}
+ENVIRON = {"ACME_KEYS": ",".join(f"{user}:{key}" for user, key in KEYS.items())}
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return MemoryStore()
+
+
+class TestKeyBackend(AuthContract):
+    @pytest.fixture
+    def backend(self) -> KeyBackend:
+        return taskd_auth(ENVIRON)
+
+    @pytest.fixture
+    def credentials(self):
+        return lambda user: {"X-API-Key": KEYS[user]}
+
+
+@pytest.mark.anyio
+async def test_the_plugins_serve_together() -> None:
+    """taskd runs on these plugins alone, with its own six endpoints."""
+    app = build_app({**ENVIRON, "TASKD_AUTH": "apikey", "TASKD_STORAGE": "memory"})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd") as client:
+        client.headers["X-API-Key"] = KEYS["alice"]
+        created = await client.post("/api/alice/tasks", json={"title": "Try plugins"})
+
+        assert 201 == created.status_code
+        assert {"pending": 1} == (await client.get("/api/alice/summary")).json()
+        assert 401 == (await client.get("/api/bob/summary")).status_code
+        del client.headers["X-API-Key"]
+        assert 401 == (await client.get("/api/alice/summary")).status_code
+        assert {"service": "acme tasks"} == (await client.get("/about")).json()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

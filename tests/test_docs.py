@@ -1,0 +1,157 @@
+"""The documentation is true: its snippets run, and its tables list what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import environ as environ_config
+import pytest
+from click.testing import CliRunner
+
+import taskd
+from taskd import cli
+from taskd.settings import Settings
+from taskd.testing import StoreContract
+from taskd_jwt.settings import JWTSettings
+from taskd_sql.settings import SQLSettings
+from tests.conftest import SECRET
+from tests.test_auth import BAD_TOKENS, answer_to
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "acme"
+
+
+def blocks(file: str, language: str) -> list[str]:
+    """Return the code blocks of *language* in a file of the documentation."""
+    text: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / file).read_text(), re.DOTALL | re.MULTILINE)
+    return text
+
+
+def table(file: str, heading: str) -> list[str]:
+    """Return the first cells of the table below *heading*, less its head."""
+    section = (ROOT / file).read_text().split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [line.split(" | ")[0].removeprefix("| ") for line in section.splitlines() if line.startswith("| ")][2:]
+
+
+@pytest.fixture
+def _example(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the example's package importable."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    yield
+    for name in [name for name in sys.modules if name.startswith("acme_taskd")]:
+        del sys.modules[name]
+
+
+COMMANDS = [
+    command
+    for file in ("README.md", "docs/configuration.md", "docs/plugins.md")
+    for block in blocks(file, "sh")
+    for command in block.splitlines()
+    if command.startswith("taskd ")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_documentation_runs(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options that are shown exist, and the command ends well."""
+    served = []
+    monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
+    monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
+    monkeypatch.setattr(cli.AnnouncingServer, "run", served.append)
+
+    result = CliRunner().invoke(cli.main, shlex.split(command)[1:])
+
+    assert 0 == result.exit_code, result.output
+    assert bool(served) == (command.split()[1] in ("dev", "serve"))
+
+
+def test_the_documentation_shows_commands() -> None:
+    """There is something to run."""
+    assert {"dev", "serve", "token", "plugins"} == {command.split()[1] for command in COMMANDS}
+
+
+def test_every_variable_is_documented() -> None:
+    """The table of variables has all that any part declares, and no other."""
+    declared = {
+        line.split(" ")[0]
+        for settings in (Settings, JWTSettings, SQLSettings)
+        for line in environ_config.generate_help(settings).splitlines()
+    }
+
+    assert declared == {cell.strip("`") for cell in table("docs/configuration.md", "## Variables")}
+
+
+def test_the_readme_s_variables_are_among_those() -> None:
+    """The README's short table and the example of a .env file name variables that exist."""
+    known = {cell.strip("`") for cell in table("docs/configuration.md", "## Variables")}
+    short = {name for cell in table("README.md", "## Serve in production") for name in re.findall("[A-Z_]+", cell)}
+    example = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+    assert short | example <= known
+
+
+def test_the_readme_s_blocks_are_the_two_commands_and_a_request() -> None:
+    """CI types the README's first three blocks in a fresh clone: serve, request, test."""
+    serve, request, test = blocks("README.md", "sh")[:3]
+
+    assert serve.rstrip().endswith("taskd dev")
+    assert request.startswith("curl ")
+    assert "TOKEN" in request
+    assert test.rstrip().endswith("pytest")
+
+
+@pytest.mark.parametrize("name", ["memory", "apikey", "summary"])
+def test_the_examples_in_the_documentation_are_those_that_are_tested(name: str) -> None:
+    """docs/plugins.md shows the files of examples/acme as they are."""
+    shown = dict(block.split("\n", 1) for block in blocks("docs/plugins.md", "python"))
+
+    assert (EXAMPLE / "acme_taskd" / f"{name}.py").read_text() == shown[f"# acme_taskd/{name}.py"]
+
+
+def test_the_example_s_entry_points_are_as_shown() -> None:
+    """docs/plugins.md shows the entry points of examples/acme as they are."""
+    [shown] = blocks("docs/plugins.md", "toml")
+
+    assert shown in (EXAMPLE / "pyproject.toml").read_text()
+
+
+@pytest.mark.usefixtures("_example")
+def test_the_test_in_the_documentation_is_a_test() -> None:
+    """The four lines of a plugin's test define a class of tests that pytest runs."""
+    module: dict[str, Any] = {}
+    exec(blocks("docs/plugins.md", "python")[-1], module)  # noqa: S102
+
+    assert issubclass(module["TestMemoryStore"], StoreContract)
+
+
+@pytest.mark.usefixtures("_example")
+class TestExampleStore(StoreContract):
+    """The example's store keeps the contract."""
+
+    @pytest.fixture
+    def store(self) -> taskd.TaskStore:
+        from acme_taskd.memory import MemoryStore  # noqa: PLC0415
+
+        return MemoryStore()
+
+
+@pytest.mark.anyio
+async def test_every_reason_for_a_401_is_documented() -> None:
+    """docs/tokens.md has each sentence that a bad token earns."""
+    app = taskd.build_app({"BETTER_AUTH_SECRET": SECRET})
+    documented = {without_numbers(cell) for cell in table("docs/tokens.md", "## What a 401 says")}
+    said = {without_numbers((await answer_to(app, token)).json()["detail"]) for token, _ in BAD_TOKENS.values()}
+
+    assert said <= documented
+
+
+def without_numbers(sentence: str) -> str:
+    """Return *sentence* with what differs from case to case made equal."""
+    return re.sub(
+        r"\b(exp|nbf|iat|sub|aud|iss)\b(?= claim(\.| must be a number))|(?<=its )(nbf|iat)|\d+ s", "…", sentence
+    )

@@ -1,0 +1,228 @@
+"""What the SQL store does beyond the contract: the schema, the clock, the event loops and the files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy.schema import CreateTable
+
+import taskd_sql.database
+import taskd_sql.store
+from taskd import NewTask, StoreUnavailable, TaskChanges
+from taskd_sql.database import PostgresDatabase, SQLiteDatabase
+from taskd_sql.plugin import taskd_storage
+from taskd_sql.schema import metadata
+from taskd_sql.store import SQLTaskStore
+from tests.postgres import PostgresServer
+
+pytestmark = pytest.mark.anyio
+
+
+@contextlib.asynccontextmanager
+async def opened(database_url: str) -> AsyncIterator[SQLTaskStore]:
+    """Give a store, and close it."""
+    store = taskd_storage({"DATABASE_URL": database_url})
+    yield store
+    await store.close()
+
+
+def test_schema_sql_is_the_schema_of_the_statements(postgres: PostgresServer) -> None:
+    """What `schema.sql` makes and what SQLAlchemy would make are the same."""
+    by_file = postgres.create_database("by_file")
+    postgres.psql("postgres", "-c", "CREATE DATABASE by_sqlalchemy")
+    dialect = taskd_storage({"DATABASE_URL": by_file}).database.dialect
+    for table in metadata.sorted_tables:
+        postgres.psql("by_sqlalchemy", "-c", str(CreateTable(table).compile(dialect=dialect)))
+
+    def dumped(url: str) -> list[str]:
+        lines = postgres.run("pg_dump", "--schema-only", "--restrict-key=x", url).splitlines()
+        return sorted(line.rstrip(",") for line in lines)
+
+    assert dumped(by_file) == dumped(postgres.url("by_sqlalchemy"))
+
+
+async def test_the_time_of_a_change_never_goes_back(
+    database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the clock is set back, a task's times stay in order."""
+    async with opened(database_url) as store:
+        task = await store.create(user_id, NewTask(title="t"))
+        monkeypatch.setattr(taskd_sql.store, "_now", lambda: task.created_at - dt.timedelta(hours=1))
+        updated = await store.update(user_id, task.id, TaskChanges(title="u"))
+        toggled = await store.toggle(user_id, task.id)
+
+    assert task.updated_at == updated.updated_at == toggled.updated_at == toggled.completed_at
+
+
+async def test_no_statement_is_compiled_for_a_request(
+    database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a store is connected, SQLAlchemy has nothing to do any more."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    async with opened(database_url) as store:
+        await store.ping()
+        monkeypatch.setattr(sqlalchemy.sql.elements.ClauseElement, "compile", refuse)
+        monkeypatch.setattr(sqlalchemy.sql.compiler.SQLCompiler, "__init__", refuse)
+        task = await store.create(user_id, NewTask(title="t"))
+        await store.update(user_id, task.id, TaskChanges(title="u"))
+        await store.toggle(user_id, task.id)
+        assert [await store.get(user_id, task.id)] == await store.list(user_id)
+        await store.delete(user_id, task.id)
+        monkeypatch.undo()
+
+
+def test_a_store_serves_one_event_loop_after_the_other(database_url: str, user_id: str) -> None:
+    """Serverless adapters run each call in a loop of its own, without a lifespan."""
+    store = taskd_storage({"DATABASE_URL": database_url})
+    for number in range(3):
+        asyncio.run(store.create(user_id, NewTask(title=str(number))))
+
+    assert ["2", "1", "0"] == [task.title for task in asyncio.run(store.list(user_id))]
+    asyncio.run(close_in_another_loop(store))
+
+
+async def close_in_another_loop(store: SQLTaskStore) -> None:
+    """Connect in this loop, so that closing has something to close."""
+    await store.ping()
+    await store.close()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_loop_that_ends_without_a_word_is_left_behind(database_url: str, user_id: str) -> None:
+    """A store whose loop was stopped while it was connected connects anew in the next one."""
+    store = taskd_storage({"DATABASE_URL": database_url})
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(store.create(user_id, NewTask(title="t")))
+    asyncio.run(close_in_another_loop(store))
+
+    pending = asyncio.all_tasks(loop)
+    for task in pending:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+    loop.close()
+
+
+async def test_a_closed_store_opens_again(database_url: str, user_id: str) -> None:
+    """Closing forgets nothing."""
+    async with opened(database_url) as store:
+        task = await store.create(user_id, NewTask(title="t"))
+        await store.close()
+
+        assert [task] == await store.list(user_id)
+
+
+async def test_first_calls_at_once_share_one_connection(tmp_path: Path, user_id: str) -> None:
+    """A cold start under load opens the file once."""
+    async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
+        await asyncio.gather(*[store.create(user_id, NewTask(title="t")) for _ in range(20)])
+
+        assert 20 == len(await store.list(user_id))
+
+
+async def test_sqlite_is_durable_and_private(tmp_path: Path, user_id: str) -> None:
+    """The journal is a WAL, commits are synced, and others may not read the files."""
+    async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
+        await store.create(user_id, NewTask(title="t"))
+        [[mode]] = await store.database.fetch("PRAGMA journal_mode", [])
+        [[synchronous]] = await store.database.fetch("PRAGMA synchronous", [])
+        files = sorted(tmp_path.iterdir())
+
+        assert ("wal", 2) == (mode, synchronous)
+        assert ["tasks.db", "tasks.db-shm", "tasks.db-wal"] == [file.name for file in files]
+        assert not any(stat.S_IMODE(file.stat().st_mode) & 0o027 for file in files)
+
+
+@pytest.mark.parametrize("name", ["a b%20c.db", "ünï.db", "semi;colon&.db", "100%.db"])
+async def test_an_sqlite_file_may_have_any_name(tmp_path: Path, user_id: str, name: str) -> None:
+    """The name in the URL is the name of the file, to the letter."""
+    async with opened(f"sqlite:///{tmp_path}/{name}") as store:
+        await store.create(user_id, NewTask(title="t"))
+
+        assert name in [file.name for file in tmp_path.iterdir()]
+
+
+async def test_sqlite_keeps_what_a_person_can_read(tmp_path: Path, user_id: str) -> None:
+    """Times are in ISO 8601 and in UTC, so that they sort."""
+    due_at = dt.datetime(2030, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
+        await store.create(user_id, NewTask(title="t", due_at=due_at))
+    with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db")) as connection:
+        assert [("2029-12-31T22:00:00.000000+00:00", "pending")] == connection.execute(
+            "SELECT due_at, status FROM tasks"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("change", [lambda file: file.unlink(), lambda file: file.parent.chmod(0o700)])
+async def test_a_file_that_cannot_be_opened_is_tried_again(
+    tmp_path: Path, user_id: str, change: Callable[[Path], None]
+) -> None:
+    """The first call fails while a folder stands in the file's place, and the next one after that works."""
+    file = tmp_path / "folder" / "tasks.db"
+    file.parent.mkdir()
+    async with opened(f"sqlite:///{file}") as store:
+        file.mkdir()
+        with pytest.raises(StoreUnavailable):
+            await store.list(user_id)
+        file.rmdir()
+        file.touch()
+        change(file)
+
+        assert [] == await store.list(user_id)
+
+
+async def test_a_call_that_gave_up_waiting_is_not_run_afterwards(
+    tmp_path: Path, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A create that was answered 503 because others were before it does not happen behind the client's back."""
+    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.05)
+    async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
+        await store.ping()
+        database = store.database
+        assert isinstance(database, SQLiteDatabase)
+        _, turn = await database._held.get()
+        async with turn:
+            with pytest.raises(StoreUnavailable):
+                await store.create(user_id, NewTask(title="t"))
+
+        assert [] == await store.list(user_id)
+
+
+async def test_a_session_is_left_as_it_was_found(postgres_url: str) -> None:
+    """A connection that comes back in the middle of a transaction is reset before it is lent again."""
+    async with opened(postgres_url) as store:
+        database = store.database
+        assert isinstance(database, PostgresDatabase)
+        await database.fetch("BEGIN", [])
+        [[first]] = await database.fetch("SELECT now()", [])
+        [[second]] = await database.fetch("SELECT now()", [])
+
+    # In one transaction, now() stands still.
+    assert first != second
+
+
+async def test_a_call_is_one_round_trip(postgres: PostgresServer, user_id: str) -> None:
+    """PostgreSQL gets the statement and nothing else: no BEGIN, and no reset of the session."""
+    url = postgres.create_database("round_trips")
+    postgres.psql("postgres", "-c", "ALTER DATABASE round_trips SET log_statement = 'all'")
+    log = postgres.data.parent / "log"
+    async with opened(url) as store:
+        task = await store.create(user_id, NewTask(title="t"))
+        await store.get(user_id, task.id)
+        before = log.read_text()
+        await store.get(user_id, task.id)
+        said = log.read_text().removeprefix(before)
+
+    [line] = [line for line in said.splitlines() if "LOG:" in line]
+    assert "execute __asyncpg_" in line
