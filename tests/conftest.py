@@ -70,7 +70,7 @@ def client_of(app: ASGIApp, user_id: str | None = None) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd", headers=headers)
 
 
-def token_for(user_id: str, lifetime_s: int = 60) -> str:
+def token_for(user_id: str, lifetime_s: int = 3600) -> str:
     return Verifier(SECRET).issue(user_id, lifetime_s)
 
 
