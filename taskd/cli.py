@@ -16,7 +16,7 @@ import uvicorn
 from taskd import plugins as plugin_registry
 from taskd.app import build_app
 from taskd.auth import MAX_IDENTITY_LENGTH, TokenIssuer
-from taskd.plugins import Plugin, PluginError, Plugins
+from taskd.plugins import LoadedPlugin, Plugin, PluginError, Plugins
 from taskd.server import AnnouncingServer, options
 from taskd.settings import Settings, SettingsError, load_settings, read_environ
 
@@ -175,7 +175,7 @@ def _status(plugin: Plugin, settings: Settings) -> tuple[str, str]:
     if not plugin.enabled:
         return "?", "disabled"
     try:
-        provided = Plugins([plugin]).hooks_of(plugin.name)
+        provided = LoadedPlugin(plugin).hooks
     except PluginError as error:
         click.echo(f"taskd: {error}", err=True)
         return "?", "broken"

@@ -8,8 +8,9 @@ start and names the plugin and the distribution that it came from.
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -22,7 +23,7 @@ from taskd import hooks
 from taskd.settings import Settings, SettingsError
 from taskd.storage import TaskStore
 
-__all__ = ["Plugin", "PluginError", "Plugins", "find"]
+__all__ = ["LoadedPlugin", "Plugin", "PluginError", "Plugins", "find"]
 
 HOOKS = ("taskd_auth", "taskd_storage", "taskd_routes")
 
@@ -83,84 +84,101 @@ def _join(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-class Plugins:
-    """The enabled plugins, imported and checked; the calls of the hooks go through here."""
+class LoadedPlugin:
+    """A plugin that is imported and checked.  It has a pluggy manager of its own: no other plugin has a say in it."""
 
-    def __init__(self, found: Iterable[Plugin]) -> None:
+    def __init__(self, plugin: Plugin) -> None:
         """
-        Import those of *found* that are enabled.
+        Import *plugin*.
 
         Raises:
-            PluginError: One cannot be imported, implements an unknown hook or none, or an argument that no hook has.
+            PluginError: It cannot be imported, or implements an unknown hook or none, or one that it does not mark.
         """
+        self.plugin = plugin
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
-        self._loaded = {plugin.name: plugin for plugin in found if plugin.enabled}
-        for plugin in self._loaded.values():
-            self._load(plugin)
-
-    def _load(self, plugin: Plugin) -> None:
         try:
             module = plugin.entry_point.load()
             self._manager.register(module, plugin.name)
             self._manager.check_pending()
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{plugin} cannot be loaded: {type(error).__name__}: {error}") from error
-        unmarked = [name for name in HOOKS if hasattr(module, name) and not self._implements(plugin.name, name)]
+            raise PluginError(f"{plugin} cannot be loaded: {_one_line(error)}") from error
+        unmarked = [hook for hook in HOOKS if hasattr(module, hook) and hook not in self.hooks]
         if unmarked:
             raise PluginError(f"{plugin} does not mark {_join(unmarked)} with taskd.hookimpl")
-        if not self.hooks_of(plugin.name):
+        if not self.hooks:
             raise PluginError(f"{plugin} implements no hook; there are {_join(HOOKS)}")
+        for hook in self.hooks:
+            if any(inspect.iscoroutinefunction(implementation.function) for implementation in self._of(hook)):
+                raise PluginError(f"{plugin} defines {hook} with async def: hooks are called before anything runs")
 
-    def _implements(self, name: str, hook: str) -> bool:
-        return any(impl.plugin_name == name for impl in getattr(self._manager.hook, hook).get_hookimpls())
+    def _of(self, hook: str) -> list[pluggy.HookImpl]:
+        implementations: list[pluggy.HookImpl] = getattr(self._manager.hook, hook).get_hookimpls()
+        return implementations
 
-    def hooks_of(self, name: str) -> list[str]:
-        """Return the hooks that the plugin called *name* implements."""
-        return [hook for hook in HOOKS if self._implements(name, hook)]
+    @property
+    def hooks(self) -> list[str]:
+        """The hooks that the plugin implements."""
+        return [hook for hook in HOOKS if self._of(hook)]
+
+    def call(self, hook: str, kind: type[Any], **arguments: object) -> Any:
+        """Return what the plugin's *hook* makes, which must be a *kind*."""
+        try:
+            results = getattr(self._manager.hook, hook)(**arguments)
+        except SettingsError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{self.plugin} failed in {hook}: {_one_line(error)}") from error
+        # pluggy leaves None out, and a plugin may have given two functions the name of one hook.
+        return self.checked(results[0] if len(results) == 1 else results or None, kind, hook)
+
+    def checked(self, result: Any, kind: type[Any], hook: str) -> Any:
+        """Return *result* of *hook*, which must be a *kind*."""
+        if not isinstance(result, kind):
+            raise PluginError(f"{self.plugin} returned a {type(result).__name__} from {hook}, not a {kind.__name__}")
+        return result
+
+
+class Plugins:
+    """The enabled plugins, and what is selected of them."""
+
+    def __init__(self, found: Iterable[Plugin]) -> None:
+        """
+        Load those of *found* that are enabled.
+
+        Raises:
+            PluginError: One is broken.
+        """
+        self._loaded = {plugin.name: LoadedPlugin(plugin) for plugin in found if plugin.enabled}
 
     def auth(self, name: str, environ: Mapping[str, str]) -> AuthenticationBackend:
         """Return the backend of the auth plugin called *name*."""
-        backend: AuthenticationBackend = self._selected(
-            "TASKD_AUTH", name, "taskd_auth", AuthenticationBackend, environ
-        )
+        plugin = self._selected("TASKD_AUTH", name, "taskd_auth")
+        backend: AuthenticationBackend = plugin.call("taskd_auth", AuthenticationBackend, environ=environ)
         return backend
 
     def storage(self, name: str, environ: Mapping[str, str]) -> TaskStore:
         """Return the store of the storage plugin called *name*."""
-        store: TaskStore = self._selected("TASKD_STORAGE", name, "taskd_storage", TaskStore, environ)
+        plugin = self._selected("TASKD_STORAGE", name, "taskd_storage")
+        store: TaskStore = plugin.call("taskd_storage", TaskStore, environ=environ)
         return store
 
     def routes(self, store: TaskStore, environ: Mapping[str, str]) -> list[tuple[str, Route]]:
         """Return the routes of all plugins, each with words for the plugin that brought it."""
         found = []
-        for plugin in self._loaded.values():
-            if self._implements(plugin.name, "taskd_routes"):
-                routes = self._call(plugin, "taskd_routes", store=store, environ=environ)
-                found += [(str(plugin), _checked(route, Route, plugin, "taskd_routes")) for route in routes]
+        for loaded in self._loaded.values():
+            if "taskd_routes" in loaded.hooks:
+                routes = loaded.call("taskd_routes", Sequence, store=store, environ=environ)
+                found += [(str(loaded.plugin), loaded.checked(route, Route, "taskd_routes")) for route in routes]
         return found
 
-    def _selected(self, variable: str, name: str, hook: str, kind: type[Any], environ: Mapping[str, str]) -> Any:
-        """Return what the *hook* of the plugin called *name* makes, and of no other plugin."""
-        if not self._implements(name, hook):
-            able = _join(other for other in self._loaded if self._implements(other, hook))
-            raise SettingsError(variable, f"no enabled plugin {name!r} provides this; those that do: {able}")
-        plugin = self._loaded[name]
-        return _checked(self._call(plugin, hook, environ=environ), kind, plugin, hook)
-
-    def _call(self, plugin: Plugin, hook: str, **arguments: object) -> Any:
-        # Without the others not even a hook wrapper of theirs has a say.
-        others = [module for name, module in self._manager.list_name_plugin() if name != plugin.name]
-        try:
-            [result] = self._manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
-        except SettingsError:
-            raise
-        except Exception as error:
-            raise PluginError(f"{plugin} failed in {hook}: {type(error).__name__}: {error}") from error
-        return result
+    def _selected(self, variable: str, name: str, hook: str) -> LoadedPlugin:
+        able = [other for other, loaded in self._loaded.items() if hook in loaded.hooks]
+        if name not in able:
+            message = f"no enabled plugin {name!r} provides this; those that do: {_join(able)}"
+            raise SettingsError(variable, message)
+        return self._loaded[name]
 
 
-def _checked(result: Any, kind: type[Any], plugin: Plugin, hook: str) -> Any:
-    if not isinstance(result, kind):
-        raise PluginError(f"{plugin} returned a {type(result).__name__} from {hook}, not a {kind.__name__}")
-    return result
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

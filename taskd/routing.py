@@ -88,23 +88,27 @@ def resources(routes: Iterable[tuple[str, Route]], guard: Guard) -> list[Route]:
     A path with a literal segment goes before one with a parameter there, whichever plugin brought it.
 
     Raises:
-        PluginError: Two claim the same method and path, a route names no methods, or a protected one hides its owner.
+        PluginError: Two claim the same method and path, or a route could not be reached or would not be guarded.
     """
-    paths: dict[str, tuple[Route, Resource]] = {}
+    paths: dict[str, tuple[Route, Resource, str]] = {}
     for claimant, route in routes:
-        _check_owner(route, claimant)
+        _check_path(route, claimant)
         shape = _PARAMETER.sub(_LAST, route.path)
         if shape not in paths:
             resource = Resource(guard)
-            paths[shape] = (Route(route.path, resource), resource)
-        first, resource = paths[shape]
+            paths[shape] = (Route(route.path, resource), resource, claimant)
+        first, resource, claimant_of_first = paths[shape]
         if first.path != route.path:
-            raise PluginError(f"{claimant} calls {route.path} what is {first.path} already: use the same names")
+            both = f"{claimant} calls {route.path} what {claimant_of_first} calls {first.path}"
+            raise PluginError(f"{both}: use the same names")
         resource.add(route, claimant)
-    return [paths[shape][0] for shape in sorted(paths)]
+    # The end of a path goes after whatever may follow: /{x}.txt before /{x}, /{x}/more before /{x:path}.
+    return [paths[shape][0] for shape in sorted(paths, key=lambda shape: shape + _LAST)]
 
 
-def _check_owner(route: Route, claimant: str) -> None:
-    """Refuse a protected path under /api whose owner the guard would not find."""
+def _check_path(route: Route, claimant: str) -> None:
+    """Refuse a path that cannot be reached, and a protected one under /api whose owner the guard would not find."""
+    if route.path.endswith("/") and route.path != "/":
+        raise PluginError(f"{claimant} must leave out the slash at the end of {route.path}: both forms are answered")
     if not _is_public(route.endpoint) and re.match(r"/api/{(?!user_id[:}])", route.path):
         raise PluginError(f"{claimant} must call the first parameter of {route.path} user_id, or make it public")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -27,8 +28,9 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the developer's own reaches a test, and no test leaves a file in the repository."""
-    for name in ("DATABASE_URL", "BETTER_AUTH_SECRET", "FRONTEND_URL", "TASKD_AUTH", "TASKD_STORAGE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name in ("DATABASE_URL", "BETTER_AUTH_SECRET", "FRONTEND_URL") or name.startswith("TASKD_"):
+            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 

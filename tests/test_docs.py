@@ -62,7 +62,7 @@ def test_every_command_of_the_documentation_runs(command: str, monkeypatch: pyte
     served = []
     monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
     monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
-    monkeypatch.setattr("uvicorn.Server.run", lambda server: served.append(server))
+    monkeypatch.setattr("uvicorn.Server.run", lambda server: served.append(server.config))
 
     result = CliRunner().invoke(cli.main, shlex.split(command)[1:])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import environ as environ_config
+import jwt
 
 from taskd import Secret, SettingsError
 
@@ -12,8 +13,12 @@ MIN_SECRET_BYTES = 32
 
 
 def _secret(text: str) -> Secret:
+    try:
+        jwt.encode({}, text.ljust(MIN_SECRET_BYTES), "HS256")
+    except (jwt.InvalidKeyError, UnicodeEncodeError):
+        raise SettingsError("BETTER_AUTH_SECRET", "must be a text in UTF-8, and not the file of a key") from None
     # RFC 7518, section 3.2: a key for HS256 has at least the 256 bits of the hash.
-    if len(text.encode(errors="surrogateescape")) < MIN_SECRET_BYTES:
+    if len(text.encode()) < MIN_SECRET_BYTES:
         raise SettingsError("BETTER_AUTH_SECRET", f"must have at least {MIN_SECRET_BYTES} bytes: openssl rand -hex 32")
     return Secret(text)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 import jwt
+from jwt.utils import base64url_encode
 
 from taskd import InvalidCredentials
 
@@ -37,11 +38,16 @@ _EXPLANATIONS: dict[type[Exception], str] = {
 }
 
 
+def _hmac_key(secret: str) -> jwt.PyJWK:
+    """Return *secret* as a key that PyJWT need not prepare for every token, and that knows its one algorithm."""
+    return jwt.PyJWK({"kty": "oct", "k": base64url_encode(secret.encode()).decode()}, ALGORITHM)
+
+
 @attrs.frozen
 class Verifier:
-    """Verifies tokens signed with *secret*, for *audience* and from *issuer* where those are given."""
+    """Verifies tokens signed with the secret of *key*, for *audience* and from *issuer* where those are given."""
 
-    secret: str = attrs.field(repr=False)
+    key: jwt.PyJWK = attrs.field(converter=_hmac_key, repr=False)
     audience: str | None = None
     issuer: str | None = None
 
@@ -53,7 +59,7 @@ class Verifier:
             InvalidCredentials: The token is no good; the message says why without quoting it.
         """
         try:
-            claims = jwt.decode(token, self.secret, [ALGORITHM], _OPTIONS, audience=self.audience, issuer=self.issuer)
+            claims = jwt.decode(token, self.key, [ALGORITHM], _OPTIONS, audience=self.audience, issuer=self.issuer)
         except jwt.InvalidTokenError as error:
             raise InvalidCredentials(self._explain(error)) from None
         _check_subject(claims["sub"])
@@ -64,7 +70,7 @@ class Verifier:
         """Return a token that `verify` accepts as *user_id* for *lifetime_s* seconds."""
         now = int(time.time())
         claims = {"sub": user_id, "iat": now, "exp": now + lifetime_s, "aud": self.audience, "iss": self.issuer}
-        return jwt.encode({name: value for name, value in claims.items() if value is not None}, self.secret, ALGORITHM)
+        return jwt.encode({name: value for name, value in claims.items() if value is not None}, self.key, ALGORITHM)
 
     def _explain(self, error: jwt.InvalidTokenError) -> str:
         """Say in one sentence what is wrong, for the developer of a frontend."""

@@ -8,20 +8,24 @@ Here every parameter is either honoured or refused, and a host that is not this 
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from taskd import Secret, SettingsError
 
 __all__ = ["PostgresAddress", "SQLiteAddress", "parse"]
 
 _SQLITE_PREFIX = "sqlite:///"
-_POSTGRES_DRIVERS = ("postgresql", "postgres", "postgresql+asyncpg")
-_FORMS = "must be postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE"
+_POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
+_NEVER_RAW = re.compile(r"[\s\x00-\x1f]")
+_FORMS = (
+    "must be postgresql://USER:PASSWORD@HOST/DATABASE, where other characters of USER and PASSWORD than letters and"
+    " digits are percent-encoded, or sqlite:///FILE"
+)
 
 
 @attrs.frozen
@@ -55,25 +59,29 @@ def parse(url: str) -> PostgresAddress | SQLiteAddress:
     Read a `DATABASE_URL`.
 
     Raises:
-        SettingsError: It is not of a known form, or has a parameter that is not known.  It is never quoted.
+        SettingsError: It is not of a known form, or has a parameter that is not known.  No password is ever quoted.
     """
     if url.startswith(_SQLITE_PREFIX):
         return _sqlite_address(url.removeprefix(_SQLITE_PREFIX))
     try:
-        parts = make_url(url)
-    except (ArgumentError, ValueError):
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", 5432 if parts.port is None else parts.port
+        host.encode("idna")
+    except ValueError:
         raise SettingsError("DATABASE_URL", _FORMS) from None
-    if parts.drivername not in _POSTGRES_DRIVERS or not parts.host:
+    # A second @, or one after the host, is a password's: the rest of it would be taken for the host, and be shown.
+    is_clear = url.count("@") == parts.netloc.count("@") < 2 and not parts.fragment and not _NEVER_RAW.search(url)
+    if parts.scheme not in _POSTGRES_SCHEMES or not host or not port or not is_clear:
         raise SettingsError("DATABASE_URL", _FORMS)
     return PostgresAddress(
-        host=parts.host,
-        port=parts.port or 5432,
-        user=parts.username,
-        password=None if parts.password is None else Secret(str(parts.password)),
-        database=parts.database or None,
-        tls=_tls(parts),
+        host=host,
+        port=port,
+        user=unquote(parts.username) if parts.username else None,
+        password=None if parts.password is None else Secret(unquote(parts.password)),
+        database=unquote(parts.path.removeprefix("/")) or None,
+        tls=_tls(host, parse_qsl(parts.query, keep_blank_values=True)),
         # Neon's pooled hosts: ep-…-pooler.REGION.aws.neon.tech
-        is_pooled=parts.host.partition(".")[0].endswith("-pooler"),
+        is_pooled=host.partition(".")[0].endswith("-pooler"),
     )
 
 
@@ -83,19 +91,25 @@ def _sqlite_address(text: str) -> SQLiteAddress:
     if "?" in text or "#" in text or "\0" in text:
         raise SettingsError("DATABASE_URL", "takes no parameters after sqlite:///FILE")
     file = Path(text)
-    if file.is_dir() or not file.parent.is_dir():
+    try:
+        is_possible = file.parent.is_dir() and not file.is_dir()
+    except OSError:  # the name is too long
+        is_possible = False
+    if not is_possible:
         raise SettingsError("DATABASE_URL", f"{text!r} must be a file in a directory that exists")
     return SQLiteAddress(file)
 
 
-def _tls(parts: URL) -> ssl.SSLContext | str | bool:
+def _tls(host: str, parameters: list[tuple[str, str]]) -> ssl.SSLContext | str | bool:
     """Return what the URL says of TLS, in the words of libpq's `sslmode`, less its fallbacks to plain text."""
-    parameters = dict(parts.query)
-    parameters.pop("channel_binding", None)  # asyncpg has none; TLS is what keeps the password
-    mode = parameters.pop("sslmode", None)
-    if parameters:
-        raise SettingsError("DATABASE_URL", f"has parameters that are not known: {', '.join(sorted(parameters))}")
-    is_local = _is_loopback(str(parts.host))
+    names = [name for name, _ in parameters]
+    # asyncpg has no channel binding; TLS is what keeps the password.
+    if unknown := sorted(set(names) - {"channel_binding", "sslmode"}):
+        raise SettingsError("DATABASE_URL", f"has parameters that are not known: {', '.join(unknown)}")
+    if len(names) > len(set(names)):
+        raise SettingsError("DATABASE_URL", "has a parameter twice")
+    mode = dict(parameters).get("sslmode")
+    is_local = _is_loopback(host)
     if mode in ("require", "prefer", "allow"):
         return "require"
     if mode == "verify-full" or (mode is None and not is_local):

@@ -1,0 +1,664 @@
+"""Plugins of third parties: which are found, which are refused, and what they cannot do to each other."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType
+
+import attrs
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from taskd import PluginError, SettingsError, build_app, hooks
+from taskd.plugins import HOOKS
+from taskd.testing import lifespan
+from taskd_jwt.verification import Verifier
+from tests.conftest import SECRET, client_of, token_for
+
+pytestmark = pytest.mark.anyio
+
+PRELUDE = """
+import asyncio
+import sys
+
+import attrs
+from starlette.authentication import AuthCredentials, AuthenticationBackend
+from starlette.endpoints import HTTPEndpoint
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+import taskd
+from taskd import hookimpl
+
+async def endpoint(request):
+    return PlainTextResponse(f"{__name__}: {request.user.identity}")
+
+@taskd.public
+async def open_endpoint(request):
+    return PlainTextResponse(f"{__name__}: anyone")
+
+@taskd.public
+class OpenEndpoint(HTTPEndpoint):
+    async def get(self, request):
+        return PlainTextResponse("anyone")
+
+class Heir(OpenEndpoint):
+    pass
+"""
+# Believes whoever says a name: nothing that it says may be heard unless it is selected.
+GULLIBLE = """
+class Gullible(AuthenticationBackend):
+    async def authenticate(self, conn):
+        return AuthCredentials(), taskd.User(conn.headers["x-user"])
+"""
+STORE = """
+class Store(taskd.TaskStore):
+    create = get = update = toggle = delete = ping = None
+
+    async def list(self, owner):
+        return [f"a task of {owner}"]
+
+@hookimpl
+def taskd_storage():
+    return Store()
+"""
+
+
+def auth_source(*statements: str) -> str:
+    """The source of an auth plugin whose `authenticate` runs *statements*."""
+    body = "".join(f"\n        {statement}" for statement in statements)
+    return f"""
+class Backend(AuthenticationBackend):
+    async def authenticate(self, conn):{body}
+
+@hookimpl
+def taskd_auth():
+    return Backend()
+"""
+
+
+def hook_source(hook: str, statement: str) -> str:
+    """The source of a plugin whose *hook* runs one *statement*."""
+    return f"@hookimpl\ndef {hook}():\n    {statement}\n"
+
+
+def routes_source(*routes: str) -> str:
+    """The source of a plugin that brings *routes*."""
+    return hook_source("taskd_routes", f"return [{', '.join(routes)}]")
+
+
+@attrs.define
+class Site:
+    """Where the tests install distributions, to be found beside those that are really installed."""
+
+    directory: Path
+    monkeypatch: pytest.MonkeyPatch
+    modules: list[str] = attrs.field(factory=list)
+
+    def install(self, plugin: str, source: str, distribution: str = "acme", attribute: str = "") -> str:
+        """Install version 1.0 of *distribution*, whose one plugin is a module of this *source*: return its name."""
+        module = f"plugin_{uuid.uuid4().hex}"
+        self.modules.append(module)
+        root = self.directory / module
+        info = root / f"{distribution}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[taskd]\n{plugin} = {module}{attribute}\n")
+        (root / f"{module}.py").write_text(PRELUDE + source)
+        self.monkeypatch.syspath_prepend(str(root))
+        return module
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    made = Site(tmp_path / "site", monkeypatch)
+    yield made
+    for module in made.modules:
+        sys.modules.pop(module, None)
+
+
+def build(**environ: str) -> ASGIApp:
+    """An application of the default plugins and those installed, with *environ* on top of what it needs."""
+    return build_app({"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": "sqlite:///tasks.db", **environ})
+
+
+async def get(app: ASGIApp, path: str, user_id: str | None = None, **headers: str) -> httpx.Response:
+    """The answer to a GET, with a good token of *user_id* if there is one."""
+    async with client_of(app, user_id) as client:
+        return await client.get(path, headers=headers)
+
+
+def refusal(**environ: str) -> str:
+    """Why no application is built because of a plugin."""
+    with pytest.raises(PluginError) as caught:
+        build(**environ)
+    return str(caught.value)
+
+
+def wrong_setting(**environ: str) -> str:
+    """Why no application is built because of a setting."""
+    with pytest.raises(SettingsError) as caught:
+        build(**environ)
+    return str(caught.value)
+
+
+class TestFound:
+    async def test_a_third_partys_route_is_served(self, site: Site) -> None:
+        """Installing a plugin is all that its routes need."""
+        module = site.install("hello", routes_source("Route('/hello', open_endpoint)"))
+
+        answer = await get(build(), "/hello")
+
+        assert (200, f"{module}: anyone") == (answer.status_code, answer.text)
+
+    async def test_a_third_partys_auth_serves_when_selected(self, site: Site) -> None:
+        """The backend of the plugin that `TASKD_AUTH` names tells who a request is from."""
+        module = site.install(
+            "gullible",
+            GULLIBLE + hook_source("taskd_auth", "return Gullible()") + routes_source("Route('/me', endpoint)"),
+        )
+
+        answer = await get(build(TASKD_AUTH="gullible"), "/me", **{"X-User": "alice"})
+
+        assert (200, f"{module}: alice") == (answer.status_code, answer.text)
+
+    async def test_a_third_partys_storage_serves_when_selected(self, site: Site) -> None:
+        """The store of the plugin that `TASKD_STORAGE` names keeps the tasks."""
+        site.install("memory", STORE)
+
+        answer = await get(build(TASKD_STORAGE="memory"), "/api/alice/tasks", "alice")
+
+        assert (200, ["a task of alice"]) == (answer.status_code, answer.json())
+
+    async def test_a_plugin_may_be_any_object(self, site: Site) -> None:
+        """An entry point may name an object with hooks for methods, of a class that has no hash too."""
+        source = """
+@attrs.define
+class Plugin:
+    @hookimpl
+    def taskd_routes(self):
+        return [Route("/hello", open_endpoint)]
+
+plugin = Plugin()
+"""
+        site.install("hello", source, attribute=":plugin")
+
+        assert 200 == (await get(build(), "/hello")).status_code
+
+    async def test_hooks_get_the_store_and_the_environment(self, site: Site) -> None:
+        """A hook for routes is handed the selected store and the settings of the process."""
+        source = """
+@hookimpl
+def taskd_routes(environ, store):
+    async def show(request):
+        return PlainTextResponse(f"{environ['GREETING']} {type(store).__name__}")
+
+    return [Route("/hello", taskd.public(show))]
+"""
+        site.install("hello", source)
+
+        assert "Hi SQLTaskStore" == (await get(build(GREETING="Hi"), "/hello")).text
+
+    async def test_two_apps_share_nothing(self) -> None:
+        """Of two applications in one process neither knows the other's tasks nor takes its tokens."""
+        theirs = Verifier("the secret of the other app, of more than 32 bytes").issue("alice", 60)
+        first = build(DATABASE_URL="sqlite:///first.db")
+        second = build(
+            DATABASE_URL="sqlite:///second.db",
+            BETTER_AUTH_SECRET="the secret of the other app, of more than 32 bytes",
+        )
+        async with lifespan(first), lifespan(second), client_of(first, "alice") as alice:
+            made = await alice.post("/api/alice/tasks", json={"title": "t"})
+
+            assert [made.json()] == (await get(first, "/api/alice/tasks", "alice")).json()
+            assert [] == (await get(second, "/api/alice/tasks", Authorization=f"Bearer {theirs}")).json()
+            assert 401 == (await get(first, "/api/alice/tasks", Authorization=f"Bearer {theirs}")).status_code
+            assert 401 == (await get(second, "/api/alice/tasks", "alice")).status_code
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("source", "reason"),
+        [
+            pytest.param("@hookimpl\ndef taskd_rutes():\n    return []", "taskd_rutes", id="misspelt"),
+            pytest.param("def taskd_routes():\n    return []", "not mark taskd_routes with", id="unmarked"),
+            pytest.param(
+                routes_source() + "def taskd_auth():\n    return None", "not mark taskd_auth with", id="half-marked"
+            ),
+            pytest.param("", "implements no hook", id="no hook"),
+            pytest.param("@hookimpl\ndef taskd_routes(database):\n    return []", "database", id="argument"),
+            pytest.param("import no_such_module", "no_such_module", id="import"),
+            pytest.param("raise ValueError('out of order')", "ValueError: out of order", id="raises"),
+            pytest.param("def :", "SyntaxError", id="syntax"),
+            pytest.param("sys.exit('good bye')", "SystemExit: good bye", id="exits"),
+        ],
+    )
+    def test_a_plugin_that_cannot_be_loaded_stops_the_start(self, site: Site, source: str, reason: str) -> None:
+        """What is wrong with a plugin is said in one line, with its name and its distribution's."""
+        site.install("broken", source)
+
+        message = refusal()
+
+        assert message.startswith("plugin 'broken' of acme 1.0 ")
+        assert reason in message
+        assert "\n" not in message
+
+    def test_an_entry_point_to_nothing_stops_the_start(self, site: Site) -> None:
+        """An entry point that names what its module does not have is refused."""
+        site.install("broken", "", attribute=":nothing")
+
+        assert "plugin 'broken' of acme 1.0 cannot be loaded" in refusal()
+
+    @pytest.mark.parametrize(
+        ("hook", "environ"),
+        [
+            ("taskd_auth", {"TASKD_AUTH": "broken"}),
+            ("taskd_storage", {"TASKD_STORAGE": "broken"}),
+            ("taskd_routes", {}),
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("definition", "statement"),
+        [
+            pytest.param("def", "return object()", id="wrong type"),
+            pytest.param("def", "return None", id="nothing"),
+            pytest.param("def", "return [object()]", id="list of a wrong type"),
+            pytest.param("def", "raise LookupError('out of order')", id="raises"),
+            pytest.param("def", "sys.exit(0)", id="exits"),
+            pytest.param("def", "yield from [1 / 0]", id="generator"),
+            pytest.param("async def", "return []", id="async"),
+        ],
+    )
+    def test_a_hook_that_fails_stops_the_start(
+        self, site: Site, hook: str, environ: dict[str, str], definition: str, statement: str
+    ) -> None:
+        """A hook that raises, or returns what it must not, is named with its plugin and distribution."""
+        site.install("broken", f"@hookimpl\n{definition} {hook}():\n    {statement}\n")
+
+        message = refusal(**environ)
+
+        assert "plugin 'broken' of acme 1.0 " in message
+        assert hook in message
+
+    def test_a_plugins_own_setting_stops_the_start(self, site: Site) -> None:
+        """A `SettingsError` from a hook arrives as it is."""
+        site.install("broken", hook_source("taskd_routes", "raise taskd.SettingsError('ACME_URL', 'is not set')"))
+
+        assert "ACME_URL: is not set" == wrong_setting()
+
+    def test_two_plugins_of_one_name_are_refused(self, site: Site) -> None:
+        """Which of two would serve is nothing to guess: both distributions are named."""
+        site.install("hello", routes_source(), distribution="acme")
+        site.install("hello", routes_source(), distribution="zenith")
+
+        assert "plugin 'hello' is claimed by acme 1.0, zenith 1.0: uninstall all but one" == refusal()
+
+    @pytest.mark.parametrize("name", ["jwt", "sql", "tasks"])
+    def test_a_default_plugins_name_is_taken(self, site: Site, name: str) -> None:
+        """No distribution can put itself in the place of a default plugin."""
+        module = site.install(name, routes_source())
+
+        assert f"plugin '{name}' is claimed by acme 1.0, taskd " in refusal()
+        assert module not in sys.modules
+
+
+class TestSelection:
+    @pytest.mark.parametrize(
+        ("variable", "name", "able"),
+        [
+            ("TASKD_AUTH", "nobody", "gullible, jwt"),
+            ("TASKD_AUTH", "sql", "gullible, jwt"),
+            ("TASKD_AUTH", "", "gullible, jwt"),
+            ("TASKD_STORAGE", "nobody", "sql"),
+            ("TASKD_STORAGE", "gullible", "sql"),
+        ],
+    )
+    def test_an_unknown_name_is_refused(self, site: Site, variable: str, name: str, able: str) -> None:
+        """A name that no plugin for this purpose has is refused, and those that there are are named."""
+        site.install("gullible", GULLIBLE + hook_source("taskd_auth", "return Gullible()"))
+
+        message = wrong_setting(**{variable: name})
+
+        assert f"{variable}: no enabled plugin '{name}' provides this; those that do: {able}" == message
+
+    @pytest.mark.parametrize(
+        ("variable", "environ"),
+        [
+            ("TASKD_AUTH", {"TASKD_DISABLED_PLUGINS": "jwt"}),
+            ("TASKD_AUTH", {"TASKD_PLUGINS": "sql,tasks,gullible"}),
+            ("TASKD_STORAGE", {"TASKD_DISABLED_PLUGINS": " sql , "}),
+            ("TASKD_STORAGE", {"TASKD_PLUGINS": "jwt", "TASKD_DISABLED_PLUGINS": "sql"}),
+        ],
+    )
+    def test_a_disabled_plugin_is_replaced_by_none(self, site: Site, variable: str, environ: dict[str, str]) -> None:
+        """When the selected plugin is disabled nothing starts: no other one takes its place."""
+        site.install("gullible", GULLIBLE + hook_source("taskd_auth", "return Gullible()"))
+
+        assert wrong_setting(**environ).startswith(f"{variable}: no enabled plugin ")
+
+    @pytest.mark.parametrize(
+        "environ",
+        [{"TASKD_PLUGINS": "jwt,sql,tasks"}, {"TASKD_DISABLED_PLUGINS": "broken"}],
+        ids=["not allowed", "disabled"],
+    )
+    def test_what_is_not_enabled_is_not_imported(self, site: Site, environ: dict[str, str]) -> None:
+        """A plugin that would fail at its import does no harm unless it is enabled."""
+        module = site.install("broken", "import no_such_module")
+
+        build(**environ)
+
+        assert module not in sys.modules
+
+    def test_a_claimed_name_does_no_harm_while_it_is_disabled(self, site: Site) -> None:
+        """Two distributions may claim a name that is disabled."""
+        site.install("hello", routes_source(), distribution="acme")
+        site.install("hello", routes_source(), distribution="zenith")
+
+        build(TASKD_DISABLED_PLUGINS="hello")
+
+    async def test_what_is_not_enabled_brings_no_routes(self) -> None:
+        """Without the plugin for tasks there are no tasks to ask for."""
+        assert 404 == (await get(build(TASKD_PLUGINS="jwt,sql"), "/api/alice/tasks", "alice")).status_code
+
+    @pytest.mark.parametrize("variable", ["TASKD_PLUGINS", "TASKD_DISABLED_PLUGINS"])
+    def test_unknown_names_in_the_lists_are_refused(self, variable: str) -> None:
+        """A list that names a plugin that is not installed is refused, and those that are are named."""
+        message = wrong_setting(**{variable: "jwt,sql,tasks,jwtt"})
+
+        assert message.startswith(f"{variable}: no plugin 'jwtt' is installed, only ")
+        assert all(name in message for name in ("jwt", "sql", "tasks"))
+
+    @pytest.mark.parametrize(
+        "hook",
+        [
+            pytest.param("@hookimpl\ndef taskd_auth():\n    return Gullible()", id="plain"),
+            pytest.param("@hookimpl(tryfirst=True)\ndef taskd_auth():\n    return Gullible()", id="first"),
+            pytest.param("@hookimpl(trylast=True)\ndef taskd_auth():\n    return Gullible()", id="last"),
+            pytest.param("@hookimpl(specname='taskd_auth')\ndef auth():\n    return Gullible()", id="renamed"),
+            pytest.param(
+                "@hookimpl(wrapper=True)\ndef taskd_auth():\n    yield\n    return [Gullible()]", id="wrapper"
+            ),
+            pytest.param(
+                "@hookimpl(hookwrapper=True)\ndef taskd_auth():\n    (yield).force_result([Gullible()])",
+                id="old wrapper",
+            ),
+            pytest.param(
+                "@hookimpl(wrapper=True, specname='taskd_auth')\ndef auth():\n    yield\n    return [Gullible()]",
+                id="renamed wrapper",
+            ),
+        ],
+    )
+    async def test_another_auth_plugin_has_no_say(self, site: Site, hook: str) -> None:
+        """Installing a plugin changes nothing about who verifies tokens, whatever order or wrapping it asks for."""
+        site.install("gullible", GULLIBLE + hook + "\n" + routes_source("Route('/me', endpoint)"))
+        app = build()
+
+        assert 401 == (await get(app, "/me", **{"X-User": "alice"})).status_code
+        assert 200 == (await get(app, "/me", "alice")).status_code
+
+    async def test_another_plugin_cannot_wrap_the_storage(self, site: Site) -> None:
+        """A wrapper of the hook for storage does not get at the store that another plugin brings."""
+        wrapper = "\n@hookimpl(wrapper=True)\ndef taskd_storage():\n    yield\n    return None\n"
+        site.install("memory", STORE, distribution="acme")
+        site.install("wrapper", wrapper, distribution="zenith")
+
+        answer = await get(build(TASKD_STORAGE="memory"), "/api/alice/tasks", "alice")
+
+        assert ["a task of alice"] == answer.json()
+
+    async def test_another_plugin_cannot_wrap_the_routes(self, site: Site) -> None:
+        """A wrapper of the hook for routes takes none of the routes that other plugins bring."""
+        site.install("hello", routes_source("Route('/hello', open_endpoint)"), distribution="acme")
+        site.install(
+            "wrapper",
+            routes_source()
+            + "@hookimpl(wrapper=True, specname='taskd_routes')\ndef none():\n    yield\n    return [[]]",
+            distribution="zenith",
+        )
+
+        assert 200 == (await get(build(), "/hello")).status_code
+
+
+class TestRoutes:
+    @pytest.mark.parametrize(
+        ("route", "claim"),
+        [
+            ("Route('/hello', endpoint)", "GET /hello is claimed by plugin 'hello' of acme 1.0"),
+            ("Route('/hello', endpoint, methods=['HEAD'])", "HEAD /hello is claimed by plugin 'hello' of acme 1.0"),
+            (
+                "Route('/api/{user_id}/tasks', endpoint, methods=['POST'])",
+                "POST /api/{user_id}/tasks is claimed by plugin 'tasks' of taskd ",
+            ),
+            ("Route('/livez', endpoint)", "GET /livez is claimed by taskd"),
+        ],
+    )
+    def test_a_claimed_method_and_path_is_refused(self, site: Site, route: str, claim: str) -> None:
+        """Two that claim the same method of a path are both named."""
+        site.install("hello", routes_source("Route('/hello', endpoint)"), distribution="acme")
+        site.install("zeal", routes_source(route), distribution="zenith")
+
+        # In whichever order they come: HEAD belongs to GET, and the core comes first.
+        message = refusal()
+
+        assert message.startswith(claim)
+        assert message.endswith(" and by plugin 'zeal' of zenith 1.0")
+
+    async def test_methods_of_one_path_may_come_from_two_plugins(self, site: Site) -> None:
+        """A path answers each method by the plugin that brought it, and lists them all to any other."""
+        site.install("hello", routes_source("Route('/hello', open_endpoint)"), distribution="acme")
+        post = site.install(
+            "zeal", routes_source("Route('/hello', open_endpoint, methods=['POST'])"), distribution="zenith"
+        )
+
+        async with client_of(build()) as client:
+            posted, deleted = await client.post("/hello"), await client.delete("/hello")
+
+        assert f"{post}: anyone" == posted.text
+        assert (405, {"GET", "HEAD", "POST"}) == (deleted.status_code, set(deleted.headers["Allow"].split(", ")))
+
+    @pytest.mark.parametrize(
+        ("route", "reason"),
+        [
+            pytest.param(
+                "Route('/api/{user_id}/tasks/{task}', endpoint, methods=['POST'])",
+                "plugin 'tasks' of taskd ",
+                id="other names",
+            ),
+            pytest.param("Route('/hello', OpenEndpoint)", "must name the methods of /hello", id="class, no methods"),
+            pytest.param("Route('/hello', endpoint, methods=[])", "must name the methods of /hello", id="no methods"),
+            pytest.param(
+                "Route('/api/{owner}/notes', endpoint)",
+                "must call the first parameter of /api/{owner}/notes user_id",
+                id="owner",
+            ),
+            pytest.param("Route('/api/{user_ids}', endpoint)", "the first parameter of /api/{user_ids}", id="nearly"),
+            pytest.param("Route('/api/{id:int}', endpoint)", "the first parameter of /api/{id:int}", id="converter"),
+            pytest.param("Route('/api/{owner}', Heir, methods=['GET'])", "the first parameter of", id="heir"),
+            pytest.param("Route('hello', endpoint)", "must start with '/'", id="relative"),
+            pytest.param("Mount('/hello', routes=[])", "returned a Mount", id="mount"),
+        ],
+    )
+    def test_a_route_that_cannot_be_guarded_is_refused(self, site: Site, route: str, reason: str) -> None:
+        """A route is refused, with its plugin's name, when its methods or its owner cannot be told."""
+        site.install("hello", routes_source(route))
+
+        message = refusal()
+
+        assert "plugin 'hello' of acme 1.0" in message
+        assert reason in message
+
+    @pytest.mark.parametrize(
+        ("route", "without_token", "with_token"),
+        [
+            ("Route('/x', endpoint)", 401, 200),
+            ("Route('/x', open_endpoint)", 200, 200),
+            ("Route('/x', OpenEndpoint, methods=['GET'])", 200, 200),
+            ("Route('/x', Heir, methods=['GET'])", 401, 200),
+            ("Route('/{anything}', endpoint)", 401, 200),
+            ("Route('/{user_id}', endpoint)", 401, 401),
+        ],
+    )
+    async def test_a_route_is_protected_unless_it_is_marked(
+        self, site: Site, route: str, without_token: int, with_token: int
+    ) -> None:
+        """Only an endpoint with a mark of its own is public, and a `user_id` is the user's own wherever it stands."""
+        site.install("hello", routes_source(route))
+        app = build()
+
+        assert without_token == (await get(app, "/x")).status_code
+        assert with_token == (await get(app, "/x", "alice")).status_code
+
+    async def test_a_public_route_under_api_may_name_its_parameters(self, site: Site) -> None:
+        """Where nobody is asked for a token, no parameter has to be the owner."""
+        site.install("hello", routes_source("Route('/api/{anything}', open_endpoint)"))
+
+        assert 200 == (await get(build(), "/api/x")).status_code
+
+    @pytest.mark.parametrize(
+        ("wide", "narrow", "path"),
+        [
+            ("/{x}", "/hello", "/hello"),
+            ("/{x:path}", "/hello", "/hello"),
+            ("/{x:path}", "/{x}/hello", "/a/hello"),
+            ("/notes/{id}", "/notes/latest", "/notes/latest"),
+            ("/notes/{id}", "/notes/{id}.txt", "/notes/a.txt"),
+            ("/{x}/b", "/a/b", "/a/b"),
+            ("/{x}/{y}", "/{x}/b", "/a/b"),
+            ("/{x}/b", "/a/{y}", "/a/b"),
+        ],
+    )
+    @pytest.mark.parametrize("names", [("alpha", "omega"), ("omega", "alpha")], ids=["wide first", "narrow first"])
+    async def test_a_literal_path_wins_over_a_parameter(
+        self, site: Site, names: tuple[str, str], wide: str, narrow: str, path: str
+    ) -> None:
+        """The more literal of two paths answers, whichever plugin brought it."""
+        site.install(names[0], routes_source(f"Route({wide!r}, open_endpoint)"), distribution="acme")
+        module = site.install(names[1], routes_source(f"Route({narrow!r}, open_endpoint)"), distribution="zenith")
+
+        assert f"{module}: anyone" == (await get(build(), path)).text
+
+    async def test_a_wide_route_takes_nothing_from_the_tasks(self, site: Site) -> None:
+        """The paths of the tasks are answered as ever beside a route for everything under them."""
+        site.install("hello", routes_source("Route('/api/{user_id:path}', endpoint)") + STORE)
+
+        answer = await get(build(TASKD_STORAGE="hello"), "/api/alice/tasks", "alice")
+
+        assert (200, ["a task of alice"]) == (answer.status_code, answer.json())
+
+
+def answering(site: Site, *statements: str) -> ASGIApp:
+    """An application whose auth runs *statements*, with a protected route `/me`."""
+    site.install("custom", auth_source(*statements) + routes_source("Route('/me', endpoint)"))
+    return build(TASKD_AUTH="custom")
+
+
+class TestGuard:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "raise RuntimeError('the key is hunter2')",
+            "return taskd.User('alice')",
+            "return AuthCredentials(), object()",
+            "return AuthCredentials(), None",
+        ],
+    )
+    async def test_a_backend_that_fails_makes_a_500(self, site: Site, statement: str) -> None:
+        """Whatever a backend raises or returns that it must not is an error of the server, and nobody is let in."""
+        answer = await get(answering(site, statement), "/me", "alice")
+
+        assert (500, {"detail": "Internal server error"}) == (answer.status_code, answer.json())
+
+    async def test_a_backend_that_returns_none_lets_nobody_in(self, site: Site) -> None:
+        """A request without a user is refused, not anonymous."""
+        answer = await get(answering(site, "return None"), "/me", "alice")
+
+        assert (401, 'Bearer realm="taskd"') == (answer.status_code, answer.headers["WWW-Authenticate"])
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "await asyncio.Event().wait()",
+            "raise TimeoutError",
+            "raise taskd.StoreUnavailable('the sessions are away')",
+        ],
+    )
+    async def test_a_backend_that_cannot_answer_makes_a_503(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, statement: str
+    ) -> None:
+        """A backend that hangs or has lost its database is waited for no longer than its time, and nobody is let in."""
+        monkeypatch.setattr("taskd.auth.AUTH_TIMEOUT_S", 0.01)
+
+        answer = await get(answering(site, statement), "/me", "alice")
+
+        assert (503, True) == (answer.status_code, answer.headers["Retry-After"].isdecimal())
+        assert ["detail"] == list(answer.json())
+
+    @pytest.mark.parametrize("error", ["InvalidCredentials", "MissingCredentials"])
+    async def test_a_backends_refusal_reaches_the_client(self, site: Site, error: str) -> None:
+        """What a backend says of bad credentials is the detail of a 401, and fits in its header."""
+        detail = 'It is "worn out" \u2013 sorry.'
+
+        answer = await get(answering(site, f"raise taskd.{error}({detail!r})"), "/me", "alice")
+
+        assert (401, {"detail": detail}) == (answer.status_code, answer.json())
+        challenge = answer.headers["WWW-Authenticate"]
+        assert (error == "InvalidCredentials") == ('error="invalid_token", error_description="It is \'w' in challenge)
+
+    @pytest.mark.parametrize("identity", ["''", "None", "5", "b'alice'", "'a' * 256", "'a\\0'", "'a\\ud800'"])
+    async def test_an_identity_that_cannot_own_tasks_is_refused(self, site: Site, identity: str) -> None:
+        """An identity must be a text that every store can keep."""
+        app = answering(site, f"return AuthCredentials(), taskd.User({identity})")
+
+        answer = await get(app, "/me")
+
+        assert (401, True) == (answer.status_code, 'error="invalid_token"' in answer.headers["WWW-Authenticate"])
+
+    @pytest.mark.parametrize("identity", ["a", "a" * 255, "\U0001f389" * 255, " "])
+    async def test_an_identity_is_any_other_text(self, site: Site, identity: str) -> None:
+        """An identity is 1 to 255 characters of any kind."""
+        app = answering(site, f"return AuthCredentials(), taskd.User({identity!r})")
+
+        answer = await get(app, "/me")
+
+        assert (200, True) == (answer.status_code, answer.text.endswith(f": {identity}"))
+
+    async def test_the_guard_asks_the_backend_once(self, site: Site) -> None:
+        """A request is verified once, and not at all where its method is not answered."""
+        app = answering(
+            site,
+            "conn.app.state.asked = getattr(conn.app.state, 'asked', 0) + 1",
+            "return AuthCredentials(), taskd.User(str(conn.app.state.asked))",
+        )
+        async with client_of(app) as client:
+            await client.delete("/me")
+            first, second = await client.get("/me"), await client.get("/me")
+
+        assert [": 1", ": 2"] == [first.text[-3:], second.text[-3:]]
+
+    async def test_a_good_token_does_not_open_another_users_path(self) -> None:
+        """The owner in the path must be the token's user, however the path is written."""
+        app = build()
+
+        for path in ("/api/bob/tasks", "/api/alice%2Fx/tasks", "/api/Alice/tasks", "/api/%61lice%00/tasks"):
+            assert 401 == (await get(app, path, Authorization=f"Bearer {token_for('alice')}")).status_code
+
+
+SPECIFICATIONS = {name: hook for name, hook in vars(hooks).items() if isinstance(hook, FunctionType)}
+
+
+@pytest.mark.parametrize("name", SPECIFICATIONS)
+def test_every_hook_is_documented(name: str) -> None:
+    """The docstring of a hook is its contract, so none is without."""
+    documentation = inspect.getdoc(SPECIFICATIONS[name]) or ""
+
+    assert documentation.startswith("Return ")
+
+
+def test_every_hook_is_checked() -> None:
+    """The hooks that plugins are checked for are those that are specified."""
+    assert set(HOOKS) == set(SPECIFICATIONS)
