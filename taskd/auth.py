@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-__all__ = ["Guard", "InvalidCredentials", "MissingCredentials", "TokenIssuer", "User"]
+__all__ = ["Guard", "InvalidCredentials", "MissingCredentials", "TokenIssuer", "User", "is_identity"]
 
 AUTH_TIMEOUT_S = 10
 MAX_IDENTITY_LENGTH = 255
@@ -85,7 +85,7 @@ class Guard:
 
 
 def _check_identity(identity: object, path_params: Mapping[str, object]) -> None:
-    if not isinstance(identity, str) or not _is_storable(identity):
+    if not isinstance(identity, str) or not is_identity(identity):
         # OpenID Connect Core 1.0, section 2: a subject has at most 255 characters.
         message = f"The token's user must be a text of 1 to {MAX_IDENTITY_LENGTH} characters without NUL."
         raise _unauthorized(message, invalid=True)
@@ -93,7 +93,8 @@ def _check_identity(identity: object, path_params: Mapping[str, object]) -> None
         raise _unauthorized("The token is for another user than the one in the path.", invalid=True)
 
 
-def _is_storable(identity: str) -> bool:
+def is_identity(identity: str) -> bool:
+    """Tell whether *identity* can be a user's: any store can keep it."""
     if not 1 <= len(identity) <= MAX_IDENTITY_LENGTH or "\0" in identity:
         return False
     return identity.isascii() or not re.search("[\ud800-\udfff]", identity)

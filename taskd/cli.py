@@ -15,7 +15,7 @@ import uvicorn
 
 from taskd import plugins as plugin_registry
 from taskd.app import build_app
-from taskd.auth import MAX_IDENTITY_LENGTH, TokenIssuer
+from taskd.auth import MAX_IDENTITY_LENGTH, TokenIssuer, is_identity
 from taskd.plugins import LoadedPlugin, Plugin, PluginError, Plugins
 from taskd.server import AnnouncingServer, options
 from taskd.settings import Settings, SettingsError, load_settings, read_environ
@@ -91,8 +91,9 @@ def _curl(url: str, token: str) -> str:
 
 def _dev_environ() -> dict[str, str]:
     """Return the environment, completed with what a first try needs."""
-    environ = {"DATABASE_URL": "sqlite:///taskd.db", **read_environ()}
-    if not environ.get("BETTER_AUTH_SECRET"):
+    given = {name: value for name, value in read_environ().items() if value}
+    environ = {"DATABASE_URL": "sqlite:///taskd.db", **given}
+    if "BETTER_AUTH_SECRET" not in environ:
         is_file = environ["DATABASE_URL"].startswith("sqlite:///")
         database = environ["DATABASE_URL"].removeprefix("sqlite:///") if is_file else "taskd"
         environ["BETTER_AUTH_SECRET"] = _kept_secret(Path(f"{database}.secret"))
@@ -111,8 +112,9 @@ def _kept_secret(file: Path) -> str:
                     os.link(temporary.name, file)
         file.chmod(0o600)
         return file.read_text().strip()
-    except OSError as error:
-        raise SettingsError("BETTER_AUTH_SECRET", f"cannot be kept in {file}: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingsError("BETTER_AUTH_SECRET", f"cannot be kept in {file}: {reason}") from None
 
 
 @main.command()
@@ -142,8 +144,8 @@ def serve(host: str, port: int, workers: int, grace: int) -> None:
 )  # fmt: skip
 def token(user: str, lifetime: int) -> None:
     """Print a token for USER, signed with the configured secret, for trying things out."""
-    if not 1 <= len(user) <= MAX_IDENTITY_LENGTH:
-        raise click.BadParameter(f"must have 1 to {MAX_IDENTITY_LENGTH} characters", param_hint="USER")
+    if not is_identity(user):
+        raise click.BadParameter(f"must have 1 to {MAX_IDENTITY_LENGTH} characters, in UTF-8", param_hint="USER")
     with _one_line_errors():
         click.echo(_issue_token(read_environ(), user, lifetime))
 

@@ -1,0 +1,463 @@
+"""The `taskd` command, mostly as people run it: in a process and a folder of its own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import attrs
+import click
+import httpx
+import jwt
+import pytest
+from click.testing import CliRunner, Result
+
+from taskd import build_app
+from taskd.cli import main
+from taskd.testing import RunningServer, running_server
+from taskd_jwt.verification import Verifier
+from tests.conftest import SECRET
+
+TIMEOUT_S = 60
+DEV = ("-m", "taskd", "dev", "--port", "0")
+SERVE = ("-m", "taskd", "serve", "--port", "0")
+SERVE_WITH_WORKERS = (*SERVE, "--workers", "2")
+PLAIN_UVICORN = ("-m", "uvicorn", "taskd.asgi:app", "--port", "0")
+ROUTES_PLUGIN = """
+from starlette.routing import Route
+import taskd
+
+@taskd.hookimpl
+def taskd_routes():
+    return []
+"""
+AUTH_PLUGIN = """
+import taskd
+from starlette.authentication import AuthenticationBackend
+
+@taskd.hookimpl
+def taskd_auth():
+    return AuthenticationBackend()
+"""
+
+
+def child_environ(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: this process's own, which has no setting of taskd, and *settings*."""
+    return {**os.environ, **settings}
+
+
+def run_python(*arguments: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Python with *arguments* to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=child_environ(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def invoke(*arguments: str, settings: Mapping[str, str]) -> Result:
+    """Run `taskd` with *arguments* in this process."""
+    return CliRunner().invoke(main, arguments, env=settings)
+
+
+def make_distribution(folder: Path, name: str, source: str) -> dict[str, str]:
+    """Put a distribution with one plugin, both called *name*, into *folder*; return by which setting it is found."""
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[taskd]\n{name} = {name}_plugin\n")
+    (folder / f"{name}_plugin.py").write_text(source)
+    return {"PYTHONPATH": str(folder)}
+
+
+def columns(output: str) -> list[list[str]]:
+    """The rows of `taskd plugins`, each split at white space."""
+    return [line.split() for line in output.splitlines()]
+
+
+@attrs.frozen
+class Announced:
+    """What `taskd dev` tells its user."""
+
+    user: str
+    token: str
+    curl: list[str]
+
+    @classmethod
+    def read(cls, server: RunningServer) -> Announced:
+        """Read it from *server*, which has just started."""
+        lines = server.read_until("Ctrl+C").splitlines()
+        words = {line.split()[0]: line.split()[1] for line in lines if line.startswith("  ") and line.strip()}
+        [curl] = [line for line in lines if line.strip().startswith("curl ")]
+        return cls(words["user"], words["token"], shlex.split(curl))
+
+    def send(self) -> httpx.Response:
+        """Do what the curl line says."""
+        program, url, *options = self.curl
+        given = list(zip(options[::2], options[1::2], strict=True))
+        headers = dict(value.split(": ") for option, value in given if option == "-H")
+        [data] = [value for option, value in given if option == "-d"]
+        assert "curl" == program
+        return httpx.post(url, headers=headers, content=data)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose distributions are installed in this process."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    """A port at which something else listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+class TestDev:
+    def test_the_curl_line_makes_a_task(self) -> None:
+        """Whoever pastes the line that the first start prints has made a task of the user it names."""
+        with running_server(child_environ({}), DEV) as server:
+            announced = Announced.read(server)
+            answer = announced.send()
+
+        assert (201, "Try taskd", announced.user) == (
+            answer.status_code,
+            answer.json()["title"],
+            answer.json()["user_id"],
+        )
+        assert f"Bearer {announced.token}" in " ".join(announced.curl)
+
+    def test_what_it_keeps_is_private(self, tmp_path: Path) -> None:
+        """The secret is for its owner only, and nobody but owner and group may read the tasks."""
+        with running_server(child_environ({}), DEV) as server:
+            Announced.read(server).send()
+
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        assert 0o600 == modes.pop("taskd.db.secret")
+        assert "taskd.db" in modes
+        assert [0] * len(modes) == [mode & ~0o640 for mode in modes.values()]
+
+    def test_a_second_start_knows_the_token_and_the_tasks_of_the_first(self) -> None:
+        """Secret and tasks outlive the process."""
+        with running_server(child_environ({}), DEV) as server:
+            first = Announced.read(server)
+            task = first.send().json()
+            server.stop(signal.SIGINT)
+        with running_server(child_environ({}), DEV) as server:
+            answer = httpx.get(
+                f"{server.url}/api/{first.user}/tasks", headers={"Authorization": f"Bearer {first.token}"}
+            )
+            server.stop(signal.SIGINT)
+
+        assert (200, [task]) == (answer.status_code, answer.json())
+
+    @pytest.mark.parametrize("source", ["environment", ".env"])
+    def test_a_configured_secret_and_database_are_used(
+        self, tmp_path: Path, environ: dict[str, str], source: str
+    ) -> None:
+        """What is set, in the environment or in `.env`, is used, and nothing is made in its place."""
+        if source == ".env":
+            (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in environ.items()))
+            environ = {}
+        with running_server(child_environ(environ), DEV) as server:
+            announced = Announced.read(server)
+            answer = announced.send()
+            server.stop(signal.SIGINT)
+
+        assert 201 == answer.status_code
+        assert announced.user == Verifier(SECRET).verify(announced.token)["sub"]
+        assert not {"taskd.db", "taskd.db.secret", "taskd.secret", "tasks.db.secret"} & {
+            file.name for file in tmp_path.iterdir()
+        }
+
+    def test_a_secret_is_kept_beside_the_configured_database(self, tmp_path: Path, database_url: str) -> None:
+        """Where only the database is configured, the secret is made beside its file, or here if it has none."""
+        with running_server(child_environ({"DATABASE_URL": database_url}), DEV) as server:
+            announced = Announced.read(server)
+
+        [file] = tmp_path.glob("*.secret")
+        assert announced.user == Verifier(file.read_text()).verify(announced.token)["sub"]
+
+    def test_two_that_start_together_agree_on_one_secret(self, tmp_path: Path) -> None:
+        """Whichever of two first starts wins, the tokens of both are good."""
+
+        def start(_: int) -> str:
+            with running_server(child_environ({}), DEV) as server:
+                return Announced.read(server).token
+
+        with ThreadPoolExecutor() as threads:
+            tokens = list(threads.map(start, range(2)))
+
+        kept = Verifier((tmp_path / "taskd.db.secret").read_text())
+        assert ["dev", "dev"] == [kept.verify(token)["sub"] for token in tokens]
+        assert ["taskd.db.secret"] == [file.name for file in tmp_path.glob("*.secret*")]
+
+    @pytest.mark.parametrize("folder", ["missing", "a_file"])
+    def test_a_secret_that_cannot_be_kept_stops_the_start(self, tmp_path: Path, folder: str) -> None:
+        """One line says which file cannot be written."""
+        (tmp_path / "a_file").touch()
+
+        ended = run_python(*DEV, settings={"DATABASE_URL": f"sqlite:///{folder}/tasks.db"})
+
+        assert (1, "") == (ended.returncode, ended.stdout)
+        [line] = ended.stderr.splitlines()
+        assert f"BETTER_AUTH_SECRET: cannot be kept in {folder}/tasks.db.secret" in line
+
+    def test_a_secret_that_is_no_text_stops_the_start(self, tmp_path: Path) -> None:
+        """A file of something else is not taken for a secret."""
+        (tmp_path / "taskd.db.secret").write_bytes(b"\xff" * 40)
+
+        ended = run_python(*DEV, settings={})
+
+        assert (1, ["taskd: BETTER_AUTH_SECRET: cannot be kept in taskd.db.secret: it is not text"]) == (
+            ended.returncode,
+            ended.stderr.splitlines(),
+        )
+
+    def test_ctrl_c_ends_it(self) -> None:
+        """Ctrl+C is the ordinary end: no traceback, and no failure."""
+        with running_server(child_environ({}), DEV) as server:
+            Announced.read(server)
+            output = server.stop(signal.SIGINT)
+
+        assert 0 == server.process.returncode
+        assert "Traceback" not in output
+
+
+class TestServe:
+    @pytest.mark.parametrize("command", [SERVE, SERVE_WITH_WORKERS, PLAIN_UVICORN], ids=["one", "workers", "uvicorn"])
+    @pytest.mark.parametrize(
+        ("variable", "value", "hidden"),
+        [
+            ("BETTER_AUTH_SECRET", None, SECRET),
+            ("BETTER_AUTH_SECRET", "too-short-a-secret", "too-short-a-secret"),
+            ("DATABASE_URL", "mysql://somebody:hunter2@127.0.0.1/tasks", "hunter2"),
+        ],
+        ids=["no secret", "short secret", "another database"],
+    )
+    def test_a_wrong_setting_stops_the_start(
+        self, command: tuple[str, ...], variable: str, value: str | None, hidden: str
+    ) -> None:
+        """One line names the variable and quotes no secret, also where several processes were to serve."""
+        settings = {"BETTER_AUTH_SECRET": SECRET, variable: value}
+
+        ended = run_python(*command, settings={name: text for name, text in settings.items() if text is not None})
+
+        assert (1, "") == (ended.returncode, ended.stdout)
+        [line] = ended.stderr.splitlines()
+        assert line.startswith(f"taskd: {variable}: ")
+        assert hidden not in line
+
+    @pytest.mark.parametrize(
+        ("options", "host"), [((), "127.0.0.1"), (("--host", "localhost"), "localhost")], ids=["default", "told"]
+    )
+    def test_it_listens_on_this_machine_unless_told(self, options: tuple[str, ...], host: str) -> None:
+        """Other machines reach it only where --host says so."""
+        with running_server(child_environ({"BETTER_AUTH_SECRET": SECRET}), (*SERVE, *options)) as server:
+            answer = httpx.get(f"{server.url}/livez")
+
+        assert (host, 200) == (httpx.URL(server.url).host, answer.status_code)
+
+    def test_tasks_are_kept_in_the_working_directory_unless_told(self, tmp_path: Path) -> None:
+        """Without DATABASE_URL the tasks are in taskd.db."""
+        with running_server(child_environ({"BETTER_AUTH_SECRET": SECRET}), SERVE) as server:
+            server.stop(signal.SIGINT)
+
+        assert (tmp_path / "taskd.db").is_file()
+
+    @pytest.mark.parametrize(
+        "command",
+        [("dev",), ("serve",), ("serve", "--workers", "2")],
+        ids=" ".join,
+    )
+    def test_a_port_in_use_is_said(self, command: tuple[str, ...], busy_port: int) -> None:
+        """A start at a port that another process has fails, and says why without a traceback."""
+        settings = {"BETTER_AUTH_SECRET": SECRET}
+
+        ended = run_python("-m", "taskd", *command, "--port", str(busy_port), settings=settings)
+
+        assert 0 != ended.returncode
+        assert "address already in use" in ended.stderr.lower()
+        assert "Traceback" not in ended.stderr
+
+    @pytest.mark.parametrize(
+        "options", [("--port", "65536"), ("--workers", "0"), ("--grace", "-1"), ("--port", "http")], ids=" ".join
+    )
+    def test_an_option_out_of_range_is_refused(self, options: tuple[str, str]) -> None:
+        """The message names the option."""
+        result = invoke("serve", *options, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert 2 == result.exit_code
+        assert f"'{options[0]}'" in result.stderr
+
+
+class TestToken:
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("user", ["alice", "a b/%\u00e9\U0001f389", "x" * 255], ids=["plain", "odd", "long"])
+    async def test_the_server_accepts_it(self, user: str) -> None:
+        """With the token that is printed for a user, that user's tasks can be read."""
+        settings = {"BETTER_AUTH_SECRET": SECRET}
+        result = invoke("token", user, settings=settings)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(build_app(settings))) as client:
+            headers = {"Authorization": f"Bearer {result.stdout.strip()}"}
+            answer = await client.get(f"http://taskd/api/{quote(user, safe='')}/tasks", headers=headers)
+
+        assert (0, 200) == (result.exit_code, answer.status_code)
+
+    @pytest.mark.parametrize(("options", "lifetime_s"), [((), 3600), (("--lifetime", "5"), 5)], ids=["default", "told"])
+    def test_it_is_good_for_its_lifetime(self, options: tuple[str, ...], lifetime_s: int) -> None:
+        """The token expires an hour after it was made, or when --lifetime says."""
+        result = invoke("token", "alice", *options, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        claims = jwt.decode(result.stdout.strip(), options={"verify_signature": False})
+        assert lifetime_s == claims["exp"] - claims["iat"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (("",), "USER"),
+            (("x" * 256,), "USER"),
+            (("a\udcff",), "USER"),
+            ((), "USER"),
+            (("alice", "--lifetime", "0"), "--lifetime"),
+            (("alice", "--lifetime", "1.5"), "--lifetime"),
+        ],
+        ids=["empty", "too long", "not UTF-8", "none", "no lifetime", "half seconds"],
+    )
+    def test_a_bad_argument_is_refused(self, arguments: tuple[str, ...], named: str) -> None:
+        """No token is printed, and the message names the argument."""
+        result = invoke("token", *arguments, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert (2, "") == (result.exit_code, result.stdout)
+        assert named in result.stderr
+
+    def test_without_a_secret_there_is_none(self) -> None:
+        """One line names the variable."""
+        result = invoke("token", "alice", settings={})
+
+        assert (1, "taskd: BETTER_AUTH_SECRET: is not set\n") == (result.exit_code, result.output)
+
+    def test_a_plugin_that_makes_no_tokens_is_named(self, site: Path) -> None:
+        """Where tokens come from somewhere else, the message says which plugin was selected."""
+        make_distribution(site, "elsewhere", AUTH_PLUGIN)
+
+        result = invoke("token", "alice", settings={"TASKD_AUTH": "elsewhere"})
+
+        assert 1 == result.exit_code
+        [line] = result.output.splitlines()
+        assert line.startswith("taskd: TASKD_AUTH: the plugin 'elsewhere' makes no tokens")
+
+
+class TestPlugins:
+    def test_what_is_installed_is_listed(self, site: Path) -> None:
+        """Each plugin comes with what it provides, whether it serves, and the distribution that brought it."""
+        make_distribution(site, "extra", ROUTES_PLUGIN)
+        version = importlib.metadata.version("taskd")
+
+        result = invoke("plugins", settings={})
+
+        assert (0, "") == (result.exit_code, result.stderr)
+        assert ["extra", "routes", "selected", "extra", "1.0"] in columns(result.stdout)
+        assert ["jwt", "auth", "selected", "taskd", version] in columns(result.stdout)
+
+    @pytest.mark.parametrize(
+        ("settings", "name", "status"),
+        [
+            ({"TASKD_STORAGE": "other"}, "sql", "installed"),
+            ({"TASKD_DISABLED_PLUGINS": "sql"}, "sql", "disabled"),
+            ({"TASKD_PLUGINS": "jwt, tasks"}, "sql", "disabled"),
+            ({"TASKD_PLUGINS": "jwt, tasks"}, "jwt", "selected"),
+        ],
+        ids=str,
+    )
+    def test_the_settings_show_in_the_status(self, settings: dict[str, str], name: str, status: str) -> None:
+        """A plugin is selected, only installed, or disabled."""
+        result = invoke("plugins", settings=settings)
+
+        assert 0 == result.exit_code
+        assert [status] == [row[2] for row in columns(result.stdout) if row[0] == name]
+
+    def test_a_broken_plugin_is_named(self, tmp_path: Path) -> None:
+        """The exit status is 1, and the message names the plugin, its distribution and the fault; others are listed."""
+        plugin = make_distribution(tmp_path / "site", "broken", "import no_such_module")
+
+        ended = run_python("-m", "taskd", "plugins", settings=plugin)
+
+        assert 1 == ended.returncode
+        assert ["broken", "?", "broken", "broken", "1.0"] in columns(ended.stdout)
+        assert "tasks" in [row[0] for row in columns(ended.stdout)]
+        [line] = ended.stderr.splitlines()
+        assert line.startswith("taskd: plugin 'broken' of broken 1.0 cannot be loaded: ModuleNotFoundError: ")
+
+    def test_a_disabled_plugin_is_not_imported(self, site: Path) -> None:
+        """A broken plugin does no harm when it is disabled."""
+        make_distribution(site, "broken", "import no_such_module")
+
+        result = invoke("plugins", settings={"TASKD_DISABLED_PLUGINS": "broken"})
+
+        assert (0, "") == (result.exit_code, result.stderr)
+        assert ["broken", "?", "disabled", "broken", "1.0"] in columns(result.stdout)
+
+    def test_two_plugins_of_one_name_are_refused(self, site: Path) -> None:
+        """One line names both claimants."""
+        make_distribution(site, "first", ROUTES_PLUGIN)
+        make_distribution(site, "second", ROUTES_PLUGIN)
+        (site / "second-1.0.dist-info" / "entry_points.txt").write_text("[taskd]\nfirst = second_plugin\n")
+
+        result = invoke("plugins", settings={})
+
+        assert 1 == result.exit_code
+        [line] = result.output.splitlines()
+        assert "plugin 'first' is claimed by first 1.0, second 1.0" in line
+
+    def test_a_plugin_that_is_not_installed_is_refused(self) -> None:
+        """A misspelt name in TASKD_PLUGINS is an error, not an empty server."""
+        result = invoke("plugins", settings={"TASKD_PLUGINS": "jwt, taks"})
+
+        assert 1 == result.exit_code
+        assert "TASKD_PLUGINS: no plugin 'taks' is installed" in result.output
+
+
+class TestCommand:
+    def test_the_version_is_the_distribution_s(self) -> None:
+        """`python -m taskd` is `taskd`, and says which one."""
+        ended = run_python("-m", "taskd", "--version", settings={})
+
+        assert (0, f"taskd, version {importlib.metadata.version('taskd')}\n") == (ended.returncode, ended.stdout)
+
+    @pytest.mark.parametrize("option", ["--help", "-h"])
+    def test_help_names_every_command(self, option: str) -> None:
+        """All commands are in the help."""
+        result = invoke(option, settings={})
+
+        assert 0 == result.exit_code
+        assert [] == [name for name in main.commands if f"  {name} " not in result.stdout]
+
+    @pytest.mark.parametrize("command", sorted(main.commands))
+    def test_every_command_explains_itself(self, command: str) -> None:
+        """The help of a command has a sentence about it, and one for each option."""
+        result = invoke(command, "--help", settings={})
+
+        explained = [option for option in main.commands[command].params if isinstance(option, click.Option)]
+        assert 0 == result.exit_code
+        assert " ".join(str(main.commands[command].help).split()) in " ".join(result.stdout.split())
+        assert [] == [option.name for option in explained if not option.help]
