@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
+import operator
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -55,10 +57,15 @@ def decode(body: bytes) -> object:
     """
     try:
         return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, msgspec.DecodeError) else "it cannot be represented"
-        message = f"is not valid JSON in UTF-8: {reason.removeprefix('JSON is malformed: ')}"
-        raise InvalidBody(Fault("body", message)) from None
+    except msgspec.ValidationError:
+        reason = "a number is out of range"
+    except msgspec.DecodeError as error:
+        reason = str(error).removeprefix("JSON is malformed: ")
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    raise InvalidBody(Fault("body", f"is not valid JSON in UTF-8: {reason}"))
 
 
 def encode(value: object) -> bytes:
@@ -117,12 +124,7 @@ def _describe(type_: Any) -> str:
 def _without_unset(type_: Any) -> Any:
     """Return *type_* less `UnsetType`: no value of a body is that."""
     rest = [arg for arg in get_args(type_) if arg is not UnsetType]
-    if UnsetType not in get_args(type_):
-        return type_
-    result = rest[0]
-    for arg in rest[1:]:
-        result = result | arg
-    return result
+    return functools.reduce(operator.or_, rest) if UnsetType in get_args(type_) else type_
 
 
 def _field_hook(type_: Any) -> Callable[[object, Any], Any]:
