@@ -19,7 +19,7 @@ from taskd.http import ERROR_HANDLERS, JSONAnswer
 from taskd.middleware import CORSLayer, PathLayer, RequestLayer
 from taskd.routing import public, resources
 from taskd.settings import Settings, load_settings, read_environ
-from taskd.storage import StoreUnavailable, TaskStore
+from taskd.storage import StoreError, TaskStore
 
 __all__ = ["build_app"]
 
@@ -59,10 +59,12 @@ def _lifespan(store: TaskStore) -> Callable[[Starlette], AbstractAsyncContextMan
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         try:
             await store.ping()
-        except StoreUnavailable as error:
-            logger.warning("The storage cannot be reached yet: %s", error)
-        yield
-        await store.close()
+        except StoreError as error:
+            logger.warning("The storage does not serve yet: %s", error)
+        try:
+            yield
+        finally:
+            await store.close()
 
     return lifespan
 

@@ -28,9 +28,9 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the developer's own reaches a test, and no test leaves a file in the repository."""
-    for name in list(os.environ):
-        if name in ("DATABASE_URL", "BETTER_AUTH_SECRET", "FRONTEND_URL") or name.startswith("TASKD_"):
-            monkeypatch.delenv(name)
+    settings = {"DATABASE_URL", "BETTER_AUTH_SECRET", "FRONTEND_URL"}
+    for name in settings | {name for name in os.environ if name.startswith("TASKD_")}:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
 

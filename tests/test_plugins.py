@@ -470,6 +470,9 @@ class TestRoutes:
                 id="other names",
             ),
             pytest.param("Route('/hello', OpenEndpoint)", "must name the methods of /hello", id="class, no methods"),
+            pytest.param(
+                "Route('/hello/', endpoint, methods=['GET'])", "must leave out the slash", id="slash at the end"
+            ),
             pytest.param("Route('/hello', endpoint, methods=[])", "must name the methods of /hello", id="no methods"),
             pytest.param(
                 "Route('/api/{owner}/notes', endpoint)",

@@ -53,6 +53,13 @@ class TestEnvironment:
 
         assert ("real", "") == (environ["TASKD_TEST_A"], environ["TASKD_TEST_B"])
 
+    def test_a_folder_in_the_file_s_place_is_refused(self) -> None:
+        """A container's mount of a file that is not there makes a folder: that must not go unnoticed."""
+        Path(".env").mkdir()
+
+        with pytest.raises(SettingsError, match="is a folder"):
+            read_environ()
+
     def test_the_file_is_optional(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a file the environment is all."""
         monkeypatch.setenv("TASKD_TEST_A", "real")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import gc
+import os
+import signal
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
+import asyncpg
 import pytest
 import sqlalchemy
 from sqlalchemy.schema import CreateTable
@@ -67,14 +70,10 @@ async def test_no_statement_is_compiled_for_a_request(
     database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once a store is connected, SQLAlchemy has nothing to do any more."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError
-
     async with opened(database_url) as store:
         await store.ping()
-        monkeypatch.setattr(sqlalchemy.sql.elements.ClauseElement, "compile", refuse)
-        monkeypatch.setattr(sqlalchemy.sql.compiler.SQLCompiler, "__init__", refuse)
+        monkeypatch.setattr(sqlalchemy.sql.elements.ClauseElement, "compile", None)
+        monkeypatch.setattr(sqlalchemy.sql.compiler.SQLCompiler, "__init__", None)
         task = await store.create(user_id, NewTask(title="t"))
         await store.update(user_id, task.id, TaskChanges(title="u"))
         await store.toggle(user_id, task.id)
@@ -99,19 +98,42 @@ async def close_in_another_loop(store: SQLTaskStore) -> None:
     await store.close()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_loop_that_ends_without_a_word_is_left_behind(database_url: str, user_id: str) -> None:
-    """A store whose loop was stopped while it was connected connects anew in the next one."""
+def test_two_loops_do_not_disturb_each_other(database_url: str, user_id: str) -> None:
+    """Every loop has connections of its own, for as long as it is there."""
     store = taskd_storage({"DATABASE_URL": database_url})
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(store.create(user_id, NewTask(title="t")))
-    asyncio.run(close_in_another_loop(store))
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        for number in range(3):
+            first.run(store.create(user_id, NewTask(title=f"{number}a")))
+            gc.collect()
+            second.run(store.create(user_id, NewTask(title=f"{number}b")))
+        first.run(store.close())
 
-    pending = asyncio.all_tasks(loop)
-    for task in pending:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-    loop.close()
+        assert 6 == len(second.run(store.list(user_id)))
+
+
+async def test_a_loop_that_was_closed_is_forgotten(tmp_path: Path) -> None:
+    """What was opened in a loop that ended without a word is not kept for ever."""
+    async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
+        database = store.database
+        assert isinstance(database, SQLiteDatabase)
+        loop = asyncio.new_event_loop()
+        database._held._held[loop] = (asyncio.create_task(asyncio.sleep(0)), loop.create_future())
+        loop.close()
+        await store.ping()
+
+        assert [asyncio.get_running_loop()] == list(database._held._held)
+
+
+async def test_a_cancelled_opening_is_begun_anew(tmp_path: Path, user_id: str) -> None:
+    """A store that is closed while it opens its file opens it again for the next call."""
+    async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
+        first = asyncio.create_task(store.list(user_id))
+        await asyncio.sleep(0)
+        await store.close()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+        assert [] == await store.list(user_id)
 
 
 async def test_a_closed_store_opens_again(database_url: str, user_id: str) -> None:
@@ -226,3 +248,35 @@ async def test_a_call_is_one_round_trip(postgres: PostgresServer, user_id: str) 
 
     [line] = [line for line in said.splitlines() if "LOG:" in line]
     assert "execute __asyncpg_" in line
+
+
+async def test_a_frozen_server_holds_nobody(postgres_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stops in the middle of a conversation, and does not even answer a cancellation, is given up."""
+    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(taskd_sql.database, "CANCEL_TIMEOUT_S", 0.1)
+    async with opened(postgres_url) as store:
+        [[pid]] = await store.database.fetch("SELECT pg_backend_pid()", [])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnavailable):
+                await store.list(user_id)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+        assert [] == await store.list(user_id)
+
+
+async def test_a_call_that_gave_up_waiting_for_a_lock_is_not_run_afterwards(
+    postgres_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A create that was answered 503 because the table was locked does not happen when the lock is gone."""
+    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.5)
+    async with opened(postgres_url) as store:
+        connection = await asyncpg.connect(postgres_url)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE tasks")
+            with pytest.raises(StoreUnavailable):
+                await store.create(user_id, NewTask(title="t"))
+        await connection.close()
+
+        assert [] == await store.list(user_id)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
+import taskd_sql.database
 from tests.conftest import client_of
 
 pytestmark = pytest.mark.anyio
@@ -267,8 +268,11 @@ async def test_complete_sets_what_the_body_says(client: httpx.AsyncClient, tasks
     assert first["completed_at"] == second["completed_at"]
 
 
-async def test_two_hundred_toggles_at_once_end_in_their_parity(client: httpx.AsyncClient, tasks_url: str) -> None:
+async def test_two_hundred_toggles_at_once_end_in_their_parity(
+    client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Toggles do not lose each other: 200 leave a task as it was, and one more completes it."""
+    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 60)
     task = await create(client, tasks_url)
     url = f"{tasks_url}/{task['id']}/complete"
 

@@ -14,44 +14,62 @@ __all__ = ["LoopBound"]
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class LoopBound(Generic[T]):
     """
-    A resource that is opened at the first use, by *open*, and closed when the event loop ends or when told.
+    A resource of which every event loop has its own, opened at the first use by *open*.
 
-    A task of its own holds it.  asyncio cancels all tasks when a loop ends, so it is closed even where no lifespan
-    runs; and in the next loop, as serverless adapters may have one for each call, it is opened anew.
+    A task holds it, and closes it when it is cancelled: by `close`, or by asyncio when the loop ends.  So it is closed
+    even where no lifespan runs; and serverless adapters may have a loop for each call.
     """
 
     open: Callable[[], AbstractAsyncContextManager[T]]
-    _holder: asyncio.Task[None] | None = attrs.field(init=False, default=None)
-    _opened: asyncio.Future[T] = attrs.field(init=False)
+    # A loop holds its tasks only weakly.
+    _held: dict[asyncio.AbstractEventLoop, tuple[asyncio.Task[None], asyncio.Future[T]]] = attrs.field(
+        init=False, factory=dict
+    )
 
     async def get(self) -> T:
         """Return the resource of the running loop; all who ask while it is being opened wait for the same one."""
         loop = asyncio.get_running_loop()
-        if self._holder is None or self._holder.done() or self._holder.get_loop() is not loop:
-            self._opened = loop.create_future()
-            self._holder = loop.create_task(self._hold(self._opened))
-        if self._opened.done():
-            return self._opened.result()
-        return await asyncio.shield(self._opened)
+        if loop not in self._held:
+            self._forget_closed_loops()
+            opened: asyncio.Future[T] = loop.create_future()
+            holder = loop.create_task(self._hold(loop, opened))
+            # Nobody waits for ever for one that was cancelled before it had begun.
+            holder.add_done_callback(lambda _: self._forget(loop, opened))
+            self._held[loop] = holder, opened
+        _, opened = self._held[loop]
+        return opened.result() if opened.done() else await asyncio.shield(opened)
 
     async def close(self) -> None:
-        """Close the resource, if it is open, and wait until it is closed."""
-        holder, self._holder = self._holder, None
-        if holder is not None and holder.get_loop() is asyncio.get_running_loop():
+        """Close the resource of the running loop, if it is open, and wait until it is closed."""
+        if held := self._held.get(asyncio.get_running_loop()):
+            holder, _ = held
             holder.cancel()
             await asyncio.wait([holder])
 
-    async def _hold(self, opened: asyncio.Future[T]) -> None:
+    async def _hold(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[T]) -> None:
         """Open the resource, pass it to *opened*, and close it when cancelled."""
         try:
             async with self.open() as resource:
                 opened.set_result(resource)
-                await asyncio.Event().wait()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    # From here on it is being closed: who asks now gets another.
+                    self._forget(loop, opened)
         except Exception as error:
             if opened.done():
                 raise
             opened.set_exception(error)
             opened.exception()  # it may be that nobody waits any more
+
+    def _forget(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[T]) -> None:
+        opened.cancel()
+        if loop in self._held and self._held[loop][1] is opened:
+            del self._held[loop]
+
+    def _forget_closed_loops(self) -> None:
+        for loop in [loop for loop in self._held if loop.is_closed()]:
+            del self._held[loop]

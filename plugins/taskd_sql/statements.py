@@ -69,7 +69,8 @@ def _new_unless_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any
     return case((bindparam(f"keep_{name}", type_=Boolean()), column), else_=_parameter(name, column))
 
 
-PING = select(literal(1))
+# Not ready without its table: a database on which schema.sql has not been run answers no request either.
+PING = select(literal(1)).select_from(tasks).limit(1)
 LIST = select(tasks).where(_IS_OWN).order_by(tasks.c.id.desc())
 GET = select(tasks).where(_IS_THAT)
 CREATE = insert(tasks)
