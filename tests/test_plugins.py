@@ -565,6 +565,7 @@ class TestGuard:
         "statement",
         [
             "raise RuntimeError('the key is hunter2')",
+            "raise TimeoutError('its own')",
             "return taskd.User('alice')",
             "return AuthCredentials(), object()",
             "return AuthCredentials(), None",
@@ -586,7 +587,6 @@ class TestGuard:
         "statement",
         [
             "await asyncio.Event().wait()",
-            "raise TimeoutError",
             "raise taskd.StoreUnavailable('the sessions are away')",
         ],
     )

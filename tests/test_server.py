@@ -379,7 +379,7 @@ class TestOutput:
 
         assert [(503, True)] * 2 == [(answer.status_code, "Retry-After" in answer.headers) for answer in answers]
         assert 200 == alive.status_code
-        assert "The storage cannot be reached yet" in output
+        assert "The storage does not serve yet" in output
         assert "hunter2" not in output + "".join(answer.text for answer in answers)
 
 
