@@ -100,8 +100,11 @@ def _check_identity(identity: object, path_params: Mapping[str, object]) -> None
 
 
 def is_identity(identity: str) -> bool:
-    """Tell whether *identity* can be a user's: any store can keep it."""
+    """Tell whether *identity* can be a user's: any store can keep it, and a path can hold it."""
     if not 1 <= len(identity) <= MAX_IDENTITY_LENGTH or "\0" in identity:
+        return False
+    # RFC 3986, section 6.2.2.3: clients leave these out of a path, encoded or not.
+    if identity in (".", ".."):
         return False
     return identity.isascii() or not re.search("[\ud800-\udfff]", identity)
 

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 # RFC 3339, section 5.6.  msgspec also takes "+0530" and a space for the "T"; the RFC's grammar does not.
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DECODE_REASONS = {"Input data was truncated": "it ends too early, or holds a lone surrogate"}
 
 
 @attrs.frozen
@@ -60,7 +61,8 @@ def decode(body: bytes) -> object:
     except msgspec.ValidationError:
         reason = "a number is out of range"
     except msgspec.DecodeError as error:
-        reason = str(error).removeprefix("JSON is malformed: ")
+        # Of a lone surrogate, too, msgspec says that the text was truncated.
+        reason = _DECODE_REASONS.get(str(error), str(error).removeprefix("JSON is malformed: "))
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
     except RecursionError:
@@ -88,7 +90,7 @@ def structure(value: object, cls: type[T]) -> T:
     except ClassValidationError as error:
         located, _ = error.group_exceptions()
         faults = [Fault(note.name, _message(exception)) for exception, note in located]
-    if _contradicts_itself(value):
+    if hasattr(cls, "status") and _contradicts_itself(value):
         faults.append(Fault("is_completed", 'must be true exactly when status is "completed"'))
     if faults:
         raise InvalidBody(*faults)
@@ -118,7 +120,7 @@ def _describe(type_: Any) -> str:
         return "true or false"
     if isinstance(type_, enum.EnumMeta):
         return "one of " + ", ".join(str(member.value) for member in list[enum.Enum](type_))
-    return " or ".join(_describe(arg) for arg in get_args(type_) if arg is not UnsetType)
+    return ", or ".join(_describe(arg) for arg in get_args(type_) if arg is not UnsetType)
 
 
 def _without_unset(type_: Any) -> Any:

@@ -55,14 +55,31 @@ class RequestLayer:
                 finished = not message.get("more_body", False)
             await send(message)
 
+        app = _refuse_upgrade if _asks_for_upgrade_with_body(scope) else self.app
         try:
-            await self.app(scope, receive, send_with_headers)
+            await app(scope, receive, send_with_headers)
         except Exception:
             # The path, but never the query: people put tokens there.
             path = quote(scope["path"], safe="/%")
             logger.exception("%s %s failed, request id %s", scope["method"], path, request_id.decode())
             if not finished:
                 raise
+
+
+def _asks_for_upgrade_with_body(scope: Scope) -> bool:
+    headers = {name for name, value in scope["headers"] if value != b"0"}
+    return b"upgrade" in headers and not headers.isdisjoint((b"content-length", b"transfer-encoding"))
+
+
+async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
+    """
+    Refuse a request with a body that asks for another protocol (RFC 9110, section 7.8), and close its connection.
+
+    httptools takes what follows the head of such a request for the other protocol: the body would be missing here, and
+    be read as the next request.
+    """
+    answer = error_answer(400, "A request with a body must not ask for an upgrade.", {"Connection": "close"})
+    await answer(scope, receive, send)
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -96,7 +96,7 @@ def resources(routes: Iterable[tuple[str, Route]], guard: Guard) -> list[Route]:
         shape = _PARAMETER.sub(_LAST, route.path)
         if shape not in paths:
             resource = Resource(guard)
-            paths[shape] = (Route(route.path, resource), resource, claimant)
+            paths[shape] = (_exact_route(route.path, resource), resource, claimant)
         first, resource, claimant_of_first = paths[shape]
         if first.path != route.path:
             both = f"{claimant} calls {route.path} what {claimant_of_first} calls {first.path}"
@@ -104,6 +104,13 @@ def resources(routes: Iterable[tuple[str, Route]], guard: Guard) -> list[Route]:
         resource.add(route, claimant)
     # The end of a path goes after whatever may follow: /{x}.txt before /{x}, /{x}/more before /{x:path}.
     return [paths[shape][0] for shape in sorted(paths, key=lambda shape: shape + _LAST)]
+
+
+def _exact_route(path: str, resource: Resource) -> Route:
+    """Return the Starlette route of *path*, which does not match with a line break at the end as `$` does."""
+    route = Route(path, resource)
+    route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+    return route
 
 
 def _check_path(route: Route, claimant: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
+from taskd.protocol import HTTPProtocol
+
 __all__ = ["AnnouncingServer", "options"]
 
 
@@ -31,6 +33,9 @@ def options(host: str, port: int, grace_s: int = 10) -> dict[str, Any]:
     return {
         "host": host,
         "port": port,
+        "http": HTTPProtocol,
+        # taskd speaks no WebSocket; with a library for it installed, uvicorn would answer for taskd.
+        "ws": "none",
         "timeout_graceful_shutdown": grace_s,
         "server_header": False,
         # It would write the query of every request, and people put tokens there.

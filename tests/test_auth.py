@@ -84,7 +84,9 @@ BAD_TOKENS = {
     "an audience": (signed({"aud": "https://app.example.com"}), "set TASKD_JWT_AUDIENCE"),
     "Better Auth's e-mail verification": (signed({"sub": None, "email": "a@b.c", "userId": "alice"}), "no sub claim"),
     "claims that are no object": (jwt.api_jws.encode(b"[]", SECRET, "HS256"), "malformed"),
-    "a critical extension": (signed({}, crit=["exp"]), "malformed"),
+    "a critical extension": (signed({}, crit=["exp"]), "kid or a crit"),
+    "an empty audience": (signed({"aud": ""}), "set TASKD_JWT_AUDIENCE"),
+    "a sub that no path can hold": (signed({"sub": ".."}), "user must be a text"),
 }
 
 

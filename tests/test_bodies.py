@@ -15,10 +15,10 @@ pytestmark = pytest.mark.anyio
 
 JSON = {"Content-Type": "application/json"}
 TITLE = "must be a text of 1 to 200 characters, not only white space, without NUL"
-DESCRIPTION = "must be a text of up to 10,000 characters, without NUL or null"
+DESCRIPTION = "must be a text of up to 10,000 characters, without NUL, or null"
 STATUS = "must be one of pending, in_progress, completed"
 PRIORITY = "must be one of low, medium, high, urgent"
-DUE_AT = "must be an RFC 3339 date-time with an offset or null"
+DUE_AT = "must be an RFC 3339 date-time with an offset, or null"
 IS_COMPLETED = "must be true or false"
 CONTRADICTION = 'must be true exactly when status is "completed"'
 
@@ -145,6 +145,13 @@ async def test_every_fault_is_reported_in_the_order_of_the_fields(client: httpx.
         ("due_at", DUE_AT),
         ("is_completed", CONTRADICTION),
     ] == faults(await send(client, tasks_url, "POST", body))
+
+
+async def test_completion_knows_no_other_field(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """A status in the body of PATCH is an unknown key: it is ignored, and contradicts nothing."""
+    answer = await send(client, tasks_url, "PATCH", {"is_completed": True, "status": "pending"})
+
+    assert (200, "completed") == (answer.status_code, answer.json()["status"])
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None, "true", []])

@@ -29,7 +29,9 @@ FOREIGN = "https://evil.example.com"
 PATHS = ["/livez", "/readyz", "/api/alice/tasks", "/api/alice", "/api", "/nowhere", "/"]
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/api", "/api/alice", "/api/alice/tasks/1/2", "/livez/x", "//livez", "/"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/api", "/api/alice", "/api/alice/tasks/1/2", "/livez/x", "//livez", "/", "/livez%0A"]
+)
 async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     """Every error is JSON with a detail that is a string."""
     answer = await client.get(path)

@@ -29,12 +29,15 @@ _OPTIONS: Any = {
     "verify_nbf": False,
     "verify_iat": False,
     "verify_sub": False,
+    "verify_jti": False,
 }
+_UNKNOWN_AUDIENCE = "The token is for an audience, and none is configured: set TASKD_JWT_AUDIENCE."
 _EXPLANATIONS: dict[type[Exception], str] = {
     jwt.InvalidSignatureError: "The token's signature is wrong: is BETTER_AUTH_SECRET the same on both sides?",
     jwt.InvalidAlgorithmError: f"The token is signed with another algorithm than {ALGORITHM}.",
     jwt.InvalidAudienceError: "The token is for another audience than TASKD_JWT_AUDIENCE.",
     jwt.InvalidIssuerError: "The token is from another issuer than TASKD_JWT_ISSUER.",
+    jwt.InvalidTokenError: "The token's header has a kid or a crit that is not understood.",
 }
 
 
@@ -62,6 +65,9 @@ class Verifier:
             claims = jwt.decode(token, self.key, [ALGORITHM], _OPTIONS, audience=self.audience, issuer=self.issuer)
         except jwt.InvalidTokenError as error:
             raise InvalidCredentials(self._explain(error)) from None
+        # PyJWT overlooks an audience that is empty.
+        if self.audience is None and "aud" in claims:
+            raise InvalidCredentials(_UNKNOWN_AUDIENCE)
         _check_subject(claims["sub"])
         _check_dates(claims, time.time())
         return claims
@@ -77,7 +83,7 @@ class Verifier:
         if isinstance(error, jwt.MissingRequiredClaimError):
             return f"The token has no {error.claim} claim."
         if isinstance(error, jwt.InvalidAudienceError) and self.audience is None:
-            return "The token is for an audience, and none is configured: set TASKD_JWT_AUDIENCE."
+            return _UNKNOWN_AUDIENCE
         return _EXPLANATIONS.get(type(error), "The token is malformed: it is not a signed JWT.")
 
 

@@ -98,7 +98,7 @@ class PostgresDatabase:
                     cut = loop.call_at(started + CALL_TIMEOUT_S + CANCEL_TIMEOUT_S, raw.terminate)
                     rows: list[asyncpg.Record] = await raw.fetch(sql, *arguments)
                     return rows
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             raise _postgres_fault(error) from None
         finally:
             if cut is not None:
@@ -185,7 +185,7 @@ class SQLiteDatabase:
                 # One at a time: a call that gives up while it waits must not be run afterwards.
                 async with turn:
                     return list(await connection.execute_fetchall(sql, arguments))
-        except (sqlite3.Error, OSError, TimeoutError) as error:
+        except (sqlite3.Error, OSError) as error:
             raise _sqlite_fault(error) from None
 
     async def close(self) -> None:

@@ -42,7 +42,7 @@ class TaskEndpoints:
         """Make a task and say where it is."""
         new = structure(await read_json(request), NewTask)
         task = await self.store.create(request.user.identity, new)
-        root = request.scope.get("root_path", "")
+        root = request.scope.get("root_path", "").rstrip("/")
         location = f"{root}/api/{quote(task.user_id, safe='')}/tasks/{task.id}"
         return JSONAnswer(task, status_code=201, headers={"Location": location})
 

@@ -1,0 +1,146 @@
+"""What comes over a connection that is not an ordinary request, byte by byte, against a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from taskd.testing import RunningServer, running_server
+from tests.conftest import SECRET, token_for
+from tests.test_cli import child_environ
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all: none of them may do it any harm."""
+    folder: Path = tmp_path_factory.mktemp("server")
+    settings = {"DATABASE_URL": f"sqlite:///{folder}/tasks.db", "BETTER_AUTH_SECRET": SECRET}
+    with running_server(child_environ(settings), cwd=folder) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def connected(server: RunningServer) -> Iterator[socket.socket]:
+    """Connect to the server."""
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        yield connection
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return all that the server sends until it closes the connection."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def request(method: str, path: str, *headers: str, body: str = "") -> bytes:
+    """Write a request of alice's in HTTP/1.1."""
+    length = [f"Content-Length: {len(body)}"] if body else []
+    head = [
+        f"{method} {path} HTTP/1.1",
+        "Host: taskd",
+        f"Authorization: Bearer {token_for('alice')}",
+        *length,
+        *headers,
+    ]
+    return "\r\n".join([*head, "", body]).encode()
+
+
+def assert_refused(answer: bytes, status: int) -> None:
+    """The answer is an error of taskd's form."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode().lower().splitlines()
+
+    assert lines[0].startswith(f"http/1.1 {status} ")
+    assert {"content-type: application/json", "x-content-type-options: nosniff", "connection: close"} <= set(lines)
+    assert ["detail"] == list(json.loads(body))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"FOO /livez HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nA b: c\r\n\r\n",
+        b"\x16\x03\x01\x00",
+    ],
+)
+def test_what_is_not_http_is_refused_in_the_form_of_all_errors(server: RunningServer, sent: bytes) -> None:
+    """Also what never reaches the application is answered in JSON."""
+    with connected(server) as connection:
+        connection.sendall(sent)
+
+        assert_refused(received(connection), 400)
+
+
+def test_a_head_without_an_end_is_refused(server: RunningServer) -> None:
+    """A client cannot make the server read, and keep, a head of any length."""
+    with connected(server) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nA: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                connection.sendall(b"a" * 4096)
+
+        assert_refused(received(connection), 431)
+    assert 200 == httpx.get(f"{server.url}/livez").status_code
+
+
+def test_a_large_head_that_ends_is_read(server: RunningServer) -> None:
+    """A token and cookies of tens of kilobytes are no attack."""
+    answer = httpx.get(f"{server.url}/livez", headers={"Cookie": "a" * 60_000})
+
+    assert 200 == answer.status_code
+
+
+def test_an_upgrade_that_is_not_offered_is_ignored(server: RunningServer) -> None:
+    """RFC 9110, section 7.8: a request without a body is answered as if it had not asked."""
+    for upgrade in ("h2c", "websocket"):
+        answer = httpx.get(f"{server.url}/livez", headers={"Connection": "Upgrade", "Upgrade": upgrade})
+
+        assert (200, "nosniff") == (answer.status_code, answer.headers["X-Content-Type-Options"])
+
+
+def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(server: RunningServer) -> None:
+    """A request in the body of another one is not run, whoever has forwarded it."""
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token_for('alice')}"}) as client:
+        location = client.post("/api/alice/tasks", json={"title": "t"}).headers["Location"]
+        hidden = request("DELETE", location).decode()
+        whole = request("POST", "/livez", "Connection: Upgrade", "Upgrade: h2c", body=hidden)
+        head, separator, body = whole.partition(b"\r\n\r\n")
+        for pieces in ([whole], [head + separator, body]):
+            with connected(server) as connection:
+                for piece in pieces:
+                    with contextlib.suppress(ConnectionError):
+                        connection.sendall(piece)
+                answer = first_answer(connection)
+
+            assert_refused(answer, 400)
+            assert 200 == client.get(location).status_code
+
+
+def first_answer(connection: socket.socket) -> bytes:
+    """Return what the server sends until it closes, or resets because it has not read all."""
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
+
+
+def test_an_answer_is_not_lost_to_what_follows_its_request(server: RunningServer) -> None:
+    """A request with rubbish behind it is answered itself, and then the connection ends."""
+    with connected(server) as connection:
+        body = json.dumps({"title": "t"})
+        connection.sendall(
+            request("POST", "/api/alice/tasks", "Content-Type: application/json", body=body) + b"\0rubbish"
+        )
+        answer = received(connection)
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert 1 == answer.count(b"HTTP/1.1")
