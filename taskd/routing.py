@@ -65,7 +65,10 @@ class Resource:
         if operation is None:
             raise HTTPException(405, "This path does not answer this method.", {"Allow": ", ".join(self.operations)})
         if PATH_IS_ENCODED in scope:
-            scope["path_params"] = {name: unquote(str(value)) for name, value in scope["path_params"].items()}
+            parameters = scope["path_params"].items()
+            scope["path_params"] = {
+                name: unquote(value) if isinstance(value, str) else value for name, value in parameters
+            }
         if not operation.is_public:
             await self.guard.admit(scope)
         await operation.app(scope, receive, send)
