@@ -140,7 +140,9 @@ async def test_the_scheme_is_in_any_case(app: ASGIApp, user_id: str, scheme: str
         assert 200 == (await client.get(f"/api/{user_id}/tasks", headers=headers)).status_code
 
 
-@pytest.mark.parametrize("value", ["Basic YWxpY2U6cGFzc3dvcmQ=", "Bearer", "Token x", "", GOOD])
+@pytest.mark.parametrize(
+    "value", ["Basic YWxpY2U6cGFzc3dvcmQ=", "Bearer", "Token x", "", GOOD], ids=lambda value: value[:8]
+)
 async def test_another_scheme_is_refused(app: ASGIApp, value: str) -> None:
     """Only bearer tokens are understood."""
     async with client_of(app) as client:

@@ -102,7 +102,7 @@ def test_the_readme_s_blocks_are_the_two_commands_and_a_request() -> None:
     assert serve.rstrip().endswith("taskd dev")
     assert request.startswith("curl ")
     assert "TOKEN" in request
-    assert test.rstrip().endswith("pytest")
+    assert test.rstrip().endswith("pytest -n auto")
 
 
 @pytest.mark.parametrize("name", ["memory", "apikey", "summary"])

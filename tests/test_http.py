@@ -105,7 +105,7 @@ async def test_every_answer_has_the_common_headers(stranger: httpx.AsyncClient, 
     assert "Server" not in headers
 
 
-@pytest.mark.parametrize("request_id", ["a", "A-Za.z_0-9", "x" * 128, str(uuid.uuid4())])
+@pytest.mark.parametrize("request_id", ["a", "A-Za.z_0-9", "x" * 128, "8f14e45f-ceea-467f-a0e6-6d1f3b0b2a11"])
 async def test_a_request_id_is_taken_over(stranger: httpx.AsyncClient, request_id: str) -> None:
     """The caller may choose the id by which the request is found in the logs."""
     answer = await stranger.get("/livez", headers={"X-Request-ID": request_id})

@@ -10,7 +10,7 @@ import os
 import signal
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -36,6 +36,15 @@ async def opened(database_url: str) -> AsyncIterator[SQLTaskStore]:
     store = taskd_storage({"DATABASE_URL": database_url})
     yield store
     await store.close()
+
+
+@contextlib.contextmanager
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let calls that are sure to get no answer give up at once."""
+    with monkeypatch.context() as patch:
+        patch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.1)
+        patch.setattr(taskd_sql.database, "CANCEL_TIMEOUT_S", 0.1)
+        yield
 
 
 def test_schema_sql_is_the_schema_of_the_statements(postgres: PostgresServer) -> None:
@@ -208,14 +217,12 @@ async def test_a_call_that_gave_up_waiting_is_not_run_afterwards(
     tmp_path: Path, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A create that was answered 503 because others were before it does not happen behind the client's back."""
-    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.05)
     async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
-        await store.ping()
         database = store.database
         assert isinstance(database, SQLiteDatabase)
         _, turn = await database._held.get()
         async with turn:
-            with pytest.raises(StoreUnavailable):
+            with impatient(monkeypatch), pytest.raises(StoreUnavailable):
                 await store.create(user_id, NewTask(title="t"))
 
         assert [] == await store.list(user_id)
@@ -252,13 +259,11 @@ async def test_a_call_is_one_round_trip(postgres: PostgresServer, user_id: str) 
 
 async def test_a_frozen_server_holds_nobody(postgres_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that stops in the middle of a conversation, and does not even answer a cancellation, is given up."""
-    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(taskd_sql.database, "CANCEL_TIMEOUT_S", 0.1)
     async with opened(postgres_url) as store:
         [[pid]] = await store.database.fetch("SELECT pg_backend_pid()", [])
         os.kill(pid, signal.SIGSTOP)
         try:
-            with pytest.raises(StoreUnavailable):
+            with impatient(monkeypatch), pytest.raises(StoreUnavailable):
                 await store.list(user_id)
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -270,12 +275,12 @@ async def test_a_call_that_gave_up_waiting_for_a_lock_is_not_run_afterwards(
     postgres_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A create that was answered 503 because the table was locked does not happen when the lock is gone."""
-    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.5)
     async with opened(postgres_url) as store:
+        await store.ping()
         connection = await asyncpg.connect(postgres_url)
         async with connection.transaction():
             await connection.execute("LOCK TABLE tasks")
-            with pytest.raises(StoreUnavailable):
+            with impatient(monkeypatch), pytest.raises(StoreUnavailable):
                 await store.create(user_id, NewTask(title="t"))
         await connection.close()
 
