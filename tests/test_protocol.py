@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     settings = {"DATABASE_URL": f"sqlite:///{folder}/tasks.db", "BETTER_AUTH_SECRET": SECRET}
     with running_server(child_environ(settings), cwd=folder) as running:
         yield running
+        running.stop(signal.SIGINT)
 
 
 @contextlib.contextmanager
