@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shlex
 import signal
 import socket
@@ -27,12 +26,9 @@ from taskd.cli import main
 from taskd.testing import RunningServer, running_server
 from taskd_jwt.verification import Verifier
 from tests.conftest import SECRET
+from tests.processes import DEV, PLAIN_UVICORN, SERVE, SERVE_WITH_WORKERS, child_environ, make_distribution
 
 TIMEOUT_S = 60
-DEV = ("-m", "taskd", "dev", "--port", "0")
-SERVE = ("-m", "taskd", "serve", "--port", "0")
-SERVE_WITH_WORKERS = (*SERVE, "--workers", "2")
-PLAIN_UVICORN = ("-m", "uvicorn", "taskd.asgi:app", "--port", "0")
 ROUTES_PLUGIN = """
 from starlette.routing import Route
 import taskd
@@ -51,11 +47,6 @@ def taskd_auth():
 """
 
 
-def child_environ(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: this process's own, which has no setting of taskd, and *settings*."""
-    return {**os.environ, **settings}
-
-
 def run_python(*arguments: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run Python with *arguments* to its end."""
     return subprocess.run(
@@ -72,16 +63,6 @@ def run_python(*arguments: str, settings: Mapping[str, str]) -> subprocess.Compl
 def invoke(*arguments: str, settings: Mapping[str, str]) -> Result:
     """Run `taskd` with *arguments* in this process."""
     return CliRunner().invoke(main, arguments, env=settings)
-
-
-def make_distribution(folder: Path, name: str, source: str) -> dict[str, str]:
-    """Put a distribution with one plugin, both called *name*, into *folder*; return by which setting it is found."""
-    metadata = folder / f"{name}-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[taskd]\n{name} = {name}_plugin\n")
-    (folder / f"{name}_plugin.py").write_text(source)
-    return {"PYTHONPATH": str(folder)}
 
 
 def columns(output: str) -> list[list[str]]:

@@ -16,7 +16,7 @@ import pytest
 from taskd.protocol import MAX_HEAD_BYTES
 from taskd.testing import RunningServer, running_server
 from tests.conftest import SECRET, token_for
-from tests.test_cli import child_environ
+from tests.processes import child_environ
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 
 from taskd.testing import RunningServer, running_server
 from tests.conftest import SECRET, token_for
-from tests.test_cli import PLAIN_UVICORN, SERVE, SERVE_WITH_WORKERS, child_environ, make_distribution
+from tests.processes import PLAIN_UVICORN, SERVE, SERVE_WITH_WORKERS, child_environ, make_distribution
 
 MAX_BODY_BYTES = 64 * 1024
 FAILING_PLUGIN = """
