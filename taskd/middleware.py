@@ -67,13 +67,15 @@ class RequestLayer:
 
 
 def _asks_for_upgrade_with_body(scope: Scope) -> bool:
-    headers = {name for name, value in scope["headers"] if value != b"0"}
-    return b"upgrade" in headers and not headers.isdisjoint((b"content-length", b"transfer-encoding"))
+    headers = dict(scope["headers"])
+    if b"upgrade" not in headers and scope["method"] != "CONNECT":
+        return False
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
 async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
     """
-    Refuse a request with a body that asks for another protocol (RFC 9110, section 7.8), and close its connection.
+    Refuse a request with a body that asks for another protocol (RFC 9110, sections 7.8 and 9.3.6), and hang up.
 
     httptools takes what follows the head of such a request for the other protocol: the body would be missing here, and
     be read as the next request.

@@ -124,7 +124,7 @@ def test_the_example_s_entry_points_are_as_shown() -> None:
 def test_the_test_in_the_documentation_is_a_test() -> None:
     """The four lines of a plugin's test define a class of tests that pytest runs."""
     module: dict[str, Any] = {}
-    exec(blocks("docs/plugins.md", "python")[-1], module)  # noqa: S102
+    exec(blocks("docs/plugins.md", "python")[-1], module)  # noqa: S102  it is our own documentation
 
     assert issubclass(module["TestMemoryStore"], StoreContract)
 
@@ -135,7 +135,7 @@ class TestExampleStore(StoreContract):
 
     @pytest.fixture
     def store(self) -> taskd.TaskStore:
-        from acme_taskd.memory import MemoryStore  # noqa: PLC0415
+        from acme_taskd.memory import MemoryStore  # noqa: PLC0415  importable only here
 
         return MemoryStore()
 

@@ -106,12 +106,23 @@ def test_an_upgrade_that_is_not_offered_is_ignored(server: RunningServer) -> Non
         assert (200, "nosniff") == (answer.status_code, answer.headers["X-Content-Type-Options"])
 
 
-def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(server: RunningServer) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("POST", "/livez", ("Connection: Upgrade", "Upgrade: h2c")),
+        ("POST", "/livez", ("Connection: Upgrade", "Upgrade: 0")),
+        ("CONNECT", "/livez", ()),
+    ],
+    ids=["h2c", "0", "CONNECT"],
+)
+def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(
+    server: RunningServer, method: str, path: str, headers: tuple[str, ...]
+) -> None:
     """A request in the body of another one is not run, whoever has forwarded it."""
     with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token_for('alice')}"}) as client:
         location = client.post("/api/alice/tasks", json={"title": "t"}).headers["Location"]
         hidden = request("DELETE", location).decode()
-        whole = request("POST", "/livez", "Connection: Upgrade", "Upgrade: h2c", body=hidden)
+        whole = request(method, path, *headers, body=hidden)
         head, separator, body = whole.partition(b"\r\n\r\n")
         for pieces in ([whole], [head + separator, body]):
             with connected(server) as connection:

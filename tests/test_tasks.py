@@ -295,7 +295,7 @@ async def test_a_full_task_sent_back_changes_nothing(client: httpx.AsyncClient, 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 OFFSETS = st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)))
-DUE_AT = st.datetimes(dt.datetime(1, 1, 3), dt.datetime(9999, 12, 29), timezones=OFFSETS)  # noqa: DTZ001
+DUE_AT = st.datetimes(dt.datetime(1, 1, 3), dt.datetime(9999, 12, 29), timezones=OFFSETS)  # noqa: DTZ001  the offsets come on top
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
