@@ -2,9 +2,14 @@
 --
 --     psql "$DATABASE_URL" -f schema.sql
 --
--- or pasted into the SQL editor of Neon's console.
+-- or pasted into the SQL editor of Neon's console.  `taskd migrate` makes the same, and upgrades what is there.
 
 BEGIN;
+
+CREATE TABLE taskd_version (
+    version_num varchar(32) NOT NULL,
+    CONSTRAINT taskd_version_pkc PRIMARY KEY (version_num)
+);
 
 CREATE TABLE tasks (
     user_id text COLLATE "C" NOT NULL,
@@ -22,5 +27,7 @@ CREATE TABLE tasks (
     CONSTRAINT tasks_priority CHECK (priority IN ('low', 'medium', 'high', 'urgent')),
     CONSTRAINT tasks_completed_at CHECK ((status = 'completed') = (completed_at IS NOT NULL))
 );
+
+INSERT INTO taskd_version (version_num) VALUES ('0001');
 
 COMMIT;

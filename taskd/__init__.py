@@ -2,24 +2,31 @@
 
 from taskd.app import build_app
 from taskd.auth import InvalidCredentials, MissingCredentials, TokenIssuer, User
+from taskd.availability import Availability
 from taskd.conversion import Fault, InvalidBody, structure
+from taskd.diagnosis import Check, Diagnosable, Outcome
 from taskd.hooks import hookimpl
 from taskd.http import JSONAnswer, read_json
 from taskd.model import UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges, UnsetType
 from taskd.plugins import PluginError
 from taskd.routing import public
 from taskd.settings import Secret, SettingsError, load_settings
-from taskd.storage import StoreError, StoreUnavailable, TaskNotFound, TaskStore
+from taskd.storage import Migratable, StoreError, StoreUnavailable, TaskNotFound, TaskStore
 
 __all__ = [
     "UNSET",
+    "Availability",
+    "Check",
     "Completion",
+    "Diagnosable",
     "Fault",
     "InvalidBody",
     "InvalidCredentials",
     "JSONAnswer",
+    "Migratable",
     "MissingCredentials",
     "NewTask",
+    "Outcome",
     "PluginError",
     "Priority",
     "Secret",

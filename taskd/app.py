@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -15,11 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskd import plugins
 from taskd.auth import Guard
+from taskd.availability import Availability
 from taskd.http import ERROR_HANDLERS, JSONAnswer
 from taskd.middleware import CORSLayer, PathLayer, RequestLayer
 from taskd.routing import public, resources
 from taskd.settings import Settings, load_settings, read_environ
-from taskd.storage import StoreError, TaskStore
+from taskd.storage import StoreError, StoreUnavailable, TaskStore
 
 __all__ = ["build_app"]
 
@@ -43,6 +46,7 @@ def build_app(environ: Mapping[str, str] | None = None) -> ASGIApp:
     store = loaded.storage(settings.storage, environ)
     routes = resources([*_health_routes(store), *loaded.routes(store, environ)], guard)
     app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=_lifespan(store))
+    app.state.storage = Availability("The storage", logger)
     app.router.redirect_slashes = False
     app.router.default = _nothing_here
     return RequestLayer(CORSLayer(PathLayer(app), settings.frontend_origins))
@@ -53,20 +57,29 @@ async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _lifespan(store: TaskStore) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
-    """Say early that the storage cannot be reached, and start all the same: it may come back."""
+    """Look early whether the storage answers, so that the log says so if not, and serve all the same."""
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        try:
-            await store.ping()
-        except StoreError as error:
-            logger.warning("The storage does not serve yet: %s", error)
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        looking = asyncio.create_task(_look(store, app.state.storage))
         try:
             yield
         finally:
+            looking.cancel()
+            await asyncio.wait([looking])
             await store.close()
 
     return lifespan
+
+
+async def _look(store: TaskStore, availability: Availability) -> None:
+    try:
+        await store.ping()
+    except StoreUnavailable as error:
+        if not error.is_told:
+            availability.failed(str(error))
+    except StoreError as error:
+        availability.failed(str(error))
 
 
 def _health_routes(store: TaskStore) -> list[tuple[str, Route]]:
@@ -77,8 +90,10 @@ def _health_routes(store: TaskStore) -> list[tuple[str, Route]]:
         return JSONAnswer({"status": "ok"})
 
     @public
-    async def readyz(_: Request) -> Response:
+    async def readyz(request: Request) -> Response:
+        begun_s = time.monotonic()
         await store.ping()
+        request.app.state.storage.served(begun_s)
         return JSONAnswer({"status": "ok"})
 
     return [("taskd", Route("/livez", livez)), ("taskd", Route("/readyz", readyz))]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -16,9 +17,12 @@ import uvicorn
 from taskd import plugins as plugin_registry
 from taskd.app import build_app
 from taskd.auth import MAX_IDENTITY_LENGTH, TokenIssuer, is_identity
+from taskd.diagnosis import Check, Outcome
+from taskd.doctor import examine
 from taskd.plugins import LoadedPlugin, Plugin, PluginError, Plugins
 from taskd.server import AnnouncingServer, options
 from taskd.settings import Settings, SettingsError, load_settings, read_environ
+from taskd.storage import Migratable, StoreError
 
 __all__ = ["main"]
 
@@ -31,7 +35,7 @@ def _one_line_errors() -> Iterator[None]:
     """End the command with one line, and status 1, when it cannot start."""
     try:
         yield
-    except (PluginError, SettingsError) as error:
+    except (PluginError, SettingsError, StoreError) as error:
         sys.exit(f"taskd: {error}")
 
 
@@ -159,16 +163,58 @@ def _issue_token(environ: Mapping[str, str], user: str, lifetime_s: int) -> str:
 
 
 @main.command()
+@click.option("--sql", "only_show", is_flag=True, help="Print what would be run, as SQL, and change nothing.")
+def migrate(*, only_show: bool) -> None:
+    """
+    Bring the schema of the database up to date.
+
+    A database that is up to date stays as it is.  Two that start at once do not disturb each other.  On Neon it goes
+    past the pooler; TASKD_MIGRATE_URL names another way, or another user.
+    """
+    with _one_line_errors():
+        environ = read_environ()
+        settings = load_settings(Settings, environ)
+        store = Plugins(plugin_registry.find(settings)).storage(settings.storage, environ)
+        if not isinstance(store, Migratable):
+            raise SettingsError("TASKD_STORAGE", f"the plugin {settings.storage!r} has no schema to migrate")
+        if only_show:
+            click.echo(asyncio.run(store.migration_script()), nl=False)
+            return
+        steps = asyncio.run(store.migrate())
+    for step in steps or ["The schema is up to date."]:
+        click.echo(step)
+
+
+@main.command()
+def doctor() -> None:
+    """
+    Check this deployment from end to end: settings, secret, database, schema, clocks.
+
+    It prints a line for each check, and what to do where one fails; then the exit status is 1.  It changes nothing.
+    """
+    with _one_line_errors():
+        checks = asyncio.run(_examined())
+    _print_table((check.outcome.value, check.name, check.finding) for check in checks)
+    for check in checks:
+        if check.remedy:
+            click.echo(f"\n{check.name}: {check.remedy}")
+    if any(check.outcome is Outcome.FAILED for check in checks):
+        sys.exit(1)
+
+
+async def _examined() -> list[Check]:
+    return [check async for check in examine(read_environ())]
+
+
+@main.command()
 def plugins() -> None:
     """List the plugins that are installed, selected and disabled.  The exit status is 1 if one is broken."""
     with _one_line_errors():
         settings = load_settings(Settings, read_environ())
         found = plugin_registry.find(settings)
-    rows = [(plugin, *_status(plugin, settings)) for plugin in found]
-    width = max((len(plugin.name) for plugin in found), default=0)
-    for plugin, provides, status in rows:
-        click.echo(f"{plugin.name:{width}}  {provides:14}  {status:10}  {plugin.distribution}")
-    if any(status == "broken" for _, _, status in rows):
+    rows = [(plugin.name, *_status(plugin, settings), plugin.distribution) for plugin in found]
+    _print_table(rows)
+    if any(status == "broken" for _, _, status, _ in rows):
         sys.exit(1)
 
 
@@ -184,3 +230,11 @@ def _status(plugin: Plugin, settings: Settings) -> tuple[str, str]:
     selected = {"taskd_auth": settings.auth, "taskd_storage": settings.storage}
     serves = any(selected.get(hook, plugin.name) == plugin.name for hook in provided)
     return ", ".join(hook.removeprefix("taskd_") for hook in provided), "selected" if serves else "installed"
+
+
+def _print_table(rows: Iterable[Sequence[str]]) -> None:
+    """Print *rows* with their columns below each other."""
+    rows = list(rows)
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -79,7 +79,8 @@ async def _on_task_not_found(request: Request, error: Exception) -> Response:
 
 async def _on_store_unavailable(request: Request, error: Exception) -> Response:
     assert isinstance(error, StoreUnavailable)
-    logger.warning("The storage is unavailable: %s", error)
+    if not error.is_told:
+        request.app.state.storage.failed(str(error))
     headers = {"Retry-After": str(error.retry_after_s)}
     return error_answer(503, "The storage cannot be reached now; try again later.", headers)
 

@@ -6,6 +6,7 @@ From the outside in: `RequestLayer`, `CORSLayer`, `PathLayer`, and then Starlett
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -45,11 +46,12 @@ class RequestLayer:
         added = [(b"x-request-id", request_id), _NOSNIFF]
         if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
             added.append(_NO_STORE)
-        finished = False
+        started = finished = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal finished
+            nonlocal started, finished
             if message["type"] == "http.response.start":
+                started = True
                 message["headers"] = [*message.get("headers", ()), *added]
             elif message["type"] == "http.response.body":
                 finished = not message.get("more_body", False)
@@ -58,6 +60,13 @@ class RequestLayer:
         app = _refuse_upgrade if _asks_for_upgrade_with_body(scope) else self.app
         try:
             await app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            # The server ends, and waits no longer.  This is the outermost layer: nobody else would answer.
+            if started:
+                raise
+            headers = {"Retry-After": "2", "Connection": "close"}
+            answer = error_answer(503, "The server is stopping; try again later.", headers)
+            await answer(scope, receive, send_with_headers)
         except Exception:
             # The path, but never the query: people put tokens there.
             path = quote(scope["path"], safe="/%")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from taskd.model import NewTask, Task, TaskChanges
 
-__all__ = ["StoreError", "StoreUnavailable", "TaskNotFound", "TaskStore"]
+__all__ = ["Migratable", "StoreError", "StoreUnavailable", "TaskNotFound", "TaskStore"]
 
 
 class StoreError(Exception):
@@ -22,14 +24,21 @@ class StoreUnavailable(StoreError):
     """
     The store cannot be reached, is full or does not answer in time.  Clients get a 503.
 
+    It is not logged for each request: a store says in the log when it ceases to serve, and when it serves again, for
+    which there is `taskd.Availability`.
+
     Args:
-        reason: What is wrong, for the log; never shown to clients.
+        reason: What is wrong, for people; never shown to clients.
         retry_after_s: After how many seconds a client may try again.
+
+    Attributes:
+        is_told: The store has said so in the log; what no store says, the core does.
     """
 
     def __init__(self, reason: str, retry_after_s: int = 2) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+        self.is_told = False
 
 
 class TaskNotFound(StoreError):
@@ -79,3 +88,24 @@ class TaskStore(abc.ABC):
     async def close(self) -> None:
         """Let go of connections.  Called once, when the server stops; not at all where no lifespan runs."""
         return
+
+
+@runtime_checkable
+class Migratable(Protocol):
+    """What `taskd migrate` asks of a store that has a schema.  A store need not have it."""
+
+    async def migrate(self) -> Sequence[str]:
+        """
+        Bring the schema up to date, in one step and safely beside another that does the same.
+
+        Returns:
+            A line for each step that was taken; none if the schema was up to date.
+
+        Raises:
+            StoreError: It could not be done, and nothing has changed.
+        """
+        ...
+
+    async def migration_script(self) -> str:
+        """Return what `migrate` would run now, as SQL."""
+        ...

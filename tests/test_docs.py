@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import re
+import secrets
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ from click.testing import CliRunner
 
 import taskd
 from taskd import cli
-from taskd.settings import Settings
+from taskd.settings import Settings, load_settings, read_environ
 from taskd.testing import StoreContract
 from taskd_jwt.settings import JWTSettings
+from taskd_sql.dsn import PostgresAddress
 from taskd_sql.settings import SQLSettings
 from tests.conftest import SECRET
 from tests.test_auth import BAD_TOKENS, answer_to
@@ -28,8 +32,8 @@ EXAMPLE = ROOT / "examples" / "acme"
 
 def blocks(file: str, language: str) -> list[str]:
     """Return the code blocks of *language* in a file of the documentation."""
-    text: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / file).read_text(), re.DOTALL | re.MULTILINE)
-    return text
+    text = (ROOT / file).read_text()
+    return [textwrap.dedent(each) for each in re.findall(rf"(?ms)^ *```{language}\n(.*?)^ *```$", text)]
 
 
 def table(file: str, heading: str) -> list[str]:
@@ -49,7 +53,7 @@ def _example(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 COMMANDS = [
     command
-    for file in ("README.md", "docs/configuration.md", "docs/plugins.md")
+    for file in ("README.md", "docs/configuration.md", "docs/neon.md", "docs/plugins.md")
     for block in blocks(file, "sh")
     for command in block.splitlines()
     if command.startswith("taskd ")
@@ -60,7 +64,7 @@ COMMANDS = [
 def test_every_command_of_the_documentation_runs(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The options that are shown exist, and the command ends well."""
     served = []
-    monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
+    monkeypatch.setenv("BETTER_AUTH_SECRET", secrets.token_hex(32))
     monkeypatch.setattr("uvicorn.run", lambda app, **_: served.append(app))
     monkeypatch.setattr("uvicorn.Server.run", lambda server: served.append(server.config))
 
@@ -72,7 +76,30 @@ def test_every_command_of_the_documentation_runs(command: str, monkeypatch: pyte
 
 def test_the_documentation_shows_commands() -> None:
     """There is something to run."""
-    assert {"dev", "serve", "token", "plugins"} == {command.split()[1] for command in COMMANDS}
+    assert {"dev", "serve", "token", "plugins", "migrate", "doctor"} == {command.split()[1] for command in COMMANDS}
+
+
+def test_neons_settings_are_read_as_they_stand() -> None:
+    """The file `.env` of docs/neon.md, once a secret is put into it, is one with which taskd starts."""
+    [shown] = blocks("docs/neon.md", "env")
+    Path(".env").write_text(shown.replace("BETTER_AUTH_SECRET=", f"BETTER_AUTH_SECRET={secrets.token_hex(32)}"))
+    environ = read_environ()
+
+    taskd.build_app(environ)
+
+    address = load_settings(SQLSettings, environ).address()
+    assert isinstance(address, PostgresAddress)
+    assert address.is_neon_pooler
+
+
+def test_the_command_of_the_figures_is_an_environment_of_tox() -> None:
+    """docs/reliability.md names a command that there is, and its table has a row for each fault."""
+    [command] = blocks("docs/reliability.md", "sh")
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini")
+
+    assert f"testenv:{command.split()[-1]}" in tox.sections()
+    assert 10 == len(table("docs/reliability.md", "## Figures"))
 
 
 def test_every_variable_is_documented() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import trustme
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ NEON_POOLER = "ep-cool-darkness-123456-pooler.us-east-2.aws.neon.tech"
 SENTINEL = "hunter2"
 AWKWARD_TEXTS = st.text("@:/?#&=%+[];, \n\u00e9", max_size=6)
 PASSWORDS = st.tuples(st.text(max_size=8) | AWKWARD_TEXTS, st.text(max_size=8) | AWKWARD_TEXTS).map(SENTINEL.join)
+# PostgreSQL takes none.
+WITHOUT_NUL = st.characters(exclude_characters="\0", codec="utf-8")
 without_a_clock = settings(deadline=None, database=None)
 
 
@@ -44,9 +47,22 @@ def shown(url: str) -> str:
         return str(error)
 
 
-def verifies(tls: ssl.SSLContext | str | bool) -> bool:
-    """Whether a connection with *tls* is made to nobody but the host."""
-    return isinstance(tls, ssl.SSLContext) and tls.verify_mode == ssl.CERT_REQUIRED and tls.check_hostname
+def proof(url: str) -> str:
+    """What a server must prove before it gets to see a password: who it is, by whom it is known, or nothing."""
+    tls = postgres(url).tls
+    if tls is None:
+        return "plain text"
+    if tls.verify_mode == ssl.CERT_NONE:
+        return "nothing"
+    return "host" if tls.check_hostname else "authority"
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """A file with the certificate of a certificate authority."""
+    file = tmp_path / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    return file
 
 
 class TestPostgres:
@@ -61,7 +77,7 @@ class TestPostgres:
             address.user,
             address.password,
             address.database,
-            address.is_pooled,
+            address.is_neon_pooler,
         )
 
     @pytest.mark.parametrize(
@@ -81,7 +97,7 @@ class TestPostgres:
 
         assert (5432, user, password, database) == (address.port, address.user, address.password, address.database)
 
-    @given(user=st.text(min_size=1), password=st.text())
+    @given(user=st.text(WITHOUT_NUL, min_size=1), password=st.text(WITHOUT_NUL))
     @without_a_clock
     def test_percent_encoding_keeps_any_user_and_password(self, user: str, password: str) -> None:
         """Whatever characters a user's name and a password have, encoded they arrive as they are."""
@@ -103,21 +119,45 @@ class TestPostgres:
 
     @pytest.mark.parametrize(("host", "is_pooled"), [(NEON, False), (NEON_POOLER, True), ("a.b-pooler.com", False)])
     def test_neons_url_is_taken_as_it_is(self, host: str, is_pooled: bool) -> None:
-        """The URL of Neon's console is encrypted, and its pooled hosts are recognised."""
-        address = postgres(f"postgresql://alice:npg_x@{host}/neondb?sslmode=require&channel_binding=require")
+        """The URL of Neon's console is understood unchanged, and its pooled hosts are recognised."""
+        url = f"postgresql://alice:npg_x@{host}/neondb?sslmode=require&channel_binding=require"
+        address = postgres(url)
 
-        assert (host, "neondb", "require", is_pooled) == (
+        assert (host, "neondb", True, is_pooled) == (
             address.host,
             address.database,
-            address.tls,
-            address.is_pooled,
+            address.is_binding_wanted,
+            address.is_neon_pooler,
+        )
+        # What keeps others from posing as the server, where channel binding cannot.
+        assert "host" == proof(url)
+
+    @pytest.mark.parametrize("host", [NEON, "db.example.com", "localhost"])
+    def test_a_direct_host_is_left_as_it_is(self, host: str) -> None:
+        """Only Neon's poolers have another way to the same database."""
+        address = postgres(f"postgresql://{host}/tasks")
+
+        assert address == address.direct()
+
+    def test_the_direct_host_of_neons_pooler_is_known(self) -> None:
+        """Migrations go past the pooler, with all else the same."""
+        direct = postgres(f"postgresql://alice:npg_x@{NEON_POOLER}/neondb").direct()
+
+        assert (NEON, 5432, "alice", Secret("npg_x"), "neondb") == (
+            direct.host,
+            direct.port,
+            direct.user,
+            direct.password,
+            direct.database,
         )
 
     @pytest.mark.parametrize("mode", ["allow", "prefer", "require"])
     @pytest.mark.parametrize("host", ["db.example.com", "localhost"])
-    def test_a_mode_that_may_encrypt_does(self, host: str, mode: str) -> None:
-        """There is no falling back to plain text, which libpq does with two of these."""
-        assert "require" == postgres(f"postgresql://{host}/tasks?sslmode={mode}").tls
+    def test_a_mode_that_may_encrypt_does(self, host: str, mode: str, authority: Path) -> None:
+        """There is no falling back to plain text, which libpq does with two of these; with an authority they ask it."""
+        url = f"postgresql://{host}/tasks?sslmode={mode}"
+
+        assert ["nothing", "authority"] == [proof(url), proof(f"{url}&sslrootcert={authority}")]
 
     @pytest.mark.parametrize(
         "url",
@@ -128,30 +168,75 @@ class TestPostgres:
             "postgresql://localhost.example.com/tasks",
             "postgresql://0.0.0.0/tasks",
             "postgresql://db.example.com/tasks?channel_binding=require",
+            "postgresql://db.example.com/tasks?sslmode=prefer&channel_binding=require",
             "postgresql://db.example.com/tasks?sslmode=verify-full",
+            "postgresql://db.example.com/tasks?sslmode=verify-full&sslrootcert=system",
             "postgresql://localhost/tasks?sslmode=verify-full",
         ],
     )
     def test_a_remote_host_is_verified_unless_told_otherwise(self, url: str) -> None:
         """Without `sslmode` the certificate of a host that is not this machine must be good, and its own."""
-        assert verifies(postgres(url).tls)
+        assert "host" == proof(url)
 
-    @pytest.mark.parametrize("query", ["", "?sslmode=disable"])
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ("sslmode=verify-ca", "authority"),
+            ("sslmode=verify-full", "host"),
+            ("channel_binding=prefer", "host"),
+            ("sslmode=require&channel_binding=require", "host"),
+            ("sslmode=require", "authority"),
+        ],
+    )
+    def test_an_authority_of_ones_own_is_asked(self, query: str, expected: str, authority: Path) -> None:
+        """`sslrootcert` names whom to trust, on this machine too."""
+        assert expected == proof(f"postgresql://db.example.com/tasks?{query}&sslrootcert={authority}")
+        assert "host" == proof(f"postgresql://localhost/tasks?sslrootcert={authority}")
+
+    @pytest.mark.parametrize("query", ["", "?sslmode=disable", "?channel_binding=prefer"])
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.10", "[::1]"])
     def test_this_machine_is_reached_in_plain_text(self, host: str, query: str) -> None:
         """No TLS is needed where nobody is in between."""
-        tls = postgres(f"postgresql://{host}/tasks{query}").tls
+        assert "plain text" == proof(f"postgresql://{host}/tasks{query}")
 
-        assert (False, False) == (tls, verifies(tls))
+    def test_binding_on_this_machine_is_by_tls(self) -> None:
+        """Where nobody can be in between, `channel_binding` asks for TLS, and for no certificate."""
+        assert "nothing" == proof("postgresql://localhost/tasks?channel_binding=require")
+
+    def test_plain_text_to_a_remote_host_must_be_allowed(self) -> None:
+        """It takes a setting besides the URL."""
+        url = "postgresql://alice:hunter2@db.example.com/tasks?sslmode=disable"
+        allowed = parse(url, allow_plaintext=True)
+
+        assert isinstance(allowed, PostgresAddress)
+        assert allowed.tls is None
+        assert "TASKD_ALLOW_PLAINTEXT=1" in refusal(url)
+
+    def test_other_parameters_are_honoured(self) -> None:
+        """What libraries write into a URL besides, and what its absence means."""
+        given = postgres("postgresql://localhost/tasks?connect_timeout=10&application_name=night%20shift")
+        absent = postgres("postgresql://localhost/tasks")
+
+        assert (10, "night shift") == (given.connect_timeout_s, given.application_name)
+        assert (None, "taskd") == (absent.connect_timeout_s, absent.application_name)
 
     @pytest.mark.parametrize(
         ("query", "reason"),
         [
-            ("sslmode=disable", "must not say sslmode=disable for a host that is not this machine"),
-            ("sslmode=verify-ca", "sslmode must be disable, require or verify-full"),
-            ("sslmode=REQUIRE", "sslmode must be disable, require or verify-full"),
+            ("sslmode=REQUIRE", "sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full"),
+            ("sslmode=", "sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full"),
             ("sslmode=require&sslmode=disable", "has a parameter twice"),
-            ("sslmode=require&options=-c&connect_timeout=5", "parameters that are not known: connect_timeout, options"),
+            ("sslmode=require&options=-c&host=x", "parameters that are not known: host, options"),
+            ("a%20b=c", "parameters that are not known: (not a name)"),
+            ("channel_binding=yes", "channel_binding must be one of disable, prefer, require"),
+            ("sslmode=require&sslrootcert=missing.pem", "sslrootcert must be a file of certificates in PEM, or system"),
+            ("sslrootcert=.", "sslrootcert must be a file of certificates in PEM, or system"),
+            ("sslmode=require&sslrootcert=system", "sslrootcert=system needs sslmode=verify-full"),
+            ("connect_timeout=0", "connect_timeout must be a number of seconds from 1 to 600"),
+            ("connect_timeout=0000000601", "connect_timeout must be a number of seconds from 1 to 600"),
+            ("connect_timeout=601", "connect_timeout must be a number of seconds from 1 to 600"),
+            ("connect_timeout=1e1", "connect_timeout must be a number of seconds from 1 to 600"),
+            ("connect_timeout=", "connect_timeout must be a number of seconds from 1 to 600"),
             ("host=evil.example.com", "parameters that are not known: host"),
             ("ssl=true", "parameters that are not known: ssl"),
             ("SSLMODE=require", "parameters that are not known: SSLMODE"),
@@ -165,24 +250,55 @@ class TestPostgres:
         assert message.endswith(reason)
 
     @pytest.mark.parametrize(
+        ("query", "reason"),
+        [
+            ("sslrootcert=/x.pem", "sslrootcert needs another sslmode than disable"),
+            ("channel_binding=require", "channel_binding=require needs another sslmode than disable"),
+        ],
+    )
+    def test_parameters_that_contradict_each_other_are_refused(self, query: str, reason: str) -> None:
+        """Nobody has to guess which of two was meant."""
+        assert refusal(f"postgresql://localhost/tasks?sslmode=disable&{query}").endswith(reason)
+
+    @pytest.mark.parametrize("port", ["port", "0", "-1", "65536", "1,two:2"])
+    def test_a_bad_port_is_said(self, port: str) -> None:
+        """A port is a number that a server can listen on."""
+        message = refusal(f"postgresql://alice:hunter2@db.example.com:{port}/tasks")
+
+        assert message.startswith("DATABASE_URL: must have a number from 1 to 65535 as its port")
+
+    @pytest.mark.parametrize(
+        "url", ["postgresql://", "postgresql:///tasks", "postgresql://alice:hunter2@/tasks", "postgresql://::1/"]
+    )
+    def test_a_missing_host_is_said(self, url: str) -> None:
+        """Nothing is connected to by default."""
+        assert refusal(url).startswith("DATABASE_URL: names no host; it must be postgresql://USER:PASSWORD@HOST/")
+
+    @pytest.mark.parametrize("host", ["one,two", "%2Ftmp", "-h"])
+    def test_one_host_is_named(self, host: str) -> None:
+        """Neither several hosts nor the folder of a socket are understood."""
+        assert refusal(f"postgresql://{host}/tasks").startswith("DATABASE_URL: names something else than one host; it ")
+
+    def test_a_plus_is_a_plus(self) -> None:
+        """Parameters are read as libpq reads them, not as forms are."""
+        assert "a+b" == postgres("postgresql://localhost/tasks?application_name=a+b").application_name
+
+    def test_another_variable_is_named(self) -> None:
+        """Whoever reads the refusal looks in the right place."""
+        with pytest.raises(SettingsError, match=r"^TASKD_MIGRATE_URL: names no host"):
+            parse("postgresql:///tasks", variable="TASKD_MIGRATE_URL")
+
+    @pytest.mark.parametrize(
         "url",
         [
             "",
             "tasks",
             "postgresql",
-            "postgresql:",
-            "postgresql://",
-            "postgresql:///tasks",
-            "postgresql://alice:hunter2@/tasks",
-            "postgresql://alice:hunter2@db.example.com:port/tasks",
-            "postgresql://alice:hunter2@db.example.com:0/tasks",
-            "postgresql://alice:hunter2@db.example.com:-1/tasks",
-            "postgresql://alice:hunter2@db.example.com:65536/tasks",
             "postgresql://alice:hunter2@db..example.com/tasks",
             f"postgresql://alice:hunter2@{'x' * 64}.example.com/tasks",
             "postgresql://alice:hunter2@[::1/tasks",
-            "postgresql://alice:hunter2@::1/tasks",
-            "postgresql://alice:hunter2@one:1,two:2/tasks",
+            "postgresql://al%00ice:hunter2@db.example.com/tasks",
+            "postgresql://alice:hunter2@db.example.com/tasks?sslrootcert=%00",
             "postgresql+psycopg://alice:hunter2@db.example.com/tasks",
             "mysql://alice:hunter2@db.example.com/tasks",
             "https://alice:hunter2@db.example.com/tasks",

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-import taskd_sql.database
+import taskd_sql.postgres
 from taskd import build_app
 from taskd.testing import lifespan
 from taskd_sql.store import SQLTaskStore
@@ -235,9 +235,10 @@ async def test_the_database_s_own_words_do_not_reach_the_log(
 
 
 @contextlib.asynccontextmanager
-async def serving(database_url: str, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(database_url: str, user_id: str, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
     """Start an application whose storage is away, and give a client of it."""
-    app = build_app({"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN})
+    given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **settings}
+    app = build_app(given)
     async with lifespan(app), client_of(app, user_id) as client:
         yield client
 
@@ -271,7 +272,7 @@ async def test_a_server_that_does_not_answer_is_a_503(
     user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A PostgreSQL that takes connections and is silent holds nobody for ever."""
-    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(taskd_sql.postgres, "CALL_TIMEOUT_S", 0.2)
     gone = asyncio.Event()
 
     async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -297,7 +298,7 @@ async def test_a_database_that_is_not_set_up_is_a_503(
         answer = await client.get(tasks_url)
 
         assert 503 == answer.status_code
-    assert "PostgreSQL: " in caplog.text
+    assert f"PostgreSQL at 127.0.0.1:{postgres.port} does not serve: " in caplog.text
 
 
 @contextlib.contextmanager
@@ -309,12 +310,11 @@ def locked(file: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-async def test_a_locked_file_is_a_503_until_it_is_free(
-    tmp_path: Path, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_locked_file_is_a_503_until_it_is_free(tmp_path: Path, user_id: str, tasks_url: str) -> None:
     """Another process that holds the file does not make the server fail; nothing is written afterwards in secret."""
-    monkeypatch.setattr(taskd_sql.database, "SQLITE_BUSY_TIMEOUT_S", 0.05)
-    async with serving(f"sqlite:///{tmp_path}/tasks.db", user_id) as client:
+    url = f"sqlite:///{tmp_path}/tasks.db"
+    async with serving(url, user_id, TASKD_SQL_STATEMENT_TIMEOUT="0.1") as client:
+        assert 200 == (await client.get("/readyz")).status_code
         with locked(tmp_path / "tasks.db"):
             answer = await client.post(tasks_url, json={"title": "t"})
 
@@ -331,3 +331,20 @@ async def test_a_file_that_is_no_database_is_a_503(tmp_path: Path, user_id: str,
 
         (tmp_path / "tasks.db").unlink()
         assert 201 == (await client.post(tasks_url, json={"title": "t"})).status_code
+
+
+async def test_what_no_store_says_the_core_does(
+    tmp_path: Path, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An outage of a store that logs nothing is told of once, and so is its end when somebody asks `/readyz`."""
+    monkeypatch.setattr(SQLTaskStore, "_tell", lambda *_, **__: None)
+    file = tmp_path / "tasks.db"
+    async with serving(f"sqlite:///{file}", user_id) as client:
+        file.mkdir()
+        assert [503] * 3 == [(await client.get(tasks_url)).status_code for _ in range(3)]
+        file.rmdir()
+        assert [200] * 3 == [(await client.get("/readyz")).status_code for _ in range(3)]
+
+    down, up = [record.getMessage() for record in caplog.records if record.name == "taskd.app"]
+    assert down.startswith("The storage does not serve: ")
+    assert up.startswith("The storage serves again, after ")

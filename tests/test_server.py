@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import socket
-import uuid
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -129,32 +129,6 @@ def half_a_head(server: RunningServer, user_id: str) -> Iterator[socket.socket]:
         yield connection
 
 
-class TestCrash:
-    @pytest.mark.anyio
-    async def test_what_was_acknowledged_survives_kill_9(self, child: dict[str, str], user_id: str) -> None:
-        """Killed in the middle of a stream of creates, the server has lost none that it had answered."""
-        acknowledged: set[str] = set()
-
-        async def create(client: httpx.AsyncClient, server: RunningServer) -> None:
-            with contextlib.suppress(httpx.TransportError):
-                while True:
-                    title = uuid.uuid4().hex
-                    answer = await client.post("/tasks", json={"title": title})
-                    assert 201 == answer.status_code
-                    acknowledged.add(title)
-                    if len(acknowledged) == 100:
-                        server.kill()
-
-        with running_server(child) as server:
-            async with async_client_of(server, user_id) as client:
-                await asyncio.gather(*[create(client, server) for _ in range(10)])
-        with running_server(child) as server, client_of(server, user_id) as survivor:
-            kept = titles(survivor)
-
-        assert 100 <= len(acknowledged)
-        assert set() == acknowledged - kept
-
-
 class TestStop:
     def test_a_request_in_flight_is_answered(self, child: dict[str, str], user_id: str) -> None:
         """After SIGTERM new connections are refused, while a request that has begun comes to its end."""
@@ -183,6 +157,30 @@ class TestStop:
             server.stop()
 
         assert -signal.SIGTERM == server.process.returncode
+
+    def test_a_request_that_the_grace_cuts_off_is_refused(
+        self, embedded_child: dict[str, str], user_id: str, tmp_path: Path
+    ) -> None:
+        """Where the database takes longer than the server may wait, the client hears so; there is no traceback."""
+        body = b'{"title": "late"}'
+        file = embedded_child["DATABASE_URL"].removeprefix("sqlite:///")
+        with (
+            running_server(embedded_child, (*SERVE, "--grace", "1")) as server,
+            client_of(server, user_id) as client,
+            contextlib.closing(sqlite3.connect(tmp_path / file, isolation_level=None)) as holder,
+        ):
+            assert 200 == client.get(f"{server.url}/readyz").status_code
+            holder.execute("BEGIN EXCLUSIVE")
+            with half_a_request(server, user_id, body) as connection:
+                connection.sendall(body[len(body) // 2 :])
+                server.process.terminate()
+                answer = read_all(connection)
+            holder.execute("ROLLBACK")
+            output = server.stop()
+
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 2\r\n" in answer
+        assert "Traceback" not in output
 
     @pytest.mark.parametrize("client", [half_a_head, unread_answers], ids=["head", "answer"])
     def test_a_client_that_stalls_does_not_hold_it(
@@ -329,9 +327,11 @@ class TestProcesses:
 
     @pytest.mark.anyio
     async def test_toggles_at_once_are_all_counted(self, child: dict[str, str], user_id: str) -> None:
-        """Two hundred toggles of one task at once, over two workers, leave it as it was: none is lost."""
-        count = 200
-        with running_server(child, SERVE_WITH_WORKERS) as server:
+        """An even number of toggles of one task at once, over two workers, leaves it as it was: none is lost."""
+        count = 60
+        # However slow the machine is, none is given up early.
+        patience = {"TASKD_SQL_ACQUIRE_TIMEOUT": "60", "TASKD_SQL_STATEMENT_TIMEOUT": "60"}
+        with running_server({**child, **patience}, SERVE_WITH_WORKERS) as server:
             for _ in range(2):
                 server.read_until("Application startup complete")
             async with async_client_of(server, user_id) as client:
@@ -379,7 +379,7 @@ class TestOutput:
 
         assert [(503, True)] * 2 == [(answer.status_code, "Retry-After" in answer.headers) for answer in answers]
         assert 200 == alive.status_code
-        assert "The storage does not serve yet" in output
+        assert 1 == output.count("PostgreSQL at 127.0.0.1:1 does not serve: ConnectionRefusedError")
         assert "hunter2" not in output + "".join(answer.text for answer in answers)
 
 

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
-import taskd_sql.database
+import taskd_sql.postgres
+import taskd_sql.sqlite
 from tests.conftest import client_of
+from tests.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -269,19 +271,24 @@ async def test_complete_sets_what_the_body_says(client: httpx.AsyncClient, tasks
 
 
 async def test_two_hundred_toggles_at_once_end_in_their_parity(
-    client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Toggles do not lose each other: 200 leave a task as it was, and one more completes it."""
-    monkeypatch.setattr(taskd_sql.database, "CALL_TIMEOUT_S", 60)
-    task = await create(client, tasks_url)
-    url = f"{tasks_url}/{task['id']}/complete"
+    # However slow the machine is, none is given up.
+    for module in (taskd_sql.postgres, taskd_sql.sqlite):
+        monkeypatch.setattr(module, "CALL_TIMEOUT_S", 60)
+    patience = {"TASKD_SQL_ACQUIRE_TIMEOUT": "60", "TASKD_SQL_STATEMENT_TIMEOUT": "60"}
+    async with serving(database_url, user_id, **patience) as client:
+        task = await create(client, tasks_url)
+        url = f"{tasks_url}/{task['id']}/complete"
 
-    answers = await asyncio.gather(*[client.patch(url) for _ in range(200)])
+        answers = await asyncio.gather(*[client.patch(url) for _ in range(200)])
+        after = (await client.get(f"{tasks_url}/{task['id']}")).json()
+        once_more = (await client.patch(url)).json()
 
     assert {200} == {answer.status_code for answer in answers}
     assert 100 == sum(answer.json()["is_completed"] for answer in answers)
-    assert not (await client.get(f"{tasks_url}/{task['id']}")).json()["is_completed"]
-    assert (await client.patch(url)).json()["is_completed"]
+    assert (False, True) == (after["is_completed"], once_more["is_completed"])
 
 
 async def test_a_full_task_sent_back_changes_nothing(client: httpx.AsyncClient, tasks_url: str) -> None:

@@ -45,7 +45,9 @@ class LoopBound(Generic[T]):
     async def close(self) -> None:
         """Close the resource of the running loop, if it is open, and wait until it is closed."""
         if held := self._held.get(asyncio.get_running_loop()):
-            holder, _ = held
+            holder, opened = held
+            # What is half open cannot be closed: a thread may be at it.
+            await asyncio.wait([opened])
             holder.cancel()
             await asyncio.wait([holder])
 

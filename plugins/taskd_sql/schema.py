@@ -1,22 +1,43 @@
 """
-The table.  `schema.sql` says the same for PostgreSQL; a test compares the two.
+The tables.  `schema.sql` says the same for PostgreSQL, and so do the migrations; tests compare them.
 
-The key begins with the owner and ends with an id that grows with time: one index serves a task, an owner's list in the
-order it is wanted, and the isolation of owners from each other.
+The key of the tasks begins with the owner and ends with an id that grows with time: one index serves a task, an
+owner's list in the order it is wanted, and the isolation of owners from each other.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import enum
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, DateTime, Dialect, Enum, MetaData, String, Table, Text, Uuid
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Enum,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    Uuid,
+    insert,
+    literal_column,
+)
+from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from taskd import Priority, Status
 
-__all__ = ["metadata", "tasks"]
+__all__ = ["REVISIONS", "VERSION_TABLE", "creation", "is_newer", "metadata", "tasks", "version", "version_fault"]
+
+# Every revision of the schema that this taskd knows, the oldest first; the last is the one that it needs.
+REVISIONS = ("0001",)
+# Not Alembic's own name for it: the frontend may have migrations of its own in the same database.
+VERSION_TABLE = "taskd_version"
 
 
 class UTCDateTime(TypeDecorator[dt.datetime]):
@@ -71,3 +92,33 @@ tasks = Table(
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="tasks_completed_at"),
     sqlite_with_rowid=False,
 )
+
+version = Table(
+    VERSION_TABLE,
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
+
+
+def creation(dialect: Dialect) -> Iterator[str]:
+    """Return the statements that make everything in an empty database."""
+    for table in metadata.sorted_tables:
+        yield str(CreateTable(table).compile(dialect=dialect))
+    stamp = insert(version).values(version_num=literal_column(f"'{REVISIONS[-1]}'"))
+    yield str(stamp.compile(dialect=dialect))
+
+
+def is_newer(revision: str | None) -> bool:
+    """Tell whether a database at *revision* was migrated by a taskd that knows more revisions than this one."""
+    return revision is not None and revision not in REVISIONS
+
+
+def version_fault(revision: str | None) -> str | None:
+    """Say why a database at *revision* does not serve; None if it does."""
+    needed = REVISIONS[-1]
+    if is_newer(revision):
+        return f"it is at revision {revision}, ahead of this taskd, which needs {needed}: update taskd"
+    if revision != needed:
+        return f"it is at revision {revision or 'none'}, behind this taskd, which needs {needed}: run taskd migrate"
+    return None

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     Executable,
+    Select,
     and_,
     bindparam,
     case,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 )
 
 from taskd import Status
-from taskd_sql.schema import tasks
+from taskd_sql.schema import tasks, version
 
 __all__ = ["CREATE", "DELETE", "GET", "LIST", "PING", "TOGGLE", "UPDATE", "Statement"]
 
@@ -69,8 +70,8 @@ def _new_unless_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any
     return case((bindparam(f"keep_{name}", type_=Boolean()), column), else_=_parameter(name, column))
 
 
-# Not ready without its table: a database on which schema.sql has not been run answers no request either.
-PING = select(literal(1)).select_from(tasks).limit(1)
+# The revision of the schema, from a database that would also answer a request for tasks.
+PING = select(version.c.version_num, select(literal(1)).select_from(tasks).limit(1).scalar_subquery())
 LIST = select(tasks).where(_IS_OWN).order_by(tasks.c.id.desc())
 GET = select(tasks).where(_IS_THAT)
 CREATE = insert(tasks)
@@ -94,12 +95,14 @@ class Statement:
 
     Attributes:
         sql: With placeholders by position, as the dialect's driver takes them.
+        is_read: It changes nothing.
         parameters: The parameter at each position, and what turns its value into the driver's.
         constants: The values of the parameters that the statement brings along.
         columns: What turns the driver's value of each column that comes back into ours.
     """
 
     sql: str
+    is_read: bool
     parameters: tuple[tuple[str, Processor | None], ...]
     constants: Mapping[str, Any]
     columns: tuple[Processor | None, ...]
@@ -115,7 +118,7 @@ class Statement:
         columns = getattr(statement, "exported_columns", ())
         readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         constants = {name: value for name, value in compiled.params.items() if value is not None}
-        return cls(compiled.string, tuple(parameters), constants, tuple(readers))
+        return cls(compiled.string, isinstance(statement, Select), tuple(parameters), constants, tuple(readers))
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the driver's arguments for the parameters' *values*."""

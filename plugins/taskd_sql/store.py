@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import attrs
 from sqlalchemy import Executable
 
-from taskd import UNSET, NewTask, Task, TaskChanges, TaskNotFound, TaskStore
+from taskd import UNSET, Availability, Check, NewTask, StoreUnavailable, Task, TaskChanges, TaskNotFound, TaskStore
 from taskd_sql import statements
-from taskd_sql.database import Database
-from taskd_sql.schema import tasks
+from taskd_sql.dsn import PostgresAddress, SQLiteAddress
+from taskd_sql.faults import Refused, SchemaUnfit
+from taskd_sql.postgres import PostgresDatabase
+from taskd_sql.schema import tasks, version_fault
+from taskd_sql.sqlite import SQLiteDatabase
 from taskd_sql.statements import Statement
 
 __all__ = ["SQLTaskStore"]
+
+# Below the core's, so that whatever shows the core's log shows this.
+logger = logging.getLogger(f"taskd.{__name__}")
 
 _COLUMNS = [column.name for column in tasks.c]
 
 
 @attrs.define(eq=False)
 class SQLTaskStore(TaskStore):
-    """Keeps tasks in *database*.  Each method runs one statement, in one round trip."""
+    """
+    Keeps tasks in *database*.  Each method runs one statement, in one round trip.
 
-    database: Database
+    Attributes:
+        migration_address: The same database, over a connection by which its schema may be changed.
+    """
+
+    database: PostgresDatabase | SQLiteDatabase
+    migration_address: PostgresAddress | SQLiteAddress
     _compiled: dict[Executable, Statement] = attrs.field(init=False, repr=False)
+    _service: Availability = attrs.field(init=False, repr=False)
+    _writing: Availability = attrs.field(init=False, repr=False)
+    _schema: Availability = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Compile every statement for the database's dialect, once."""
+        self._service = Availability(self.database.name, logger)
+        self._writing = Availability(f"Writing to {self.database.name}", logger)
+        self._schema = Availability(f"The schema of {self.database.name}", logger)
         everything = (getattr(statements, name) for name in statements.__all__ if name.isupper())
         self._compiled = {each: Statement.compile(each, self.database.dialect) for each in everything}
 
@@ -74,8 +94,33 @@ class SQLTaskStore(TaskStore):
             raise TaskNotFound
 
     async def ping(self) -> None:
-        """Return if the database answers."""
-        await self._run(statements.PING, {})
+        """Return if the database answers, and has the schema that this taskd needs."""
+        begun_s = time.monotonic()
+        rows = await self._run(statements.PING, {})
+        if fault := version_fault(rows[0][0] if rows else None):
+            unfit = SchemaUnfit(fault)
+            self._tell(unfit, is_read=True)
+            raise unfit
+        self._schema.served(begun_s)
+
+    async def diagnose(self) -> AsyncIterator[Check]:
+        """Check the database, for `taskd doctor`."""
+        from taskd_sql import diagnosis  # noqa: PLC0415  nor does it need this
+
+        async for check in diagnosis.of(self.database):
+            yield check
+
+    async def migrate(self) -> Sequence[str]:
+        """Bring the schema up to date."""
+        from taskd_sql import migration  # noqa: PLC0415  serving needs no Alembic, which takes its time to be imported
+
+        return await migration.upgrade(self.migration_address)
+
+    async def migration_script(self) -> str:
+        """Return what `migrate` would run now."""
+        from taskd_sql import migration  # noqa: PLC0415
+
+        return await migration.script(self.migration_address)
 
     async def close(self) -> None:
         """Close the database."""
@@ -83,7 +128,27 @@ class SQLTaskStore(TaskStore):
 
     async def _run(self, executable: Executable, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         statement = self._compiled[executable]
-        return await self.database.fetch(statement.sql, statement.arguments(values))
+        begun_s = time.monotonic()
+        try:
+            rows = await self.database.fetch(statement.sql, statement.arguments(values), is_read=statement.is_read)
+        except StoreUnavailable as fault:
+            self._tell(fault, is_read=statement.is_read)
+            raise
+        self._service.served(begun_s)
+        # One that changes no row needs no room on a full disk, and proves nothing.
+        if not statement.is_read and (rows or executable is statements.CREATE):
+            self._writing.served(begun_s)
+        return rows
+
+    def _tell(self, fault: StoreUnavailable, *, is_read: bool) -> None:
+        """Say in the log what does not serve: as long as writes are refused, reads may go on, and say nothing of it."""
+        if isinstance(fault, SchemaUnfit):
+            self._schema.failed(str(fault))
+        elif isinstance(fault, Refused) and not is_read:
+            self._writing.failed(str(fault))
+        else:
+            self._service.failed(str(fault))
+        fault.is_told = True
 
     async def _fetch(self, executable: Executable, values: Mapping[str, Any]) -> Sequence[Task]:
         read = self._compiled[executable].read

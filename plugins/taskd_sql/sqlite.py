@@ -1,0 +1,144 @@
+"""SQLite: one connection that is held, and a file that must stay where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from sqlalchemy import Dialect
+from sqlalchemy.dialects.sqlite import aiosqlite as dialects
+
+from taskd import StoreUnavailable
+from taskd_sql import schema
+from taskd_sql.database import CALL_TIMEOUT_S, CANCEL_TIMEOUT_S
+from taskd_sql.drivers import sqlite_connection
+from taskd_sql.dsn import SQLiteAddress
+from taskd_sql.faults import sqlite_fault
+from taskd_sql.lifetime import LoopBound
+from taskd_sql.settings import SQLSettings
+
+__all__ = ["SQLiteDatabase"]
+
+_ANY_TABLE = f"SELECT 1 FROM sqlite_master WHERE name IN {tuple(schema.metadata.tables)}"  # noqa: S608  our own names
+
+
+@attrs.frozen
+class _OpenFiles:
+    """
+    The files that a connection holds open, as they were called then.
+
+    SQLite goes on to write to what was moved or deleted under it, and the next start would not find that.
+    """
+
+    inodes: dict[Path, tuple[int, int] | None]
+
+    @classmethod
+    def of(cls, file: Path) -> _OpenFiles:
+        # SQLite keeps its journal, and the index of it that all processes share, beside the file, not beside a link.
+        # Without the same index, two processes would write over each other in the journal.
+        real = file.resolve()
+        return cls({each: _inode(each) for each in (real.with_name(real.name + end) for end in ("", "-wal", "-shm"))})
+
+    def are_in_place(self) -> bool:
+        """Tell whether their names still lead to them."""
+        return all(inode is None or inode == _inode(file) for file, inode in self.inodes.items())
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)  # noqa: PTH116  for every statement: pathlib takes twice as long
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@attrs.frozen
+class _Held:
+    """A connection of aiosqlite's, whose turn it is to use it, and what it has open."""
+
+    connection: Any
+    turn: asyncio.Lock
+    files: _OpenFiles
+
+
+@attrs.define(eq=False)
+class SQLiteDatabase:
+    """One held connection to an SQLite file, by aiosqlite."""
+
+    address: SQLiteAddress
+    settings: SQLSettings
+    dialect: Dialect = attrs.field(init=False, factory=dialects.dialect)
+    _held: LoopBound[_Held] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Open nothing yet."""
+        self._held = LoopBound(self._open)
+
+    @property
+    def name(self) -> str:
+        """Return what to call it in the log."""
+        return f"SQLite file {self.address.file.name}"
+
+    async def fetch(
+        self,
+        sql: str,
+        arguments: Sequence[Any] = (),
+        *,
+        is_read: bool = True,  # noqa: ARG002  no answer is lost on the way from a file
+    ) -> Sequence[Sequence[Any]]:
+        """Run one statement on the held connection, when it is its turn.  SQLite itself waits for locks."""
+        now = asyncio.get_running_loop().time
+        until, limits = now() + CALL_TIMEOUT_S, self.settings
+        try:
+            async with asyncio.timeout_at(min(until, now() + limits.acquire_timeout_s)) as timeout:
+                held = await self._held.get()
+                # One at a time: a call that gives up while it waits must not be run afterwards.
+                async with held.turn:
+                    if not held.files.are_in_place():
+                        raise StoreUnavailable("it was moved or replaced while in use: put it back, or restart taskd")
+                    timeout.reschedule(min(until, now() + limits.statement_timeout_s) + CANCEL_TIMEOUT_S)
+                    return list(await held.connection.execute_fetchall(sql, arguments))
+        except TimeoutError:
+            raise StoreUnavailable("no answer in time") from None
+        except (sqlite3.Error, OSError) as error:
+            raise sqlite_fault(error) from None
+        except ValueError:  # what aiosqlite says
+            raise StoreUnavailable("the connection is being closed") from None
+
+    async def close(self) -> None:
+        """Close the connection, after the statement that is running."""
+        await self._held.close()
+
+    @contextlib.asynccontextmanager
+    async def _open(self) -> AsyncIterator[_Held]:
+        """Open the file, make its tables if they are not there, and close it."""
+        self.address.create()
+        busy_timeout_s = min(self.settings.statement_timeout_s, CALL_TIMEOUT_S)
+        async with sqlite_connection(self.address.file, busy_timeout_s) as connection:
+            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            # An acknowledged write survives a power failure; NORMAL would lose the last ones.
+            await connection.execute_fetchall("PRAGMA synchronous = FULL")
+            await self._make_tables(connection)
+            yield _Held(connection, asyncio.Lock(), _OpenFiles.of(self.address.file))
+
+    async def _make_tables(self, connection: Any) -> None:
+        """Make the tables where there are none, in one transaction: two that open a new file at once agree."""
+        if await connection.execute_fetchall(_ANY_TABLE):
+            return
+        await connection.execute_fetchall("BEGIN IMMEDIATE")
+        try:
+            if not await connection.execute_fetchall(_ANY_TABLE):
+                for statement in schema.creation(self.dialect):
+                    await connection.execute_fetchall(statement)
+            await connection.execute_fetchall("COMMIT")
+        except BaseException:
+            # A full disk, for one, has ended the transaction already.
+            if connection.in_transaction:
+                await connection.execute_fetchall("ROLLBACK")
+            raise

@@ -1,0 +1,85 @@
+"""Databases in which nothing is yet, of both kinds: run statements in them, and say all that is there."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import re
+import sqlite3
+import uuid
+from pathlib import Path
+
+import attrs
+
+from tests.postgres import PostgresServer
+
+VERSION = "SELECT version_num FROM taskd_version"
+
+
+class Place(abc.ABC):
+    """A database that the tests look into past taskd."""
+
+    @property
+    @abc.abstractmethod
+    def url(self) -> str: ...
+
+    @abc.abstractmethod
+    def run(self, sql: str) -> list[str]:
+        """Run a script and return the first column of what its last statement gives."""
+
+    @abc.abstractmethod
+    def schema(self) -> list[str]:
+        """Say everything that the catalog holds, in an order that does not tell how it came to be."""
+
+
+@attrs.frozen
+class SQLitePlace(Place):
+    file: Path
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.file}"
+
+    def run(self, sql: str) -> list[str]:
+        with contextlib.closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
+            if ";" in sql:
+                connection.executescript(sql)
+                return []
+            return [str(row[0]) for row in connection.execute(sql)]
+
+    def schema(self) -> list[str]:
+        with contextlib.closing(sqlite3.connect(self.file)) as connection:
+            made = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+            columns = [
+                (name, *column)
+                for kind, name, _, _ in made
+                if kind == "table"
+                for column in connection.execute(f"PRAGMA table_xinfo({name})")
+            ]
+        parts = [
+            (*what, part) for *what, sql in made for part in re.split(r"[\s,()]*[\n,()][\s,()]*", sql or "") if part
+        ]
+        return sorted(str(row) for row in [*parts, *columns])
+
+
+@attrs.frozen
+class PostgresPlace(Place):
+    server: PostgresServer
+    name: str
+
+    @classmethod
+    def make(cls, server: PostgresServer) -> PostgresPlace:
+        place = cls(server, f"place_{uuid.uuid4().hex}")
+        server.psql("postgres", "-c", f"CREATE DATABASE {place.name}")
+        return place
+
+    @property
+    def url(self) -> str:
+        return self.server.url(self.name)
+
+    def run(self, sql: str) -> list[str]:
+        return self.server.psql(self.name, "-c", sql).splitlines()
+
+    def schema(self) -> list[str]:
+        dumped = self.server.run("pg_dump", "--schema-only", "--restrict-key=x", self.url).splitlines()
+        return sorted(line.rstrip(",") for line in dumped)

@@ -1,0 +1,62 @@
+"""Small, full and read-only file systems for the tests, as far as whoever runs them may mount any."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+
+def _run(*command: str) -> str | None:
+    """Run *command* and return its complaint, if it fails."""
+    finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return finished.stdout if finished.returncode else None
+
+
+@attrs.frozen
+class Disk:
+    """A file system of its own at *folder*."""
+
+    folder: Path
+
+    @property
+    def filler(self) -> Path:
+        return self.folder / "filler"
+
+    def fill(self, all_but: int) -> None:
+        """Leave room for so many bytes."""
+        free = os.statvfs(self.folder)
+        self.filler.write_bytes(b"x" * (free.f_bavail * free.f_bsize - all_but))
+
+    @contextlib.contextmanager
+    def read_only(self, target: Path) -> Iterator[None]:
+        """Make *target*, a file or a folder, one that nobody can write to, root neither."""
+        self._must("mount", "--bind", str(target), str(target))
+        try:
+            self._must("mount", "-o", "remount,bind,ro", str(target))
+            yield
+        finally:
+            self._must("umount", str(target))
+
+    def _must(self, *command: str) -> None:
+        complaint = _run(*command)
+        assert complaint is None, complaint
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Disk]:
+    """Mount a disk of *size* at *folder*; it may be forbidden where somebody develops, but not where all tests run."""
+    if complaint := _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)):
+        missing = f"no file system can be mounted: {complaint}"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    try:
+        yield Disk(folder)
+    finally:
+        assert _run("umount", str(folder)) is None

@@ -1,0 +1,111 @@
+"""PgBouncer for the tests, from the system's packages: the pooler that managed PostgreSQLs put before their servers."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tests.postgres import USER, PostgresServer, free_port, owned_by, unprivileged
+
+START_TIMEOUT_S = 10
+
+
+@attrs.frozen
+class PgBouncer:
+    """A pooler that runs: where it listens, and what it says."""
+
+    port: int
+    log: Path
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
+
+@contextlib.contextmanager
+def pgbouncer(server: PostgresServer, **settings: str | int) -> Iterator[PgBouncer]:
+    """Run a pooler before *server*, in transaction mode and with few connections, unless *settings* say otherwise."""
+    program = _program()
+    with tempfile.TemporaryDirectory(prefix="taskd-pgbouncer-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        pooler = PgBouncer(free_port(), folder / "log")
+        configuration = folder / "pgbouncer.ini"
+        _write_configuration(configuration, server, {"listen_port": pooler.port, **_plain(program), **settings})
+        with (
+            pooler.log.open("w") as log,
+            subprocess.Popen(
+                [program, str(configuration)],
+                **owned_by(unprivileged()),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            try:
+                _wait_until_up(pooler, process)
+                yield pooler
+            finally:
+                # There is nothing that it would have to save, and a termination makes newer ones wait for clients.
+                process.kill()
+
+
+def _program() -> str:
+    """Find the program; it may be missing where somebody develops, but not where all tests have to be run."""
+    # Debian puts it where only root's PATH leads.
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if program is None:
+        missing = "PgBouncer is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return program
+
+
+def _plain(program: str) -> dict[str, str | int]:
+    """Switch off what newer ones do about prepared statements: older ones, and others' poolers, do nothing."""
+    said = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    major, minor = said.split()[1].split(".")[:2]
+    return {"max_prepared_statements": 0} if (int(major), int(minor)) >= (1, 21) else {}
+
+
+def _write_configuration(file: Path, server: PostgresServer, settings: dict[str, str | int]) -> None:
+    # A percent sign is nothing special to PgBouncer.
+    configuration = configparser.ConfigParser(interpolation=None)
+    # Whoever comes is this user, and needs no password.
+    configuration["databases"] = {"*": f"host=127.0.0.1 port={server.port} user={USER}"}
+    defaults = {
+        "listen_addr": "127.0.0.1",
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "transaction",
+        "default_pool_size": 4,
+        "server_login_retry": 1,
+    }
+    configuration["pgbouncer"] = {name: str(value) for name, value in {**defaults, **settings}.items()}
+    with file.open("w") as opened:
+        configuration.write(opened)
+
+
+def _wait_until_up(pooler: PgBouncer, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _is_listening(pooler.port):
+        assert process.poll() is None, pooler.log.read_text()
+        assert time.monotonic() < deadline, pooler.log.read_text()
+        time.sleep(0.01)
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,235 @@
+"""Networks and servers that misbehave: a TCP proxy with faults to order, and a server that has no TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import Self
+from urllib.parse import urlsplit
+
+import attrs
+
+LOOPBACK = "127.0.0.1"
+# To linger for no time at all: the kernel then ends a connection with a RST, and drops what it has not sent yet.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+@attrs.define(eq=False)
+class Proxy:
+    """
+    A TCP proxy in the event loop of the test, before a server at *target*.
+
+    Attributes:
+        port: Where it listens.
+        accepted: How many connections it ever accepted.
+    """
+
+    target: int
+    target_host: str = LOOPBACK
+    port: int = attrs.field(init=False, default=0)
+    accepted: int = attrs.field(init=False, default=0)
+    _listener: socket.socket = attrs.field(init=False)
+    _ends: set[_End] = attrs.field(init=False, factory=set)
+    _joining: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
+    _is_stalled: bool = attrs.field(init=False, default=False)
+    _is_fatal: Callable[[_End, bytes], bool] | None = attrs.field(init=False, default=None)
+
+    async def __aenter__(self) -> Self:
+        await self.accept()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.refuse()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected now."""
+        return sum(end.is_client for end in self._ends)
+
+    def url_through(self, url: str) -> str:
+        """Lead a URL through the proxy: the host keeps its name, which a certificate may be made out to."""
+        parts = urlsplit(url)
+        user, at, address = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user}{at}{address.partition(':')[0]}:{self.port}").geturl()
+
+    async def accept(self) -> None:
+        """Listen, at the same port as before."""
+        # Not by an asyncio.Server: one that is closed while somebody connects loses that connection without closing it.
+        self._listener = socket.create_server((LOOPBACK, self.port), backlog=100)
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._admit)
+
+    async def refuse(self) -> None:
+        """Cut all connections and let nobody connect."""
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        await asyncio.gather(*self._joining)
+        self.cut()
+        await _closed(self._ends)
+
+    def cut(self) -> None:
+        """Reset all connections, on both sides."""
+        for end in self._ends:
+            end.reset()
+
+    def stall(self) -> None:
+        """Keep whatever comes, from both sides, and pass nothing on: no bytes and no end of a connection."""
+        self._is_stalled = True
+
+    def resume(self) -> None:
+        self._is_stalled = False
+        for end in self._ends:
+            end.flush()
+
+    def cut_on_next_answer(self, holding: bytes = b"") -> None:
+        """
+        Cut all connections when bytes that hold *holding* come from the server, without passing them on.
+
+        A driver may prepare a statement in a conversation of its own.  To be sure that the statement was run, hold out
+        for what the server says then: `b"INSERT 0 1"`.
+        """
+        self._is_fatal = lambda end, data: not end.is_client and holding in data
+
+    def cut_on_next_request(self, holding: bytes = b"") -> None:
+        """Cut all connections when bytes that hold *holding* come from a client, without passing them on."""
+        self._is_fatal = lambda end, data: end.is_client and holding in data
+
+    def _admit(self) -> None:
+        accepted, _ = self._listener.accept()
+        self.accepted += 1
+        task = asyncio.create_task(self._join(accepted))
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
+
+    async def _join(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        client = _End(self, is_client=True)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: client, accepted)
+        try:
+            await loop.create_connection(lambda: client.other, self.target_host, self.target)
+        except OSError:
+            # The client may have left by itself meanwhile.
+            for end in self._ends & {client}:
+                end.reset()
+
+
+class _End(asyncio.Protocol):
+    """One of the two ends of a connection through a proxy: what comes in here goes out at the other."""
+
+    def __init__(self, proxy: Proxy, *, is_client: bool, other: _End | None = None) -> None:
+        self.proxy = proxy
+        self.is_client = is_client
+        self.other: _End = other or _End(proxy, is_client=not is_client, other=self)
+        self.closed = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self._outgoing = bytearray()
+        self._is_ending = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.proxy._ends.add(self)
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        is_fatal = self.proxy._is_fatal
+        if is_fatal is not None and is_fatal(self, data):
+            self.proxy._is_fatal = None
+            self.proxy.cut()
+        else:
+            self.other._outgoing += data
+            self.other.flush()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.proxy._ends.discard(self)
+        self.closed.set_result(None)
+        self.other._is_ending = True
+        self.other.flush()
+
+    def flush(self) -> None:
+        """Send what is to be sent, as soon as there is somebody to send it to and nothing stalls."""
+        if self._transport is not None and not self._transport.is_closing() and not self.proxy._is_stalled:
+            self._transport.write(bytes(self._outgoing))
+            self._outgoing.clear()
+            if self._is_ending:
+                self._transport.close()
+
+    def reset(self) -> None:
+        """Abort, which alone would not look like a fault: asyncio ends a connection in peace even then."""
+        assert self._transport is not None
+        connected = self._transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()
+
+
+# A length and the number of a protocol that there will never be.
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+_SSL_REFUSAL = b"N"
+_PASSWORD_PLEASE = b"R" + struct.pack("!ii", 8, 3)
+
+
+@attrs.define(eq=False)
+class ServerWithoutTLS:
+    """
+    A server that has no TLS, and then asks for the password in clear text.
+
+    Attributes:
+        port: Where it listens, on 127.0.0.1.
+        received: All that anybody sent, but for the requests for TLS.
+    """
+
+    port: int = attrs.field(init=False)
+    received: bytes = attrs.field(init=False, default=b"")
+    _server: asyncio.Server = attrs.field(init=False)
+    _visitors: set[_Visitor] = attrs.field(init=False, factory=set)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Visitor(self), LOOPBACK, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for visitor in self._visitors:
+            visitor.transport.abort()
+        await _closed(self._visitors)
+        await self._server.wait_closed()
+
+
+class _Visitor(asyncio.Protocol):
+    """A client of a server without TLS, which hangs up once it has got what it asked for."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: ServerWithoutTLS) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        self._server = server
+        self._is_asked = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._server._visitors.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if data == _SSL_REQUEST:
+            self.transport.write(_SSL_REFUSAL)
+            return
+        self._server.received += data
+        if self._is_asked:
+            self.transport.close()
+        self._is_asked = True
+        self.transport.write(_PASSWORD_PLEASE)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._server._visitors.discard(self)
+        self.closed.set_result(None)
+
+
+async def _closed(ends: Iterable[_End | _Visitor]) -> None:
+    """Wait until the connections of all *ends*, which have been aborted, are gone."""
+    await asyncio.gather(*[end.closed for end in ends])

@@ -1,0 +1,119 @@
+"""What the log says of a service that comes and goes."""
+
+from __future__ import annotations
+
+import logging
+import types
+
+import pytest
+
+from taskd import Availability
+
+logger = logging.getLogger("taskd.test_availability")
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("taskd.availability.time", types.SimpleNamespace(monotonic=made.monotonic))
+    return made
+
+
+@pytest.fixture
+def service() -> Availability:
+    return Availability("The database", logger)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was said since the last time."""
+    messages = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return messages
+
+
+def test_a_service_that_serves_is_not_told_of(
+    service: Availability, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Serving is what is expected."""
+    service.served(clock.now_s)
+
+    assert [] == told(caplog)
+
+
+def test_an_outage_is_told_once_with_its_first_reason(
+    service: Availability, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Later reasons are often consequences, and there may be thousands."""
+    for number in range(100):
+        service.failed(f"reason {number}")
+        clock.now_s += 1
+
+    assert ["The database does not serve: reason 0"] == told(caplog)
+
+
+def test_the_end_of_an_outage_is_told_once_with_its_length(
+    service: Availability, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The length counts from the first call that failed."""
+    service.failed("reason")
+    clock.now_s += 3
+    service.failed("reason")
+    clock.now_s += 4.5
+    told(caplog)
+    for _ in range(3):
+        service.served(clock.now_s)
+
+    assert ["The database serves again, after 7.5 s"] == told(caplog)
+
+
+def test_an_answer_from_before_the_fault_is_no_recovery(
+    service: Availability, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call that was on its way when others failed says nothing of now."""
+    begun_s = clock.now_s
+    clock.now_s += 1
+    service.failed("reason")
+    told(caplog)
+    service.served(begun_s)
+    assert [] == told(caplog)
+    service.served(clock.now_s)
+
+    assert ["The database serves again, after 0.0 s"] == told(caplog)
+
+
+def test_a_service_that_flaps_does_not_fill_the_log(
+    service: Availability, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that fails and serves eight times a second is told of at most every ten seconds."""
+    for _ in range(240):
+        service.failed("reason")
+        clock.now_s += 0.0625
+        service.served(clock.now_s)
+        clock.now_s += 0.0625
+
+    assert ["The database does not serve: reason", "The database serves again, after 0.1 s"] * 3 == told(caplog)
+
+
+def test_a_second_outage_soon_after_the_first_is_told_when_it_lasts(
+    service: Availability, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is held back for a moment, not forgotten."""
+    service.failed("first")
+    service.served(clock.now_s)
+    told(caplog)
+    service.failed("second")
+    assert [] == told(caplog)
+    clock.now_s += 10
+    service.failed("third")
+
+    assert ["The database does not serve: third"] == told(caplog)

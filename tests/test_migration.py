@@ -1,0 +1,581 @@
+"""`taskd migrate`, the schema that it makes, and servers whose database has another one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from alembic.config import Config
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateTable
+
+import taskd_sql.migration
+import taskd_sql.schema
+from taskd import build_app
+from taskd.testing import lifespan, running_server
+from taskd_sql import migration, schema
+from taskd_sql.dsn import PostgresAddress, parse
+from taskd_sql.plugin import taskd_storage
+from tests.conftest import SECRET, client_of, token_for
+from tests.databases import VERSION, Place, PostgresPlace, SQLitePlace
+from tests.pgbouncer import PgBouncer
+from tests.postgres import SCHEMA, PostgresServer, free_port
+from tests.processes import SERVE, child_environ, make_distribution
+from tests.test_cli import invoke, run_python
+
+HEAD = schema.REVISIONS[-1]
+DONE = "0001: The table of tasks."
+UP_TO_DATE = "The schema is up to date."
+PASSWORD = "hunter2"
+LATER_REVISION = '''
+"""A later one."""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("tasks", sa.Column("later", sa.Text()))
+    {then}
+'''
+A_TASK = """
+INSERT INTO tasks VALUES (
+    'alice', '01a202b8f11b754fa9d24d7b6419c012', 't', NULL, 'pending', 'low', NULL,
+    '2030-01-01T00:00:00.000000+00:00', '2030-01-01T00:00:00.000000+00:00', NULL
+)
+"""
+# What a database is like in which taskd does not find the schema that it needs, and what of that it says.
+UNFIT = {
+    "no version table": ("DROP TABLE taskd_version", "run taskd migrate"),
+    "no tasks": ("DROP TABLE tasks", "run taskd migrate"),
+    "no version": ("DELETE FROM taskd_version", "it is at revision none, behind this taskd"),
+    "ahead": ("UPDATE taskd_version SET version_num = '9999'", "it is at revision 9999, ahead of this taskd"),
+}
+
+DIALECTS: dict[type[Place], Callable[[], Dialect]] = {
+    PostgresPlace: postgresql.dialect,
+    SQLitePlace: sqlite.dialect,
+}
+
+
+@pytest.fixture
+def sqlite_place(tmp_path: Path) -> SQLitePlace:
+    """An SQLite file that is not there yet."""
+    return SQLitePlace(tmp_path / "empty.db")
+
+
+@pytest.fixture
+def postgres_place(postgres: PostgresServer) -> PostgresPlace:
+    """A PostgreSQL database without any table."""
+    return PostgresPlace.make(postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """An empty database: every test that asks for it runs on both kinds."""
+    kind = "sqlite_place" if request.param == "sqlite" else "postgres_place"
+    made: Place = request.getfixturevalue(kind)
+    return made
+
+
+def migrate(place: Place, *options: str, **settings: str) -> str:
+    """Run `taskd migrate` on *place*, see it end well, and return what it prints."""
+    result = invoke("migrate", *options, settings={"DATABASE_URL": place.url, **settings})
+    assert (0, "") == (result.exit_code, result.stderr), result.output
+    return result.stdout
+
+
+def complaint(*options: str, **settings: str) -> str:
+    """Run `taskd migrate`, see it fail with one line, and return that."""
+    result = invoke("migrate", *options, settings=settings)
+    assert (1, True) == (result.exit_code, isinstance(result.exception, SystemExit)), repr(result.exception)
+    [line] = result.output.splitlines()
+    assert line.startswith("taskd: ")
+    assert PASSWORD not in line
+    return line.removeprefix("taskd: ")
+
+
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make taskd a later one, whose history has a second revision; give the file with that."""
+    folder = tmp_path / "later"
+    with resources.as_file(resources.files("taskd_sql.migrations")) as original:
+        shutil.copytree(original, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    configure = migration._config
+
+    def configure_later(**options: Any) -> Config:
+        config = configure(**options)
+        config.set_main_option("script_location", str(folder))
+        return config
+
+    file = folder / "versions" / "r0002_later.py"
+    file.write_text(LATER_REVISION.format(then=""))
+    with monkeypatch.context() as patches:
+        patches.setattr(taskd_sql.migration, "_config", configure_later)
+        patches.setattr(taskd_sql.schema, "REVISIONS", ("0001", "0002"))
+        yield file
+
+
+class TestSchema:
+    def test_schema_sql_makes_what_migrating_makes(self, postgres_place: PostgresPlace) -> None:
+        """`schema.sql` and `taskd migrate` leave equal catalogs and the same revision in an empty database."""
+        migrate(postgres_place)
+        by_file = PostgresPlace.make(postgres_place.server)
+        by_file.server.psql(by_file.name, "-c", SCHEMA.read_text())
+
+        assert by_file.schema() == postgres_place.schema()
+        assert [HEAD] == by_file.run(VERSION) == postgres_place.run(VERSION)
+        assert UP_TO_DATE == migrate(by_file).strip()
+
+    def test_the_statements_know_what_migrating_makes(self, place: Place) -> None:
+        """The tables that SQLAlchemy would make, with which statements are compiled, are those of the migrations."""
+        by_statements = place
+        by_migrating = (
+            PostgresPlace.make(place.server)
+            if isinstance(place, PostgresPlace)
+            else SQLitePlace(Path("by_migrating.db").absolute())
+        )
+        dialect: Dialect = DIALECTS[type(place)]()
+        for table in schema.metadata.sorted_tables:
+            by_statements.run(str(CreateTable(table).compile(dialect=dialect)))
+        migrate(by_migrating)
+
+        assert by_migrating.schema() == by_statements.schema()
+
+    def test_a_file_that_the_server_makes_is_the_one_that_migrating_makes(
+        self, sqlite_place: SQLitePlace, tmp_path: Path
+    ) -> None:
+        """A fresh SQLite file needs no migration, and has every column, constraint and version that it would give."""
+        by_server = SQLitePlace(tmp_path / "by_server.db")
+        migrate(sqlite_place)
+
+        async def serve_once() -> None:
+            store = taskd_storage({"DATABASE_URL": by_server.url})
+            await store.ping()
+            await store.close()
+
+        asyncio.run(serve_once())
+
+        assert sqlite_place.schema() == by_server.schema()
+        assert [HEAD] == by_server.run(VERSION) == sqlite_place.run(VERSION)
+        assert UP_TO_DATE == migrate(by_server).strip()
+
+    def test_every_revision_is_known(self) -> None:
+        """The revisions that the server knows without Alembic are those of the history, in its order."""
+        history = [script.revision for script in migration.scripts().walk_revisions()]
+
+        assert schema.REVISIONS == tuple(reversed(history))
+
+
+class TestMigrate:
+    def test_an_empty_database_is_brought_up_to_date(self, place: Place) -> None:
+        """It says which revisions it applied, and the second time that there is nothing to do."""
+        assert DONE == migrate(place).strip()
+        before = place.schema()
+
+        assert UP_TO_DATE == migrate(place).strip()
+        assert (before, [HEAD]) == (place.schema(), place.run(VERSION))
+
+    def test_a_later_revision_keeps_the_tasks(self, place: Place, later: Path) -> None:
+        """A database with tasks gets what is new, and only that is said."""
+        hidden = later.rename(later.with_suffix(".hidden"))
+        migrate(place)
+        place.run(A_TASK)
+        hidden.rename(later)
+
+        assert "0002: A later one." == migrate(place).strip()
+        assert ["t"] == place.run("SELECT title FROM tasks WHERE later IS NULL")
+        assert ["0002"] == place.run(VERSION)
+
+    @pytest.mark.parametrize("is_empty", [True, False], ids=["empty", "older"])
+    def test_one_that_fails_half_way_changes_nothing(self, place: Place, later: Path, *, is_empty: bool) -> None:
+        """All revisions are applied in one transaction: what failed can be tried again."""
+        if not is_empty:
+            hidden = later.rename(later.with_suffix(".hidden"))
+            migrate(place)
+            hidden.rename(later)
+        later.write_text(LATER_REVISION.format(then="op.drop_table('nowhere')"))
+        before = place.schema()
+
+        complaint(DATABASE_URL=place.url)
+
+        assert before == place.schema()
+        later.write_text(LATER_REVISION.format(then=""))
+        assert migrate(place).endswith("0002: A later one.\n")
+
+    def test_many_at_once_do_it_once(self, place: Place) -> None:
+        """Of twelve that upgrade at the same time one does it, and the others find it done."""
+        address = parse(place.url)
+
+        async def all_at_once() -> list[list[str]]:
+            return [list(steps) for steps in await asyncio.gather(*[migration.upgrade(address) for _ in range(12)])]
+
+        done = asyncio.run(all_at_once())
+
+        assert [[]] * 11 + [[DONE]] == sorted(done)
+        assert [HEAD] == place.run(VERSION)
+
+    def test_two_processes_at_once_both_end_well(self, place: Place) -> None:
+        """Two deployments that start together need not know of each other."""
+        with ThreadPoolExecutor() as threads:
+            begun = [
+                threads.submit(run_python, "-m", "taskd", "migrate", settings={"DATABASE_URL": place.url})
+                for _ in range(2)
+            ]
+            ended = [each.result() for each in begun]
+
+        assert [(0, ""), (0, "")] == [(each.returncode, each.stderr) for each in ended]
+        assert [DONE, UP_TO_DATE] == sorted(each.stdout.strip() for each in ended)
+
+    def test_a_server_and_a_migration_that_start_together_agree(self, sqlite_place: SQLitePlace) -> None:
+        """Whichever makes the tables of a new file, the other finds them."""
+
+        async def together() -> None:
+            stores = [taskd_storage({"DATABASE_URL": sqlite_place.url}) for _ in range(4)]
+            upgrades = [migration.upgrade(parse(sqlite_place.url)) for _ in range(4)]
+            await asyncio.gather(*upgrades, *[store.ping() for store in stores])
+            await asyncio.gather(*[store.close() for store in stores])
+
+        asyncio.run(together())
+
+        assert [HEAD] == sqlite_place.run(VERSION)
+
+    def test_serving_is_not_disturbed(self, place: Place, user_id: str) -> None:
+        """A server begins to serve when its database has been migrated, and later migrations refuse nobody."""
+        settings = {"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET}
+        headers = {"Authorization": f"Bearer {token_for(user_id)}"}
+        place.run("SELECT 1")
+        with (
+            running_server(child_environ(settings), SERVE) as server,
+            httpx.Client(base_url=server.url, headers=headers) as client,
+        ):
+            is_postgres = isinstance(place, PostgresPlace)
+            assert (503 if is_postgres else 200) == client.get("/readyz").status_code
+            assert (DONE if is_postgres else UP_TO_DATE) == migrate(place).strip()
+            assert 200 == client.get("/readyz").status_code
+
+            with ThreadPoolExecutor() as threads:
+                migrating = [threads.submit(migrate_in_thread, place.url) for _ in range(2)]
+                answers = [client.post(f"/api/{user_id}/tasks", json={"title": "t"}) for _ in range(40)]
+            made = client.get(f"/api/{user_id}/tasks").json()
+            server.stop()
+
+        assert [[]] * 2 == [each.result() for each in migrating]
+        assert ([201] * 40, 40) == ([answer.status_code for answer in answers], len(made))
+
+    def test_it_goes_through_a_pooler(self, pooler: PgBouncer, postgres_place: PostgresPlace) -> None:
+        """A PgBouncer that pools by transactions is no obstacle, however often it is passed."""
+        url = pooler.url(postgres_place.name)
+        ended = [
+            invoke("migrate", settings={"DATABASE_URL": url, "TASKD_SQL_POOLER": "yes"}).output.strip()
+            for _ in range(6)
+        ]
+
+        assert [DONE] + [UP_TO_DATE] * 5 == ended
+
+    def test_two_at_once_go_through_a_pooler(self, pooler: PgBouncer, postgres_place: PostgresPlace) -> None:
+        """The lock that keeps them apart belongs to the transaction, not to the pooler's connection."""
+        address = parse(pooler.url(postgres_place.name))
+
+        async def all_at_once() -> list[int]:
+            return [len(steps) for steps in await asyncio.gather(*[migration.upgrade(address) for _ in range(8)])]
+
+        assert [0] * 7 + [1] == sorted(asyncio.run(all_at_once()))
+
+    def test_another_url_is_used_instead(self, postgres_place: PostgresPlace) -> None:
+        """With TASKD_MIGRATE_URL, nothing is done by way of DATABASE_URL."""
+        elsewhere = f"postgresql://u:{PASSWORD}@127.0.0.1:{free_port()}/d"
+
+        result = invoke("migrate", settings={"DATABASE_URL": elsewhere, "TASKD_MIGRATE_URL": postgres_place.url})
+
+        assert (0, DONE) == (result.exit_code, result.output.strip())
+        assert [HEAD] == postgres_place.run(VERSION)
+
+    def test_another_url_is_of_the_same_kind(self) -> None:
+        """A file in one of the two, and a server in the other, cannot be the same database."""
+        result = invoke("migrate", settings={"TASKD_MIGRATE_URL": f"postgresql://u:{PASSWORD}@h/d"})
+
+        assert (1, "taskd: TASKD_MIGRATE_URL: must be of the same database as DATABASE_URL") == (
+            result.exit_code,
+            result.output.strip(),
+        )
+
+    @pytest.mark.parametrize(
+        ("settings", "expected"),
+        [
+            ({}, "ep-cool-1.eu-central-1.aws.neon.tech"),
+            ({"TASKD_MIGRATE_URL": ""}, "ep-cool-1.eu-central-1.aws.neon.tech"),
+            ({"TASKD_MIGRATE_URL": "postgresql://u:p@ep-a-pooler.neon.tech/d"}, "ep-a-pooler.neon.tech"),
+        ],
+        ids=["derived", "empty", "given"],
+    )
+    def test_neon_s_pooler_is_passed_by(self, settings: dict[str, str], expected: str) -> None:
+        """The direct host is the pooler's without its suffix, unless another is given."""
+        url = "postgresql://u:p@ep-cool-1-pooler.eu-central-1.aws.neon.tech/d?sslmode=require&channel_binding=require"
+        address = taskd_storage({"DATABASE_URL": url, **settings}).migration_address
+
+        assert isinstance(address, PostgresAddress)
+        assert expected == address.host
+
+    def test_a_wrong_url_stops_the_start(self) -> None:
+        """A server is not started with a TASKD_MIGRATE_URL that would fail when it is needed."""
+        url = f"mysql://u:{PASSWORD}@h/d"
+        settings = {"BETTER_AUTH_SECRET": SECRET, "TASKD_MIGRATE_URL": url}
+
+        ended = run_python(*SERVE, settings=settings)
+
+        assert (1, "") == (ended.returncode, ended.stdout)
+        [line] = ended.stderr.splitlines()
+        assert line.startswith("taskd: TASKD_MIGRATE_URL: must be postgresql://")
+        assert PASSWORD not in line
+
+
+def migrate_in_thread(url: str) -> list[str]:
+    """Upgrade, which a command line in this process could not do beside another."""
+    return list(asyncio.run(migration.upgrade(parse(url))))
+
+
+class TestScript:
+    def test_it_does_what_migrating_does(self, place: Place) -> None:
+        """What `--sql` prints, run by the database's own program, leaves what `taskd migrate` would have left."""
+        migrated = (
+            PostgresPlace.make(place.server)
+            if isinstance(place, PostgresPlace)
+            else SQLitePlace(Path("migrated.db").absolute())
+        )
+        migrate(migrated)
+
+        place.run(migrate(place, "--sql"))
+
+        assert migrated.schema() == place.schema()
+        assert [HEAD] == place.run(VERSION)
+        assert UP_TO_DATE == migrate(place).strip()
+
+    def test_nothing_is_changed(self, place: Place, tmp_path: Path) -> None:
+        """Looking makes no table, and no file."""
+        folder_before = sorted(tmp_path.iterdir())
+        migrate(place, "--sql")
+        assert folder_before == sorted(tmp_path.iterdir())
+        empty = place.schema()
+
+        migrate(place, "--sql")
+
+        assert empty == place.schema()
+
+    def test_a_later_revision_is_all_that_is_shown(self, place: Place, later: Path) -> None:
+        """Of a database that has a schema, only what it lacks is printed, and that works."""
+        hidden = later.rename(later.with_suffix(".hidden"))
+        migrate(place)
+        hidden.rename(later)
+
+        shown = migrate(place, "--sql")
+        place.run(shown)
+
+        assert ("CREATE TABLE" in shown, "ALTER TABLE tasks ADD COLUMN later" in shown) == (False, True)
+        assert UP_TO_DATE == migrate(place).strip()
+
+    def test_nothing_to_do_is_said_in_sql(self, place: Place) -> None:
+        """Where the schema is up to date the script is a comment."""
+        migrate(place)
+        before = place.schema()
+        shown = migrate(place, "--sql")
+        place.run(f"{shown}\nSELECT 1;")
+
+        assert ["-- The schema is up to date."] == shown.splitlines()
+        assert before == place.schema()
+
+
+@pytest.mark.parametrize("options", [(), ("--sql",)], ids=["migrate", "sql"])
+class TestFaults:
+    def test_a_server_that_is_down(self, options: tuple[str, ...]) -> None:
+        """One line says that there was no connection, and not with which password."""
+        line = complaint(*options, DATABASE_URL=f"postgresql://u:{PASSWORD}@127.0.0.1:{free_port()}/d")
+
+        assert "ConnectionRefusedError" in line or "OSError" in line
+
+    @pytest.mark.parametrize(
+        ("user", "database", "said"),
+        [
+            ("nobody_known", "postgres", "28000"),
+            ("taskd", "nowhere", "there is no such database"),
+            ("secured", "postgres", "28"),
+        ],
+        ids=["user", "database", "password"],
+    )
+    def test_a_refused_connection(
+        self, postgres: PostgresServer, options: tuple[str, ...], user: str, database: str, said: str
+    ) -> None:
+        """One line says what was refused."""
+        host = "localhost" if user == "secured" else "127.0.0.1"
+        query = "?sslmode=require" if user == "secured" else ""
+        url = f"postgresql://{user}:{PASSWORD}@{host}:{postgres.port}/{database}{query}"
+
+        assert said in complaint(*options, DATABASE_URL=url)
+
+    def test_a_host_that_nobody_knows(self, options: tuple[str, ...]) -> None:
+        """One line says that it is the name."""
+        line = complaint(*options, DATABASE_URL=f"postgresql://u:{PASSWORD}@taskd.invalid/d")
+
+        assert "the name of the host is not known" == line
+
+    def test_a_certificate_of_others(self, postgres: PostgresServer, options: tuple[str, ...]) -> None:
+        """Nothing is sent to a server that cannot prove who it is."""
+        url = f"postgresql://u:{PASSWORD}@localhost:{postgres.port}/postgres?sslmode=verify-full"
+
+        assert "the server's certificate is not good" in complaint(*options, DATABASE_URL=url)
+
+    def test_a_newer_schema_is_not_touched(self, place: Place, options: tuple[str, ...]) -> None:
+        """An older taskd does nothing to what a later one has made."""
+        migrate(place)
+        place.run("UPDATE taskd_version SET version_num = '9999'")
+        before = place.schema()
+
+        line = complaint(*options, DATABASE_URL=place.url)
+
+        assert line.startswith("the schema is not touched: it is at revision 9999, ahead of this taskd")
+        assert (before, ["9999"]) == (place.schema(), place.run(VERSION))
+
+    def test_a_version_table_with_two_rows(self, place: Place, options: tuple[str, ...]) -> None:
+        """A table that somebody has spoilt is said, not guessed at."""
+        migrate(place)
+        place.run("INSERT INTO taskd_version VALUES ('9999')")
+
+        assert "taskd_version" in complaint(*options, DATABASE_URL=place.url)
+
+    @pytest.mark.usefixtures("_memory")
+    def test_a_store_without_a_schema(self, options: tuple[str, ...]) -> None:
+        """A plugin that has nothing to migrate is named."""
+        line = complaint(*options, TASKD_STORAGE="memory")
+
+        assert "TASKD_STORAGE: the plugin 'memory' has no schema to migrate" == line
+
+    def test_a_wrong_setting(self, options: tuple[str, ...]) -> None:
+        """Settings are checked before anything is done."""
+        assert complaint(*options, DATABASE_URL=f"mysql://u:{PASSWORD}@h/d").startswith("DATABASE_URL: ")
+        assert complaint(*options, TASKD_STORAGE="nobody").startswith("TASKD_STORAGE: ")
+
+    def test_a_file_that_is_no_database(self, tmp_path: Path, options: tuple[str, ...]) -> None:
+        """A file of something else is left as it is."""
+        file = tmp_path / "notes.txt"
+        file.write_text("no database" * 1000)
+
+        assert "SQLITE_NOTADB" in complaint(*options, DATABASE_URL=f"sqlite:///{file}")
+        assert "no database" * 1000 == file.read_text()
+
+    def test_a_lock_that_is_held(self, place: Place, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
+        """Whoever waits for others in vain gives up, and can be started again."""
+        migrate(place)
+        monkeypatch.setattr(taskd_sql.migration, "LOCK_TIMEOUT_S", 0.1)
+        with holding(place):
+            begun_s = time.monotonic()
+            line = complaint(*options, DATABASE_URL=place.url)
+
+        assert time.monotonic() - begun_s < 5
+        assert "others use the tables" in line or "SQLITE_BUSY" in line
+        assert UP_TO_DATE == migrate(place).strip()
+
+    def test_a_role_that_may_read_nothing(self, postgres_place: PostgresPlace, options: tuple[str, ...]) -> None:
+        """A role without rights is told which setting names another."""
+        migrate(postgres_place)
+        role = f"role_{postgres_place.name}"
+        postgres_place.run(f"CREATE ROLE {role} LOGIN")
+
+        line = complaint(*options, DATABASE_URL=postgres_place.url.replace("taskd@", f"{role}@"))
+
+        assert "42501: this user may not change the schema: set TASKD_MIGRATE_URL to one that may" in line
+
+
+@pytest.fixture
+def _memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the example's store, which has no schema."""
+    make_distribution(tmp_path / "site", "memory", "from acme_taskd.memory import taskd_storage")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples" / "acme")
+
+
+@contextlib.contextmanager
+def holding(place: Place) -> Iterator[None]:
+    """Hold a lock on all that is in *place*."""
+    if isinstance(place, SQLitePlace):
+        with contextlib.closing(sqlite3.connect(place.file, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            yield
+        return
+    with asyncio.Runner() as runner:
+        other = runner.run(asyncpg.connect(place.url))
+        runner.run(other.execute("BEGIN; LOCK TABLE taskd_version"))
+        yield
+        runner.run(other.close())
+
+
+class TestForeignTables:
+    def test_tables_of_these_names_are_kept(self, place: Place) -> None:
+        """Where somebody else has a table of that name, it is said, and theirs stays as it is."""
+        place.run("CREATE TABLE tasks (theirs integer)")
+        before = place.schema()
+
+        line = complaint(DATABASE_URL=place.url)
+
+        assert "tables of these names are there already" in line
+        assert before == place.schema()
+
+    def test_a_role_that_may_make_nothing(self, postgres_place: PostgresPlace) -> None:
+        """A role without the right to make tables is told which setting names another."""
+        role = f"role_{postgres_place.name}"
+        postgres_place.run(f"CREATE ROLE {role} LOGIN")
+        before = postgres_place.schema()
+
+        line = complaint(DATABASE_URL=postgres_place.url.replace("taskd@", f"{role}@"))
+
+        assert "42501: this user may not change the schema: set TASKD_MIGRATE_URL to one that may" in line
+        assert before == postgres_place.schema()
+
+    def test_a_file_that_cannot_be_made(self) -> None:
+        """A folder in which nothing can be made, not even by root, is no crash."""
+        assert "No such file or directory" == complaint(DATABASE_URL="sqlite:////proc/self/fd/tasks.db")
+
+    def test_another_one_s_migrations_are_not_disturbed(self, place: Place) -> None:
+        """A frontend may use Alembic too, in the same database."""
+        place.run("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        place.run("INSERT INTO alembic_version VALUES ('theirs')")
+
+        assert DONE == migrate(place).strip()
+        assert ["theirs"] == place.run("SELECT version_num FROM alembic_version")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("change", "said"), UNFIT.values(), ids=UNFIT)
+async def test_a_schema_that_does_not_fit_is_said_once(
+    place: Place, user_id: str, change: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many ask, /readyz is a 503 with Retry-After and the log has one line; mended, it serves again."""
+    await migration.upgrade(parse(place.url))
+    place.run(change)
+    app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
+    async with lifespan(app), client_of(app, user_id) as client:
+        answers = [await client.get("/readyz") for _ in range(10)]
+        answers += await asyncio.gather(*[client.get("/readyz") for _ in range(10)])
+        livez = await client.get("/livez")
+        told = [record.getMessage() for record in caplog.records]
+
+    assert [503] * 20 == [answer.status_code for answer in answers]
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 60 for answer in answers)
+    assert 200 == livez.status_code
+    [line] = told
+    assert line.startswith(f"The schema of {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'}")
+    assert said in line
+    assert "\n" not in line

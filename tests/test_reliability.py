@@ -1,0 +1,567 @@
+"""What crashes, restarts, locks and rude clients do to real servers: acknowledged writes stay, and answers come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import random
+import socket
+import sqlite3
+import struct
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import asyncpg
+import attrs
+import pytest
+
+from tests.conftest import SECRET, token_for
+from tests.figures import Figures, percentile_99, table
+from tests.postgres import PostgresServer
+from tests.processes import child_environ
+from tests.writers import (
+    NO_ANSWER_S,
+    Answer,
+    Load,
+    Outcome,
+    Target,
+    address_of,
+    ask,
+    load,
+    refusal_fault,
+    request_bytes,
+    target,
+)
+
+ANSWER_BOUND_S = 10
+RETURN_BOUND_S = 2
+CLIENTS_AT_ONCE = 100
+
+pytestmark = pytest.mark.anyio
+
+
+@attrs.frozen
+class Extent:
+    """
+    How much is done to the servers.
+
+    Attributes:
+        hold_s: How long an outage lasts after every writer was refused.
+        livez_bound_s: What 99 of 100 answers of `/livez` do not exceed; the hundredth is left to the machine.
+        settings: Of taskd; short time-outs where nobody looks at the figures.
+    """
+
+    kills: int
+    shared_kills: int
+    stops: int
+    terminations: int
+    clients: int
+    hold_s: float
+    livez_bound_s: float
+    settings: dict[str, str]
+
+
+BRIEF = Extent(
+    kills=2,
+    shared_kills=2,
+    stops=1,
+    terminations=5,
+    clients=200,
+    hold_s=0.5,
+    # Other tests may have all cores.
+    livez_bound_s=ANSWER_BOUND_S,
+    settings={
+        "TASKD_SQL_CONNECT_TIMEOUT": "1",
+        "TASKD_SQL_ACQUIRE_TIMEOUT": "1",
+        "TASKD_SQL_STATEMENT_TIMEOUT": "1",
+    },
+)
+THOROUGH = Extent(
+    kills=20, shared_kills=10, stops=10, terminations=100, clients=10_000, hold_s=8, livez_bound_s=0.1, settings={}
+)
+
+
+@pytest.fixture(scope="module")
+def extent(is_thorough: bool) -> Extent:
+    return THOROUGH if is_thorough else BRIEF
+
+
+@attrs.frozen
+class Database:
+    """A database of *server* that is one test's own, so that all connections to it are those of its servers."""
+
+    server: PostgresServer
+    name: str
+    url: str
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Database:
+    name = f"reliability_{uuid.uuid4().hex}"
+    return Database(postgres, name, postgres.create_database(name))
+
+
+@pytest.fixture
+def child(extent: Extent, database: Database) -> dict[str, str]:
+    """The environment of a server over PostgreSQL."""
+    return child_environ({"DATABASE_URL": database.url, "BETTER_AUTH_SECRET": SECRET, **extent.settings})
+
+
+@pytest.fixture
+def sqlite_file(tmp_path: Path) -> Path:
+    return tmp_path / "tasks.db"
+
+
+@pytest.fixture
+def embedded_child(sqlite_file: Path) -> dict[str, str]:
+    """The environment of a server over an SQLite file."""
+    return child_environ({"DATABASE_URL": f"sqlite:///{sqlite_file}", "BETTER_AUTH_SECRET": SECRET})
+
+
+def integrity(file: Path) -> list[tuple[str]]:
+    """Return what SQLite says of *file*."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        return connection.execute("PRAGMA integrity_check").fetchall()
+
+
+def connections_left(database: Database, timeout_s: float) -> int:
+    """Return how many connections to *database* are still there when none is left, or *timeout_s* later."""
+    deadline = time.monotonic() + timeout_s
+    while (count := len(database.server.connections(database.name))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return count
+
+
+@contextlib.contextmanager
+def stopped(database: Database) -> Iterator[None]:
+    """Nothing listens at the server's port."""
+    database.server.stop()
+    try:
+        yield
+    finally:
+        database.server.start()
+
+
+@contextlib.contextmanager
+def frozen(database: Database) -> Iterator[None]:
+    """The server takes connections, and answers nothing on any."""
+    database.server.freeze()
+    try:
+        yield
+    finally:
+        database.server.thaw()
+
+
+@contextlib.contextmanager
+def refusing(database: Database) -> Iterator[None]:
+    """The server has ended all connections to the database, and refuses new ones with an error."""
+    allow = f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS"
+    database.server.psql("postgres", "-c", f"{allow} false")
+    database.server.terminate_backends()
+    try:
+        yield
+    finally:
+        database.server.psql("postgres", "-c", f"{allow} true")
+
+
+@contextlib.asynccontextmanager
+async def in_thread(fault: contextlib.AbstractContextManager[None]) -> AsyncIterator[None]:
+    """Begin and end *fault* without holding up those who write meanwhile."""
+    await asyncio.to_thread(fault.__enter__)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(fault.__exit__, None, None, None)
+
+
+@contextlib.contextmanager
+def probing(running: Target) -> Iterator[list[float]]:
+    """Ask for `/livez` every 20 ms, in a thread and on a connection of its own; give how long each answer took."""
+    latencies: list[float] = []
+    done = threading.Event()
+
+    def probe() -> None:
+        with contextlib.closing(http.client.HTTPConnection(*address_of(running.server), timeout=30)) as connection:
+            while not done.wait(0.02):
+                started = time.monotonic()
+                connection.request("GET", "/livez")
+                answer = connection.getresponse()
+                answer.read()
+                assert 200 == answer.status
+                latencies.append(time.monotonic() - started)
+
+    with ThreadPoolExecutor(1) as pool:
+        prober = pool.submit(probe)
+        try:
+            yield latencies
+        finally:
+            done.set()
+        prober.result()
+
+
+def figures_of(working: Load, fault: str, rounds: int, **more: float | Sequence[float] | None) -> Figures:
+    """Return what *working* has seen of *fault*."""
+    return Figures(
+        fault=fault,
+        rounds=rounds,
+        sent=len(working.journal),
+        acknowledged=working.count(Outcome.ACKNOWLEDGED),
+        refused=working.count(Outcome.REFUSED),
+        unknown=working.count(Outcome.UNKNOWN),
+        longest_s=working.longest_s(),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+class TestKilledServer:
+    """`kill -9` of taskd under eight writers."""
+
+    @pytest.mark.parametrize("kind", ["PostgreSQL", "SQLite"])
+    async def test_acknowledged_writes_survive(
+        self, request: pytest.FixtureRequest, extent: Extent, kind: str, sqlite_file: Path, measured: list[Figures]
+    ) -> None:
+        """Whenever it is killed, what it acknowledged is there afterwards, once, and nothing that was never sent."""
+        environ = request.getfixturevalue("child" if kind == "PostgreSQL" else "embedded_child")
+        back_s = []
+        async with target(environ) as running:
+            async with load(running) as working:
+                for number in range(extent.kills):
+                    await working.more(random.Random(number).randint(50, 150))
+                    await running.kill()
+                    await running.start()
+                    back_s.append(await working.each(Outcome.ACKNOWLEDGED))
+            await running.stop()
+        measured.append(figures_of(working, f"kill -9 of taskd, {kind}", extent.kills, back_s=max(back_s)))
+
+        assert [] == working.faults()
+        assert 0 == working.count(Outcome.REFUSED)
+        assert working.longest_s() < ANSWER_BOUND_S
+        # Without a file, that of PostgreSQL, it is as good.
+        assert [("ok",)] == integrity(sqlite_file)
+        assert "Traceback" not in running.output
+
+    async def test_the_other_server_on_the_file_goes_on(
+        self, extent: Extent, sqlite_file: Path, embedded_child: dict[str, str], measured: list[Figures]
+    ) -> None:
+        """Of two servers on one SQLite file each is killed in turn: both lose nothing, and the file stays whole."""
+        back_s = []
+        async with target(embedded_child) as one, target(embedded_child) as other:
+            async with load(one, other) as working:
+                for number in range(extent.shared_kills):
+                    await working.more(random.Random(number).randint(50, 150))
+                    killed = (one, other)[number % 2]
+                    await killed.kill()
+                    # The other one's writers do not wait.
+                    await working.more(20)
+                    await killed.start()
+                    back_s.append(await working.each(Outcome.ACKNOWLEDGED))
+            await one.kill()
+            await other.kill()
+        measured.append(
+            figures_of(working, "kill -9 of one of two taskd, SQLite", extent.shared_kills, back_s=max(back_s))
+        )
+
+        assert [] == working.faults()
+        assert working.longest_s() < ANSWER_BOUND_S
+        assert [("ok",)] == integrity(sqlite_file)
+
+
+FAULTS = {"stops": "immediate restart of PostgreSQL", "terminations": "pg_terminate_backend on everything"}
+
+
+def restart(server: PostgresServer) -> None:
+    server.stop("immediate")
+    server.start()
+
+
+class TestDatabaseRestarts:
+    """PostgreSQL goes away and comes back under eight writers."""
+
+    @pytest.mark.parametrize(
+        ("disturb", "often"),
+        [(restart, "stops"), (PostgresServer.terminate_backends, "terminations")],
+        ids=["restart", "terminate"],
+    )
+    async def test_acknowledged_writes_survive(
+        self,
+        extent: Extent,
+        database: Database,
+        child: dict[str, str],
+        measured: list[Figures],
+        disturb: Callable[[PostgresServer], object],
+        often: str,
+    ) -> None:
+        """After each time writes succeed again, and no acknowledged one is lost."""
+        rounds: int = getattr(extent, often)
+        back_s = []
+        async with target(child) as running:
+            with probing(running) as livez_s:
+                async with load(running) as working:
+                    for number in range(rounds):
+                        await working.more(random.Random(number).randint(1, 100))
+                        await asyncio.to_thread(disturb, database.server)
+                        back_s.append(await working.each(Outcome.ACKNOWLEDGED))
+            await running.stop()
+        figures = figures_of(working, FAULTS[often], rounds, livez_s=livez_s, back_s=max(back_s))
+        measured.append(figures)
+
+        assert_good(working, figures, extent.livez_bound_s)
+        assert "Traceback" not in running.output
+
+
+class TestOutages:
+    """PostgreSQL is away for longer."""
+
+    @pytest.mark.parametrize("fault", [stopped, frozen, refusing])
+    async def test_every_request_is_answered_and_the_server_comes_back(
+        self,
+        extent: Extent,
+        database: Database,
+        child: dict[str, str],
+        fault: Callable[[Database], contextlib.AbstractContextManager[None]],
+        measured: list[Figures],
+    ) -> None:
+        """While it lasts, writers get their 503 in time and `/livez` answers; after it, writes succeed within 2 s."""
+        async with target(child) as running:
+            async with load(running) as working:
+                await working.more(100)
+                async with in_thread(fault(database)):
+                    with probing(running) as livez_s:
+                        await working.each(Outcome.REFUSED)
+                        # An outage has its length: time-outs come one after the other.
+                        await asyncio.sleep(extent.hold_s)
+                back_s = await working.each(Outcome.ACKNOWLEDGED)
+                returned_s = time.monotonic() - back_s
+                await working.more(500)
+            await running.stop()
+        figures = figures_of(working, f"PostgreSQL {fault.__name__}", 1, livez_s=livez_s, back_s=back_s)
+        measured.append(figures)
+
+        assert_good(working, figures, extent.livez_bound_s)
+        late = [each for each in working.journal if each.sent_s > returned_s + RETURN_BOUND_S]
+        assert [] == [each for each in late if each.outcome is not Outcome.ACKNOWLEDGED]
+        assert "Traceback" not in running.output
+
+    async def test_it_starts_while_the_database_is_down(self, database: Database, child: dict[str, str]) -> None:
+        """It serves `/livez` at once, and is ready as soon as there is a database, without a restart."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with in_thread(stopped(database)):
+                running = await stack.enter_async_context(target(child))
+                ready = asyncio.create_task(until_ready(running))
+                down = [await ask(running.server, request_bytes("GET", path, "")) for path in ("/livez", "/readyz")]
+            returned_s = time.monotonic()
+            back_s = await ready - returned_s
+
+        assert [200, 503] == [answer.status for answer in down]
+        assert refusal_fault(down[1]) is None
+        assert back_s < RETURN_BOUND_S
+
+
+class TestLock:
+    """All connections of the pool wait for a lock."""
+
+    async def test_a_lock_costs_no_more_than_a_refusal(
+        self,
+        extent: Extent,
+        database: Database,
+        child: dict[str, str],
+        user_id: str,
+        measured: list[Figures],
+    ) -> None:
+        """While the table is locked 50 requests are refused in time; one second after its release 50 succeed."""
+        holder = await asyncpg.connect(database.url, ssl=False)
+        async with target(child) as running:
+            with probing(running) as livez_s:
+                async with holder.transaction():
+                    await holder.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+                    refused, refused_s = await ask_all(running, user_id)
+                # The second that the server is given.
+                await asyncio.sleep(1)
+                served, served_s = await ask_all(running, user_id)
+            await running.stop()
+        await holder.close()
+        measured.append(
+            Figures(
+                fault="lock on the table",
+                rounds=1,
+                sent=len(refused) + len(served),
+                acknowledged=len(served),
+                refused=len(refused),
+                longest_s=max(refused_s, served_s),
+                livez_s=livez_s,
+            )
+        )
+
+        assert {None} == {refusal_fault(answer) for answer in refused}
+        assert {200, 201} == {answer.status for answer in served}
+        assert refused_s < ANSWER_BOUND_S
+        assert served_s < RETURN_BOUND_S
+        assert percentile_99(livez_s) < extent.livez_bound_s
+        assert "Traceback" not in running.output
+
+
+class TestRudeClients:
+    """Clients that go away in the middle of their requests."""
+
+    async def test_no_connection_stays_behind(
+        self,
+        extent: Extent,
+        database: Database,
+        child: dict[str, str],
+        measured: list[Figures],
+    ) -> None:
+        """Clients reset their connections at any moment: none to the database stays, and no task is there twice."""
+        users = [uuid.uuid4().hex for _ in range(CLIENTS_AT_ONCE)]
+        async with target({**child, "TASKD_SQL_IDLE_TIMEOUT": "1"}) as running:
+            with probing(running) as livez_s:
+                share = extent.clients // len(users)
+                await asyncio.gather(*[cut_clients(running, number, user, share) for number, user in enumerate(users)])
+            lists = [await ask(running.server, list_request(user)) for user in users]
+            left = await asyncio.to_thread(connections_left, database, ANSWER_BOUND_S)
+            await running.stop()
+        measured.append(
+            Figures(
+                fault="clients cut in mid-request",
+                rounds=extent.clients,
+                sent=extent.clients,
+                livez_s=livez_s,
+                left=left,
+            )
+        )
+
+        titles = [[task["title"] for task in answer.json()] for answer in lists]
+        assert [len(of_user) for of_user in titles] == [len(set(of_user)) for of_user in titles]
+        assert {title for of_user in titles for title in of_user} <= {f"cut {number}" for number in range(share)}
+        assert percentile_99(livez_s) < extent.livez_bound_s
+        assert 0 == left
+        assert "Traceback" not in running.output
+
+
+class TestMeasuring:
+    """The tests' own tools."""
+
+    async def test_writers_see_what_is_wrong(self, sqlite_file: Path, embedded_child: dict[str, str]) -> None:
+        """A write that was lost, one that is there twice, and one that nobody sent: each is told."""
+        async with target(embedded_child) as running:
+            async with load(running) as working:
+                await working.each(Outcome.ACKNOWLEDGED)
+                await working.more(100)
+            good = working.faults()
+            writer = working.writers[0]
+            [lost, doubled, *_] = [task for task in writer.tasks if task.may_be_there()]
+            copy = (
+                "INSERT INTO tasks SELECT user_id, ?, ?, description, status, priority, due_at, created_at, updated_at"
+            )
+            copy += ", completed_at FROM tasks WHERE title = ? AND user_id = ?"
+            with contextlib.closing(sqlite3.connect(sqlite_file)) as connection, connection:
+                connection.execute(copy, (uuid.uuid4().hex, "foreign", doubled.title, writer.user_id))
+                connection.execute(copy, (uuid.uuid4().hex, doubled.title, doubled.title, writer.user_id))
+                connection.execute("DELETE FROM tasks WHERE title = ? AND user_id = ?", (lost.title, writer.user_id))
+            await writer.verify()
+
+        assert [] == good
+        told = "\n".join(working.faults())
+        assert 3 == len(working.faults())
+        assert f"{lost.title} is None, and may only be" in told
+        assert f"{doubled.title} is there twice" in told
+        assert "foreign was never sent" in told
+
+    async def test_a_server_that_lives_must_not_hang_up(self, embedded_child: dict[str, str]) -> None:
+        """A connection that breaks is told, unless the server was killed."""
+        async with target(embedded_child) as running, load(running) as working:
+            await working.more(10)
+            # Behind the target's back.
+            await asyncio.gather(working.more(8, Outcome.UNKNOWN), asyncio.to_thread(running.server.kill))
+            await running.start()
+
+        assert 8 <= len(working.faults())
+        assert {True} == {"of a live server" in fault for fault in working.faults()}
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(500, {"content-type": "application/json", "retry-after": "2"}, b'{"detail": "d"}'),
+            Answer(503, {"content-type": "application/json"}, b'{"detail": "d"}'),
+            Answer(503, {"content-type": "application/json", "retry-after": "0.5"}, b'{"detail": "d"}'),
+            Answer(503, {"content-type": "application/json", "retry-after": "2"}, b'{"detail": []}'),
+            Answer(503, {"content-type": "text/plain", "retry-after": "2"}, b'{"detail": "d"}'),
+        ],
+        ids=["status", "no seconds", "half a second", "detail", "type"],
+    )
+    async def test_a_refusal_has_its_form(self, answer: Answer) -> None:
+        """Whatever lacks a part of it is told."""
+        assert "an answer that is no refusal" in str(refusal_fault(answer))
+
+    async def test_the_table_can_be_read_as_it_stands(self) -> None:
+        """Its columns are aligned, and what was not measured is left out."""
+        probed = Figures(fault="a fault", rounds=20, sent=12_345, livez_s=[0.001, 0.002], back_s=0.5)
+        counted = Figures(fault="another fault", rounds=1, sent=2, acknowledged=1, refused=0, unknown=1, left=0)
+
+        [heads, rule, *rows] = table([probed, counted]).splitlines()
+        cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+        assert ["a fault", "20", "12,345", "", "", "", "", "2 ms", "2 ms", "0.50 s", ""] == cells[0]
+        assert ["another fault", "1", "2", "1", "0", "1", "", "", "", "", "0"] == cells[1]
+        assert 1 == len({len(line) for line in [heads, rule, *rows]})
+        assert "" == table([])
+
+
+def assert_good(working: Load, figures: Figures, livez_bound_s: float) -> None:
+    """What holds whatever happened to the database."""
+    assert [] == working.faults()
+    assert 0 == working.count(Outcome.UNKNOWN)
+    assert working.longest_s() < ANSWER_BOUND_S
+    assert figures.back_s is not None
+    assert figures.back_s < RETURN_BOUND_S
+    assert figures.livez_s is not None
+    assert percentile_99(figures.livez_s) < livez_bound_s
+
+
+async def until_ready(running: Target) -> float:
+    """Ask for `/readyz` until it says 200, and return when it did."""
+    async with asyncio.timeout(NO_ANSWER_S):
+        while (await ask(running.server, request_bytes("GET", "/readyz", ""))).status == 503:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return time.monotonic()
+
+
+def list_request(user_id: str) -> bytes:
+    return request_bytes("GET", f"/api/{user_id}/tasks", token_for(user_id))
+
+
+def create_request(user_id: str, title: str) -> bytes:
+    return request_bytes("POST", f"/api/{user_id}/tasks", token_for(user_id), {"title": title})
+
+
+async def ask_all(running: Target, user_id: str) -> tuple[list[Answer], float]:
+    """Send 50 requests at once, half of them writes; return the answers, and after how long the last one came."""
+    started = time.monotonic()
+    requests = [list_request(user_id), create_request(user_id, "t")] * 25
+    answers = await asyncio.gather(*[ask(running.server, request) for request in requests])
+    return answers, time.monotonic() - started
+
+
+async def cut_clients(running: Target, seed: int, user_id: str, count: int) -> None:
+    """Send whole requests and pieces of requests, one after the other, and reset each connection at some moment."""
+    chance = random.Random(seed)
+    listing = list_request(user_id)
+    for number in range(count):
+        request = chance.choice([listing, create_request(user_id, f"cut {number}")])
+        length = chance.choice([len(request), chance.randrange(1, len(request))])
+        await cut(running, request[:length], chance.uniform(0, 0.02))
+
+
+async def cut(running: Target, data: bytes, pause_s: float) -> None:
+    """Send *data* on a new connection, wait, and reset the connection."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setblocking(False)
+        # Closed like this, it sends RST and not FIN.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await loop.sock_connect(client, address_of(running.server))
+        await loop.sock_sendall(client, data)
+        await asyncio.sleep(pause_s)
