@@ -22,6 +22,15 @@ def check_files() -> None:
     assert typed == PACKAGES, typed
 
 
+def check_migration() -> None:
+    """`taskd migrate` finds its revisions where they were installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-I", "-m", "taskd", "migrate"]
+        for expected in ("0001: ", "The schema is up to date."):
+            migrated = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+            assert migrated.stdout.startswith(expected), migrated.stdout
+
+
 def check_request() -> None:
     """`taskd dev` serves, and the request that it prints creates a task."""
     with tempfile.TemporaryDirectory() as folder:
@@ -42,5 +51,6 @@ def check_request() -> None:
 
 
 check_files()
+check_migration()
 check_request()
 print("the package is whole, and serves")
