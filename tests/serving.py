@@ -12,7 +12,7 @@ import httpx
 
 from taskd import build_app
 from taskd.testing import lifespan
-from tests.conftest import SECRET, client_of
+from tests.conftest import ORIGIN, SECRET, client_of
 
 # Clients are promised an answer within this time.
 ANSWER_BOUND_S = 10
@@ -27,7 +27,7 @@ IMPATIENT = {
 @contextlib.asynccontextmanager
 async def serving(database_url: str, user_id: str, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
     """Start an application and give a client of it, which has a good token."""
-    app = build_app({"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, **settings})
+    app = build_app({"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **settings})
     async with lifespan(app), client_of(app, user_id) as client:
         yield client
 

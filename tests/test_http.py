@@ -8,7 +8,7 @@ import logging
 import re
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ import pytest
 from starlette.types import ASGIApp
 
 import taskd_sql.postgres
-from taskd import build_app
-from taskd.testing import lifespan
 from taskd_sql.store import SQLTaskStore
 from tests.conftest import ORIGIN, SECRET, client_of
 from tests.postgres import PostgresServer, free_port
+from tests.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -232,15 +231,6 @@ async def test_the_database_s_own_words_do_not_reach_the_log(
     assert "StoreError" in caplog.text
     assert "a secret plan" not in caplog.text
     assert user_id not in caplog.text.replace(f"POST {tasks_url}", "").replace(f"http://taskd{tasks_url}", "")
-
-
-@contextlib.asynccontextmanager
-async def serving(database_url: str, user_id: str, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Start an application whose storage is away, and give a client of it."""
-    given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **settings}
-    app = build_app(given)
-    async with lifespan(app), client_of(app, user_id) as client:
-        yield client
 
 
 async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -81,13 +80,9 @@ def terminate(connection: Any) -> None:
         connection.terminate()
 
 
-def sqlite_connection(file: Path, busy_timeout_s: float) -> AbstractAsyncContextManager[aiosqlite.Connection]:
+@contextlib.asynccontextmanager
+async def sqlite_connection(file: Path, busy_timeout_s: float) -> AsyncIterator[aiosqlite.Connection]:
     """Open a connection to *file*, which waits for others' locks for *busy_timeout_s*, and close it at the end."""
     database = databases.Database(f"sqlite:///{quote(str(file))}", timeout=busy_timeout_s)
-
-    @contextlib.asynccontextmanager
-    async def held() -> AsyncIterator[aiosqlite.Connection]:
-        async with database.connection() as connection:
-            yield connection.raw_connection
-
-    return held()
+    async with database.connection() as connection:
+        yield connection.raw_connection

@@ -30,8 +30,10 @@ _CHANNEL_BINDINGS = ("disable", "prefer", "require")
 _MAX_CONNECT_TIMEOUT_S = 600
 _HOST = re.compile(r"[\w:][\w.:-]*")
 _NEVER_RAW = re.compile(r"[\s\x00-\x1f]")
-_ENCODING = "where other characters of USER and PASSWORD than letters and digits are percent-encoded"
-_FORMS = f"must be postgresql://USER:PASSWORD@HOST/DATABASE, {_ENCODING}, or sqlite:///FILE"
+_FORMS = (
+    "must be postgresql://USER:PASSWORD@HOST/DATABASE, where other characters of USER and PASSWORD than letters and"
+    " digits are percent-encoded, or sqlite:///FILE"
+)
 # Neon's pooled hosts, ep-…-pooler.REGION.aws.neon.tech, are their direct ones with a suffix to the first label.
 _POOLER_SUFFIX = "-pooler"
 
