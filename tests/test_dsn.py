@@ -345,6 +345,7 @@ class TestSecrecy:
         assert "\n" not in text
 
     @given(value=PASSWORDS)
+    @example(value="\0hunter2")
     @without_a_clock
     def test_the_value_of_a_parameter_is_never_shown(self, value: str) -> None:
         """A password among the parameters is refused by the parameter's name."""

@@ -182,7 +182,7 @@ def _split(url: str) -> tuple[SplitResult, str]:
         raise _WrongURLError(_FORMS) from None
     # A second @, or one after the host, is a password's: the rest of it would be taken for the host, and be shown.
     is_clear = url.count("@") == parts.netloc.count("@") < 2 and not parts.fragment and not _NEVER_RAW.search(url)
-    if parts.scheme not in _POSTGRES_SCHEMES or not is_clear or "\0" in unquote(url):
+    if parts.scheme not in _POSTGRES_SCHEMES or not is_clear or "\0" in unquote(parts.netloc + parts.path):
         raise _WrongURLError(_FORMS)
     if not host:
         raise _WrongURLError(f"names no host; it {_FORMS}")
@@ -198,6 +198,8 @@ def _parameters(query: str) -> Mapping[str, str]:
     if unknown := sorted(set(names) - set(_PARAMETERS)):
         shown = ", ".join(name if name.isidentifier() and len(name) < 40 else "(not a name)" for name in unknown)
         raise _WrongURLError(f"has parameters that are not known: {shown}")
+    if any("\0" in value for _, value in pairs):
+        raise _WrongURLError(_FORMS)
     if len(names) > len(set(names)):
         raise _WrongURLError("has a parameter twice")
     return dict(pairs)
