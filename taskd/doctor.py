@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TypeVar
 
 import attrs
 
@@ -17,6 +18,8 @@ from taskd.settings import Settings, SettingsError, load_settings
 from taskd.storage import StoreError, TaskStore
 
 __all__ = ["examine"]
+
+T = TypeVar("T")
 
 # For one check; a database that does not answer takes its time.
 CHECK_TIMEOUT_S = 60
@@ -48,24 +51,18 @@ def _origins(origins: tuple[str, ...]) -> Check:
 
 
 async def _auth(loaded: Plugins, name: str, environ: Mapping[str, str]) -> AsyncIterator[Check]:
-    try:
-        backend = loaded.auth(name, environ)
-    except (SettingsError, PluginError) as error:
-        yield Check("auth", Outcome.FAILED, str(error), _CORRECT_IT)
-        return
-    yield Check("auth", Outcome.OK, f"plugin {name}")
-    if isinstance(backend, Diagnosable):
+    check, backend = _made("auth", name, functools.partial(loaded.auth, name, environ))
+    yield check
+    if backend is not None and isinstance(backend, Diagnosable):
         async for check in _guarded("auth", backend.diagnose):
             yield check
 
 
 async def _storage(loaded: Plugins, name: str, environ: Mapping[str, str]) -> AsyncIterator[Check]:
-    try:
-        store = loaded.storage(name, environ)
-    except (SettingsError, PluginError) as error:
-        yield Check("storage", Outcome.FAILED, str(error), _CORRECT_IT)
+    check, store = _made("storage", name, functools.partial(loaded.storage, name, environ))
+    yield check
+    if store is None:
         return
-    yield Check("storage", Outcome.OK, f"plugin {name}")
     try:
         diagnose = store.diagnose if isinstance(store, Diagnosable) else functools.partial(_ping, store)
         async for check in _guarded("storage", diagnose):
@@ -74,6 +71,14 @@ async def _storage(loaded: Plugins, name: str, environ: Mapping[str, str]) -> As
         # Nothing that is said of it then may hold a secret.
         with contextlib.suppress(Exception):
             await store.close()
+
+
+def _made(part: str, plugin: str, make: Callable[[], T]) -> tuple[Check, T | None]:
+    """Return the check of whether *plugin* can make its *part*, and what it made."""
+    try:
+        return Check(part, Outcome.OK, f"plugin {plugin}"), make()
+    except (SettingsError, PluginError) as error:
+        return Check(part, Outcome.FAILED, str(error), _CORRECT_IT), None
 
 
 async def _guarded(name: str, diagnose: Callable[[], AsyncIterator[Check]]) -> AsyncIterator[Check]:

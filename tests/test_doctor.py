@@ -143,6 +143,18 @@ def postgres_place(postgres: PostgresServer) -> PostgresPlace:
     return made
 
 
+# What becomes of a schema that does not fit, whichever kind of database it is in.
+unfit = pytest.mark.parametrize(
+    ("change", "said", "remedy"),
+    [
+        ("DROP TABLE taskd_version", "it is at revision none, behind this taskd", "Run taskd migrate."),
+        ("DELETE FROM taskd_version", "it is at revision none, behind this taskd", "Run taskd migrate."),
+        ("UPDATE taskd_version SET version_num = '9'", "it is at revision 9, ahead of this taskd", "Update taskd."),
+    ],
+    ids=["no table", "no row", "ahead"],
+)
+
+
 class TestSQLite:
     def test_a_file_in_order_passes(self, place: SQLitePlace) -> None:
         """Every check is well, and the exit status is 0."""
@@ -175,15 +187,7 @@ class TestSQLite:
 
             assert (before, names) == (after, sorted(place.file.parent.iterdir()))
 
-    @pytest.mark.parametrize(
-        ("change", "said", "remedy"),
-        [
-            ("DROP TABLE taskd_version", "it is at revision none, behind this taskd", "Run taskd migrate."),
-            ("DELETE FROM taskd_version", "it is at revision none, behind this taskd", "Run taskd migrate."),
-            ("UPDATE taskd_version SET version_num = '9'", "it is at revision 9, ahead of this taskd", "Update taskd."),
-        ],
-        ids=["no table", "no row", "ahead"],
-    )
+    @unfit
     def test_a_schema_that_does_not_fit(self, place: SQLitePlace, change: str, said: str, remedy: str) -> None:
         """It says which revision there is, and which command mends it."""
         place.run(change)
@@ -318,15 +322,7 @@ class TestPostgres:
         assert 1 == report.exit_code
         assert "TASKD_SQL_POOLER=yes" in report.text
 
-    @pytest.mark.parametrize(
-        ("change", "said", "remedy"),
-        [
-            ("DROP TABLE taskd_version", "it is at revision none, behind this taskd", "Run taskd migrate."),
-            ("DELETE FROM taskd_version", "it is at revision none, behind this taskd", "Run taskd migrate."),
-            ("UPDATE taskd_version SET version_num = '9'", "it is at revision 9, ahead of this taskd", "Update taskd."),
-        ],
-        ids=["no table", "no row", "ahead"],
-    )
+    @unfit
     def test_a_schema_that_does_not_fit(
         self, postgres_place: PostgresPlace, change: str, said: str, remedy: str
     ) -> None:

@@ -7,8 +7,9 @@ import contextlib
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ import attrs
 import httpx
 import pytest
 
-from taskd import build_app
-from taskd.testing import lifespan, running_server
-from tests.conftest import SECRET, client_of, token_for
+from taskd.testing import running_server
+from tests.conftest import SECRET, token_for
 from tests.mounts import Disk, mounted
 from tests.processes import SERVE, child_environ
+from tests.serving import serving as serving_over
 from tests.test_cli import invoke
 from tests.test_http import assert_unavailable
 
@@ -56,11 +57,8 @@ def settings_of(file: Path) -> dict[str, str]:
     return {"DATABASE_URL": f"sqlite:///{file}", "BETTER_AUTH_SECRET": SECRET, **IMPATIENT}
 
 
-@contextlib.asynccontextmanager
-async def serving(file: Path, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(settings_of(file))
-    async with lifespan(app), client_of(app, user_id) as client:
-        yield client
+def serving(file: Path, user_id: str) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    return serving_over(f"sqlite:///{file}", user_id, **IMPATIENT)
 
 
 @attrs.define
