@@ -1,17 +1,20 @@
-"""Networks and servers that misbehave: a TCP proxy with faults to order, and a server that has no TLS."""
+"""Networks and servers that misbehave: a TCP proxy with faults to order, a server without TLS, and any other."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Self
 from urllib.parse import urlsplit
 
 import attrs
 
 LOOPBACK = "127.0.0.1"
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 # To linger for no time at all: the kernel then ends a connection with a RST, and drops what it has not sent yet.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -56,7 +59,7 @@ class Proxy:
 
     async def accept(self) -> None:
         """Listen, at the same port as before."""
-        # Not by an asyncio.Server: one that is closed while somebody connects loses that connection without closing it.
+        # Not by an asyncio.Server: see `listening`.
         self._listener = socket.create_server((LOOPBACK, self.port), backlog=100)
         self._listener.setblocking(False)
         self.port = self._listener.getsockname()[1]
@@ -175,7 +178,7 @@ _PASSWORD_PLEASE = b"R" + struct.pack("!ii", 8, 3)
 @attrs.define(eq=False)
 class ServerWithoutTLS:
     """
-    A server that has no TLS, and then asks for the password in clear text.
+    A server that has no TLS, and then asks for the password in clear text; it hangs up once it has got that.
 
     Attributes:
         port: Where it listens, on 127.0.0.1.
@@ -184,52 +187,87 @@ class ServerWithoutTLS:
 
     port: int = attrs.field(init=False)
     received: bytes = attrs.field(init=False, default=b"")
-    _server: asyncio.Server = attrs.field(init=False)
-    _visitors: set[_Visitor] = attrs.field(init=False, factory=set)
+    _running: contextlib.AsyncExitStack = attrs.field(init=False, factory=contextlib.AsyncExitStack)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Visitor(self), LOOPBACK, 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._running.enter_async_context(listening(self._ask))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for visitor in self._visitors:
-            visitor.transport.abort()
-        await _closed(self._visitors)
-        await self._server.wait_closed()
+        await self._running.aclose()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_asked = False
+        while data := await reader.read(1024):
+            if data == _SSL_REQUEST:
+                writer.write(_SSL_REFUSAL)
+                continue
+            self.received += data
+            if is_asked:
+                return
+            is_asked = True
+            writer.write(_PASSWORD_PLEASE)
 
 
-class _Visitor(asyncio.Protocol):
-    """A client of a server without TLS, which hangs up once it has got what it asked for."""
+@contextlib.asynccontextmanager
+async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """
+    Give the port of a server in the event loop of the test, which calls *handle* for each connection.
 
-    transport: asyncio.Transport
+    A connection ends with its handler, and all of them with the server.  It is no asyncio.Server, which, when it is
+    closed while somebody connects, loses that connection without closing it.
+    """
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
 
-    def __init__(self, server: ServerWithoutTLS) -> None:
-        self.closed = asyncio.get_running_loop().create_future()
-        self._server = server
-        self._is_asked = False
+    def admit() -> None:
+        accepted, _ = listener.accept()
+        task = loop.create_task(_handled(accepted, handle, tls))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self._server._visitors.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        if data == _SSL_REQUEST:
-            self.transport.write(_SSL_REFUSAL)
-            return
-        self._server.received += data
-        if self._is_asked:
-            self.transport.close()
-        self._is_asked = True
-        self.transport.write(_PASSWORD_PLEASE)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self._server._visitors.discard(self)
-        self.closed.set_result(None)
+    listener = socket.create_server((LOOPBACK, 0), backlog=100)
+    listener.setblocking(False)
+    loop.add_reader(listener, admit)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        loop.remove_reader(listener)
+        listener.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _closed(ends: Iterable[_End | _Visitor]) -> None:
+async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Take what comes, and never answer: a handler for `listening`."""
+    while await reader.read(1024):
+        pass
+
+
+async def _handled(accepted: socket.socket, handle: Handler, tls: ssl.SSLContext | None) -> None:
+    loop = asyncio.get_running_loop()
+    connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
+    # With a callback it is the server's side of a connection, as TLS has to know.
+    protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), lambda *streams: connected.set_result(streams))
+    accepted.setblocking(False)
+    try:
+        await loop.connect_accepted_socket(lambda: protocol, accepted, ssl=tls)
+    except OSError:
+        # The client does not trust the certificate, and has left.
+        return
+    reader, writer = await connected
+    try:
+        await handle(reader, writer)
+    # The client has left by itself, or the server is at its end.
+    except (OSError, EOFError, asyncio.CancelledError):
+        writer.transport.abort()
+    else:
+        writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+async def _closed(ends: Iterable[_End]) -> None:
     """Wait until the connections of all *ends*, which have been aborted, are gone."""
     await asyncio.gather(*[end.closed for end in ends])

@@ -26,7 +26,7 @@ from taskd_sql import retries
 from taskd_sql.faults import Interrupted, Refused, SchemaUnfit, postgres_fault
 from taskd_sql.plugin import taskd_storage
 from tests.postgres import PostgresServer, free_port
-from tests.proxy import LOOPBACK, Proxy
+from tests.proxy import LOOPBACK, Proxy, listening
 from tests.serving import (
     ANSWER_BOUND_S,
     IMPATIENT,
@@ -643,15 +643,11 @@ async def test_what_is_no_postgresql_is_a_503(user_id: str, words: bytes) -> Non
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(words)
-        writer.close()
 
-    server = await asyncio.start_server(say, LOOPBACK, 0)
-    port = server.sockets[0].getsockname()[1]
-    async with serving(f"postgresql://u:p@{LOOPBACK}:{port}/d", user_id, **IMPATIENT) as client:
+    url = f"postgresql://u:p@{LOOPBACK}:{{}}/d"
+    async with listening(say) as port, serving(url.format(port), user_id, **IMPATIENT) as client:
         assert 503 == await create(client, f"/api/{user_id}/tasks")
         assert 503 == await read(client, "/readyz")
-    server.close()
-    await server.wait_closed()
 
 
 CLASSES = st.text("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=5, max_size=5)

@@ -20,6 +20,7 @@ import taskd_sql.postgres
 from taskd_sql.store import SQLTaskStore
 from tests.conftest import ORIGIN, SECRET, client_of
 from tests.postgres import PostgresServer, free_port
+from tests.proxy import listening, silent
 from tests.serving import serving
 
 pytestmark = pytest.mark.anyio
@@ -263,19 +264,8 @@ async def test_a_server_that_does_not_answer_is_a_503(
 ) -> None:
     """A PostgreSQL that takes connections and is silent holds nobody for ever."""
     monkeypatch.setattr(taskd_sql.postgres, "CALL_TIMEOUT_S", 0.2)
-    gone = asyncio.Event()
-
-    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await gone.wait()
-        writer.close()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with serving(f"postgresql://u:p@127.0.0.1:{port}/d", user_id) as client:
+    async with listening(silent) as port, serving(f"postgresql://u:p@127.0.0.1:{port}/d", user_id) as client:
         await assert_unavailable(client, tasks_url)
-    gone.set()
-    server.close()
-    await server.wait_closed()
 
 
 @pytest.mark.parametrize(("user", "database"), [("taskd", "nowhere"), ("nobody", "postgres"), ("taskd", "postgres")])

@@ -99,7 +99,9 @@ def _handshake_fault(error: OSError) -> tuple[str, str]:
 
 
 def _words(error: OSError) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error.strerror or error)
+    return (
+        "no answer in time" if isinstance(error, TimeoutError) else str(error.strerror or error) or type(error).__name__
+    )
 
 
 async def _pooler(database: PostgresDatabase) -> Check:
