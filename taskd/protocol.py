@@ -28,6 +28,11 @@ class HTTPProtocol(HttpToolsProtocol):
         self._is_in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take note of a header, but not of one behind the body (RFC 9110, section 6.5.1): nobody is told by that."""
+        if self._is_in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Count no more: the body, if there is one, is bounded by the application."""
         self._is_in_head = False

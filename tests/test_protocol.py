@@ -91,6 +91,21 @@ def test_a_head_without_an_end_is_refused(server: RunningServer) -> None:
     assert 200 == httpx.get(f"{server.url}/livez").status_code
 
 
+def test_what_comes_behind_the_body_is_no_header(server: RunningServer) -> None:
+    """RFC 9110, section 6.5.1: a token in a trailer lets nobody in, and does no harm to one in the head."""
+    chunk = "2\r\n{}\r\n0\r\n"
+    trailer = f"{chunk}Authorization: Bearer {token_for('alice')}\r\n\r\n"
+    good = request("POST", "/api/alice/tasks", "Transfer-Encoding: chunked", "Connection: close").decode()
+    without_token = "\r\n".join(line for line in good.split("\r\n") if not line.startswith("Authorization"))
+    statuses = []
+    for head in (without_token, good):
+        with connected(server) as connection:
+            connection.sendall((head + trailer).encode())
+            statuses.append(received(connection).split()[1])
+
+    assert [b"401", b"415"] == statuses
+
+
 def test_a_large_head_that_ends_is_read(server: RunningServer) -> None:
     """A token and cookies of tens of kilobytes are no attack."""
     answer = httpx.get(f"{server.url}/livez", headers={"Cookie": "a" * 60_000})
