@@ -3,6 +3,7 @@ Who is asking: what an auth plugin provides, and the guard that denies by defaul
 
 An auth plugin provides Starlette's `AuthenticationBackend`.  Its `authenticate` returns the credentials and a user
 whose `identity` names the owner of tasks, or raises `InvalidCredentials`, or returns `None` if no credentials came.
+Where it depends on something that is down, it raises `AuthUnavailable`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-__all__ = ["Guard", "InvalidCredentials", "MissingCredentials", "TokenIssuer", "User", "is_identity"]
+__all__ = ["AuthUnavailable", "Guard", "InvalidCredentials", "MissingCredentials", "TokenIssuer", "User", "is_identity"]
 
 logger = logging.getLogger(__name__)
 
 AUTH_TIMEOUT_S = 3
+RETRY_AFTER_S = 2
 MAX_IDENTITY_LENGTH = 255
 
 
@@ -33,6 +35,22 @@ class InvalidCredentials(AuthenticationError):
 
 class MissingCredentials(AuthenticationError):
     """No credentials came, or of a kind that is not spoken here.  The message, one sentence, reaches the client."""
+
+
+class AuthUnavailable(Exception):
+    """
+    Credentials came, and whether they are good cannot be told now.  Clients get a 503.
+
+    It is not logged for each request: what is missing is said once, for which there is `taskd.Availability`.
+
+    Args:
+        reason: What is missing, for people; never shown to clients.
+        retry_after_s: After how many seconds a client may try again.
+    """
+
+    def __init__(self, reason: str, retry_after_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 @attrs.frozen
@@ -72,18 +90,20 @@ class Guard:
         Put the verified user into *scope*, as Starlette's own middleware does.
 
         Raises:
-            HTTPException: 401 without good credentials for this path; 503 when they cannot be verified in time.
+            HTTPException: 401 without good credentials for this path; 503 when they cannot be verified now.
         """
         try:
             async with asyncio.timeout(AUTH_TIMEOUT_S) as timeout:
                 result = await self.backend.authenticate(HTTPConnection(scope))
         except AuthenticationError as error:
             raise _unauthorized(str(error), invalid=not isinstance(error, MissingCredentials)) from None
+        except AuthUnavailable as error:
+            raise _unavailable(error.retry_after_s) from None
         except TimeoutError:
             if not timeout.expired():
                 raise
             logger.warning("The auth plugin did not answer in %d s", AUTH_TIMEOUT_S)
-            raise HTTPException(503, "The credentials could not be verified in time.", {"Retry-After": "2"}) from None
+            raise _unavailable(RETRY_AFTER_S) from None
         if result is None:
             raise _unauthorized("No credentials came: send Authorization: Bearer and a token.", invalid=False)
         scope["auth"], scope["user"] = result
@@ -107,6 +127,11 @@ def is_identity(identity: str) -> bool:
     if identity in (".", ".."):
         return False
     return identity.isascii() or not re.search("[\ud800-\udfff]", identity)
+
+
+def _unavailable(retry_after_s: int) -> HTTPException:
+    detail = "The credentials cannot be verified now; try again later."
+    return HTTPException(503, detail, {"Retry-After": str(retry_after_s)})
 
 
 def _unauthorized(detail: str, *, invalid: bool) -> HTTPException:

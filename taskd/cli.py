@@ -133,7 +133,7 @@ def serve(host: str, port: int, workers: int, grace: int) -> None:
     """
     Serve in production, as the environment says.
 
-    It refuses to start without BETTER_AUTH_SECRET, and listens on this machine only unless told.
+    It refuses to start without BETTER_AUTH_URL or BETTER_AUTH_SECRET, and listens on this machine only unless told.
     """
     import taskd.asgi  # noqa: F401, PLC0415  wrong settings end it here, before any worker starts
 

@@ -34,7 +34,7 @@ def taskd_auth(environ: Mapping[str, str]) -> AuthenticationBackend:
 
     Only the plugin that `TASKD_AUTH` names is asked.  `authenticate` returns credentials and a user whose `identity`
     owns the tasks, raises `taskd.InvalidCredentials` or `taskd.MissingCredentials`, or returns None if no credentials
-    came: those become a 401.  `taskd.StoreUnavailable` becomes a 503.  Any other exception becomes a 500, never an
+    came: those become a 401.  `taskd.AuthUnavailable` becomes a 503.  Any other exception becomes a 500, never an
     anonymous user.  A backend that has an `issue_token` (see `taskd.TokenIssuer`) serves `taskd token` and `taskd dev`.
     """
     raise NotImplementedError

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,14 +11,11 @@ import attrs
 import dotenv
 import environ as environ_config
 
-__all__ = ["Secret", "Settings", "SettingsError", "load_settings", "read_environ"]
+from taskd.addresses import HTTPAddress
+
+__all__ = ["Secret", "Settings", "SettingsError", "load_settings", "one_of", "read_environ"]
 
 T = TypeVar("T")
-
-MAX_PORT = 65535
-_ORIGIN = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(:(?P<port>\d{1,5}))?/?", re.IGNORECASE | re.ASCII
-)
 
 
 class SettingsError(Exception):
@@ -74,6 +70,17 @@ def load_settings(cls: type[T], environ: Mapping[str, str]) -> T:
         raise SettingsError(", ".join(sorted(error.args)), "is not set") from None
 
 
+def one_of(variable: str, choices: Mapping[str, T]) -> Callable[[str], T]:
+    """Return a converter for *variable*, whose text is one of *choices*; it raises `SettingsError`."""
+
+    def convert(text: str) -> T:
+        if text not in choices:
+            raise SettingsError(variable, f"must be {' or '.join(choices)}")
+        return choices[text]
+
+    return convert
+
+
 def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
 
@@ -87,15 +94,12 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _origin(url: str) -> str:
-    """Return the origin of *url* as browsers send it (RFC 6454, section 6.2): lower case, no default port, no slash."""
-    match = _ORIGIN.fullmatch(url)
-    if not match or int(match["port"] or 0) > MAX_PORT:
+    address = HTTPAddress.parse(url)
+    if address is None or address.path not in ("", "/"):
         # It is not quoted: who mixes up two variables has a password here.
         message = "must be origins such as https://app.example.com, without a path, with commas between them"
         raise SettingsError("FRONTEND_URL", message)
-    scheme, host, port = match["scheme"].lower(), match["host"].lower(), match["port"]
-    is_default = port is None or int(port) == {"http": 80, "https": 443}[scheme]
-    return f"{scheme}://{host}" + ("" if is_default else f":{int(port)}")
+    return address.origin
 
 
 @environ_config.config(prefix="TASKD", frozen=True)

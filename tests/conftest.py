@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from taskd import build_app
 from taskd.testing import lifespan
-from taskd_jwt.verification import Verifier
+from taskd_jwt.lanes import SecretLane
 from tests.figures import Figures, table
 from tests.pgbouncer import PgBouncer, pgbouncer
 from tests.postgres import PostgresServer, postgres_server
@@ -27,6 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="Hurt the servers as often as the reliability figures ask for."
     )
+    parser.addoption("--better-auth", action="store_true", help="Run the tests with a real Better Auth, too.")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs Node and a browser, unless it was asked for."""
+    if collection_path.name == "test_better_auth.py" and not config.getoption("--better-auth"):
+        return True
+    return None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,7 +66,7 @@ def measured(pytestconfig: pytest.Config) -> list[Figures]:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the developer's own reaches a test, and no test leaves a file in the repository."""
-    settings = {"DATABASE_URL", "BETTER_AUTH_SECRET", "FRONTEND_URL"}
+    settings = {"DATABASE_URL", "BETTER_AUTH_SECRET", "BETTER_AUTH_URL", "FRONTEND_URL"}
     for name in settings | {name for name in os.environ if name.startswith("TASKD_")}:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -110,7 +118,7 @@ def client_of(app: ASGIApp, user_id: str | None = None) -> httpx.AsyncClient:
 
 
 def token_for(user_id: str, lifetime_s: int = 3600) -> str:
-    return Verifier(SECRET).issue(user_id, lifetime_s)
+    return SecretLane(SECRET).issue(user_id, lifetime_s)
 
 
 @pytest.fixture

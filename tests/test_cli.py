@@ -24,7 +24,6 @@ from click.testing import CliRunner, Result
 from taskd import build_app
 from taskd.cli import main
 from taskd.testing import RunningServer, running_server
-from taskd_jwt.verification import Verifier
 from tests.conftest import SECRET
 from tests.processes import DEV, PLAIN_UVICORN, SERVE, SERVE_WITH_WORKERS, child_environ, make_distribution
 
@@ -63,6 +62,12 @@ def run_python(*arguments: str, settings: Mapping[str, str]) -> subprocess.Compl
 def invoke(*arguments: str, settings: Mapping[str, str]) -> Result:
     """Run `taskd` with *arguments* in this process."""
     return CliRunner().invoke(main, arguments, env=settings)
+
+
+def subject(token: str, secret: str) -> str:
+    """Return whose token it is, which must be signed with *secret*."""
+    claims: dict[str, str] = jwt.decode(token, secret, ["HS256"])
+    return claims["sub"]
 
 
 def columns(output: str) -> list[list[str]]:
@@ -164,7 +169,7 @@ class TestDev:
             server.stop(signal.SIGINT)
 
         assert 201 == answer.status_code
-        assert announced.user == Verifier(SECRET).verify(announced.token)["sub"]
+        assert announced.user == subject(announced.token, SECRET)
         assert not {"taskd.db", "taskd.db.secret", "taskd.secret", "tasks.db.secret"} & {
             file.name for file in tmp_path.iterdir()
         }
@@ -175,7 +180,7 @@ class TestDev:
             announced = Announced.read(server)
 
         [file] = tmp_path.glob("*.secret")
-        assert announced.user == Verifier(file.read_text()).verify(announced.token)["sub"]
+        assert announced.user == subject(announced.token, file.read_text())
 
     def test_two_that_start_together_agree_on_one_secret(self, tmp_path: Path) -> None:
         """Whichever of two first starts wins, the tokens of both are good."""
@@ -187,8 +192,8 @@ class TestDev:
         with ThreadPoolExecutor() as threads:
             tokens = list(threads.map(start, range(2)))
 
-        kept = Verifier((tmp_path / "taskd.db.secret").read_text())
-        assert ["dev", "dev"] == [kept.verify(token)["sub"] for token in tokens]
+        kept = (tmp_path / "taskd.db.secret").read_text()
+        assert ["dev", "dev"] == [subject(token, kept) for token in tokens]
         assert ["taskd.db.secret"] == [file.name for file in tmp_path.glob("*.secret*")]
 
     @pytest.mark.parametrize("folder", ["missing", "a_file"])
@@ -335,7 +340,27 @@ class TestToken:
         """One line names the variable."""
         result = invoke("token", "alice", settings={})
 
-        assert (1, "taskd: BETTER_AUTH_SECRET: is not set\n") == (result.exit_code, result.output)
+        assert (1, "taskd: BETTER_AUTH_SECRET: is not set, and neither is BETTER_AUTH_URL: set one of them\n") == (
+            result.exit_code,
+            result.output,
+        )
+
+    def test_with_a_key_set_alone_there_is_none(self) -> None:
+        """Who publishes keys makes the tokens, and taskd does not ask for them."""
+        result = invoke("token", "alice", settings={"BETTER_AUTH_URL": "https://auth.example.com"})
+
+        assert 1 == result.exit_code
+        [line] = result.output.splitlines()
+        assert line.startswith("taskd: BETTER_AUTH_SECRET: is not set, and only Better Auth has the other keys")
+
+    def test_with_a_secret_and_a_key_set_it_is_the_secret_s(self) -> None:
+        """The token is for the audience and by the issuer that the server wants."""
+        result = invoke(
+            "token", "alice", settings={"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "https://auth.example.com"}
+        )
+        claims = jwt.decode(result.stdout.strip(), SECRET, ["HS256"], audience="https://auth.example.com")
+
+        assert ("alice", "https://auth.example.com") == (claims["sub"], claims["iss"])
 
     def test_a_plugin_that_makes_no_tokens_is_named(self, site: Path) -> None:
         """Where tokens come from somewhere else, the message says which plugin was selected."""

@@ -12,10 +12,12 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 import attrs
 import pytest
+import respx
 import trustme
 from click.testing import Result
 from hypothesis import HealthCheck, given, settings
@@ -28,10 +30,11 @@ from taskd_sql.dsn import parse
 from taskd_sql.plugin import taskd_storage
 from tests.conftest import ORIGIN
 from tests.databases import PostgresPlace, SQLitePlace
+from tests.issuer import JWKS_URL, URL, Issuer, published
 from tests.pgbouncer import PgBouncer
 from tests.postgres import SECURED_PASSWORD, PostgresServer, free_port
 from tests.processes import make_distribution
-from tests.proxy import ServerWithoutTLS
+from tests.proxy import ServerWithoutTLS, listening, silent
 from tests.test_cli import invoke, run_python
 from tests.test_http import locked
 from tests.test_settings import AWKWARD_PASSWORDS, PASSWORDS, SENTINEL
@@ -448,18 +451,9 @@ class TestPostgres:
     @pytest.mark.anyio
     async def test_a_server_that_is_silent(self) -> None:
         """The time to connect in holds for every check."""
-        gone = asyncio.Event()
-
-        async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await gone.wait()
-            writer.close()
-
-        server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        url = f"postgresql://u:{PASSWORD}@127.0.0.1:{server.sockets[0].getsockname()[1]}/d?sslmode=require"
-        report = await asyncio.to_thread(examined, url, TASKD_SQL_CONNECT_TIMEOUT="0.2")
-        gone.set()
-        server.close()
-        await server.wait_closed()
+        async with listening(silent) as port:
+            url = f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/d?sslmode=require"
+            report = await asyncio.to_thread(examined, url, TASKD_SQL_CONNECT_TIMEOUT="0.2")
 
         assert (["tls", "connection"], "no answer in time") == (report.failed(), report.findings["tls"])
 
@@ -485,24 +479,15 @@ async def server_with_certificate(authority_file: Path, expires: dt.datetime) ->
     authority.issue_cert(
         "localhost", not_before=dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc), not_after=expires
     ).configure_cert(context)
-    done: list[asyncio.Task[None] | None] = []
 
     async def admit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        done.append(asyncio.current_task())
         await reader.readexactly(_SSL_REQUEST_LENGTH)
         writer.write(b"S")
-        with contextlib.suppress(OSError):
-            await writer.start_tls(context)
-            await reader.read(1)
-        writer.transport.abort()
+        await writer.start_tls(context)
+        await reader.read(1)
 
-    server = await asyncio.start_server(admit, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await asyncio.gather(*[task for task in done if task])
-        await server.wait_closed()
+    async with listening(admit) as port:
+        yield port
 
 
 class TestSettings:
@@ -532,7 +517,9 @@ class TestSettings:
 
         assert (1, ["auth", "settings"]) == (report.exit_code, report.failed())
         assert ("ok", "note") == (report.outcomes["schema"], report.outcomes["frontend"])
-        assert "BETTER_AUTH_SECRET: is not set" == report.findings["auth"]
+        assert (
+            "BETTER_AUTH_SECRET: is not set, and neither is BETTER_AUTH_URL: set one of them" == report.findings["auth"]
+        )
 
     @pytest.mark.parametrize(
         "secret",
@@ -545,6 +532,71 @@ class TestSettings:
         assert ["secret"] == report.failed()
         assert "openssl rand -hex 32" in report.remedies["secret"]
         assert secret not in report.text
+
+    @pytest.mark.parametrize("keeps_secret", [True, False])
+    def test_a_key_set_is_looked_at(self, place: SQLitePlace, keeps_secret: bool) -> None:
+        """How many keys there are, and for what, with a secret beside them or without."""
+        secret = STRONG_SECRET if keeps_secret else ""
+        with published(Issuer(("EdDSA", "ES256", "ES512"))):
+            report = examined(place.url, BETTER_AUTH_URL=URL, BETTER_AUTH_SECRET=secret)
+
+        assert [] == report.failed()
+        assert ("ok", "3 for ES256, ES512, EdDSA") == (report.outcomes["key set"], report.findings["key set"])
+        assert keeps_secret == ("secret" in report.outcomes)
+
+    def test_keys_that_are_not_used_are_noted(self, place: SQLitePlace) -> None:
+        """Each is named with what is wrong with it."""
+        document = Issuer(("EdDSA",)).document()
+        document["keys"] += [{"kty": "oct", "k": "AAAA", "kid": "weak"}, {"kty": "EC"}]
+        with respx.mock() as router:
+            router.get(JWKS_URL).respond(json=document)
+            report = examined(place.url, BETTER_AUTH_URL=URL)
+
+        assert ([], "note", "1 for EdDSA") == (
+            report.failed(),
+            report.outcomes["key set"],
+            report.findings["key set"],
+        )
+        assert "weak: it is a secret, and published; one without a good kid: no" in report.remedies["key set"]
+
+    @pytest.mark.parametrize(
+        ("keys", "remedy"), [([], "Let Better Auth make a key."), ([{"kty": "oct"}], "no token can name it")]
+    )
+    def test_a_key_set_that_nothing_can_be_verified_with_fails(
+        self, place: SQLitePlace, keys: list[object], remedy: str
+    ) -> None:
+        """An issuer without a key is found before its first token."""
+        with respx.mock() as router:
+            router.get(JWKS_URL).respond(json={"keys": keys})
+            report = examined(place.url, BETTER_AUTH_URL=URL)
+
+        assert (["key set"], "no key that can be used") == (report.failed(), report.findings["key set"])
+        assert remedy in report.remedies["key set"]
+
+    @pytest.mark.parametrize(
+        ("answer", "finding"),
+        [
+            ({"status_code": 404}, "it answers 404"),
+            ({"status_code": 302, "headers": {"Location": JWKS_URL}}, "it answers 302"),
+            ({"html": "<h1>Welcome</h1>"}, "what it sends is not a JSON Web Key Set"),
+        ],
+    )
+    def test_a_key_set_that_cannot_be_had_fails(self, place: SQLitePlace, answer: dict[str, Any], finding: str) -> None:
+        """What came in its place is said, and where to look."""
+        with respx.mock() as router:
+            router.get(JWKS_URL).respond(**answer)
+            report = examined(place.url, BETTER_AUTH_URL=URL)
+
+        assert (["key set"], finding) == (report.failed(), report.findings["key set"])
+        assert JWKS_URL in report.remedies["key set"]
+
+    def test_an_issuer_that_is_down_fails(self, place: SQLitePlace, closed_port: int) -> None:
+        """And the rest is checked all the same."""
+        report = examined(place.url, BETTER_AUTH_URL=f"http://127.0.0.1:{closed_port}")
+
+        assert ["key set"] == report.failed()
+        assert f"http://127.0.0.1:{closed_port}/api/auth/jwks" in report.remedies["key set"]
+        assert "ok" == report.outcomes["schema"]
 
     def test_a_broken_file_of_settings_is_one_line(self) -> None:
         """Before there are settings there is no table."""

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from taskd import PluginError, SettingsError, build_app, hooks
 from taskd.plugins import HOOKS
 from taskd.testing import lifespan
-from taskd_jwt.verification import Verifier
+from taskd_jwt.lanes import SecretLane
 from tests.conftest import SECRET, client_of, token_for
 
 pytestmark = pytest.mark.anyio
@@ -206,7 +206,7 @@ def taskd_routes(environ, store):
 
     async def test_two_apps_share_nothing(self) -> None:
         """Of two applications in one process neither knows the other's tasks nor takes its tokens."""
-        theirs = Verifier("the secret of the other app, of more than 32 bytes").issue("alice", 60)
+        theirs = SecretLane("the secret of the other app, of more than 32 bytes").issue("alice", 60)
         first = build(DATABASE_URL="sqlite:///first.db")
         second = build(
             DATABASE_URL="sqlite:///second.db",

@@ -196,12 +196,16 @@ class TestCore:
 
 
 class TestSecrets:
-    @pytest.mark.parametrize("environ", [{}, {"TASKD_JWT_AUDIENCE": "a"}])
+    @pytest.mark.parametrize(
+        "environ", [{}, {"TASKD_JWT_AUDIENCE": "a"}, {"BETTER_AUTH_SECRET": ""}, {"BETTER_AUTH_URL": ""}]
+    )
     def test_a_missing_secret_stops_the_start(self, environ: dict[str, str]) -> None:
-        """There is no default for the secret."""
-        assert "BETTER_AUTH_SECRET: is not set" == complaint(**environ)
+        """There is no default: without a secret and without keys nobody could get in."""
+        expected = "BETTER_AUTH_SECRET: is not set, and neither is BETTER_AUTH_URL: set one of them"
 
-    @pytest.mark.parametrize("secret", ["", "hunter2", "x" * 31, "\u00e9" * 15])
+        assert expected == complaint(**environ)
+
+    @pytest.mark.parametrize("secret", ["hunter2", "x" * 31, "\u00e9" * 15])
     def test_a_short_secret_stops_the_start(self, secret: str) -> None:
         """A secret has at least the 32 bytes of the hash (RFC 7518, section 3.2)."""
         expected = "BETTER_AUTH_SECRET: must have at least 32 bytes: openssl rand -hex 32"
@@ -211,7 +215,7 @@ class TestSecrets:
     @pytest.mark.parametrize("secret", ["x" * 32, "\u00e9" * 16])
     def test_bytes_are_counted_not_characters(self, secret: str) -> None:
         """A secret of 32 bytes in UTF-8 is long enough."""
-        assert secret == load_settings(JWTSettings, {"BETTER_AUTH_SECRET": secret}).secret.value
+        assert Secret(secret) == load_settings(JWTSettings, {"BETTER_AUTH_SECRET": secret}).secret
 
     @pytest.mark.parametrize("surrogate", [0xD800, 0xDCFF])
     def test_a_secret_that_is_no_utf8_stops_the_start(self, surrogate: int) -> None:
@@ -244,9 +248,102 @@ class TestSecrets:
     def test_a_password_in_any_url_is_never_quoted(self, password: str) -> None:
         """A password in a URL that is refused is not shown, whichever variable it was put into."""
         url = f"https://user:{password}@app.example.com/db"
-        for name in ("FRONTEND_URL", "DATABASE_URL"):
+        for name in ("FRONTEND_URL", "DATABASE_URL", "BETTER_AUTH_URL", "TASKD_JWKS_URL"):
             message = complaint(**{"BETTER_AUTH_SECRET": SECRET, name: url})
 
             assert message.startswith(f"{name}: ")
             assert SENTINEL not in message
             assert "\n" not in message
+
+
+class TestKeySets:
+    @pytest.mark.parametrize(
+        ("environ", "url"),
+        [
+            ({}, "https://auth.example.com/api/auth/jwks"),
+            ({"BETTER_AUTH_URL": "https://auth.example.com/"}, "https://auth.example.com/api/auth/jwks"),
+            ({"BETTER_AUTH_URL": "https://auth.example.com/auth/v1/"}, "https://auth.example.com/auth/v1/jwks"),
+            ({"BETTER_AUTH_URL": "http://localhost:3000"}, "http://localhost:3000/api/auth/jwks"),
+            ({"BETTER_AUTH_URL": "http://127.0.0.1:3000"}, "http://127.0.0.1:3000/api/auth/jwks"),
+            ({"BETTER_AUTH_URL": "http://[::1]:3000"}, "http://[::1]:3000/api/auth/jwks"),
+            ({"BETTER_AUTH_SECRET": SECRET}, "https://auth.example.com/api/auth/jwks"),
+            ({"TASKD_JWKS_URL": ""}, "https://auth.example.com/api/auth/jwks"),
+            ({"TASKD_JWKS_URL": "https://cdn.example.com/keys.json"}, "https://cdn.example.com/keys.json"),
+            ({"TASKD_JWKS_URL": "http://localhost:9/k"}, "http://localhost:9/k"),
+            (
+                {"BETTER_AUTH_URL": "http://auth.internal:3000", "TASKD_ALLOW_PLAINTEXT": "1"},
+                "http://auth.internal:3000/api/auth/jwks",
+            ),
+            (
+                {"BETTER_AUTH_URL": "http://app.example.com", "TASKD_JWKS_URL": "https://cdn.example.com/k"},
+                "https://cdn.example.com/k",
+            ),
+            (
+                {"TASKD_JWKS_URL": "http://auth.internal/jwks", "TASKD_ALLOW_PLAINTEXT": "1"},
+                "http://auth.internal/jwks",
+            ),
+        ],
+    )
+    def test_where_the_keys_are(self, environ: dict[str, str], url: str) -> None:
+        """They are where Better Auth has them, unless told; the start needs no secret then."""
+        given_environ = {"BETTER_AUTH_URL": "https://auth.example.com", **environ}
+        build_app(given_environ)
+
+        assert url == load_settings(JWTSettings, given_environ).key_set_url()
+
+    @pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "TASKD_JWKS_URL"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "hunter2",
+            "app.example.com",
+            "localhost:3000",
+            "//app.example.com",
+            "ftp://app.example.com",
+            "https://",
+            "https://alice:hunter2@app.example.com",
+            "https://hunter2@app.example.com",
+            "https://app.example.com/?hunter2",
+            "https://app.example.com/#hunter2",
+            "https://app.example.com:99999",
+            "https://app.example.com:port",
+            "https://app.example.com/a b",
+            "https://app.example.com\n",
+            "https://b\u00fccher.example",
+            "https://a.example,https://b.example",
+            "postgresql://alice:hunter2@db.example.com/tasks",
+        ],
+    )
+    def test_what_is_no_url_stops_the_start(self, name: str, text: str) -> None:
+        """One line names the variable and shows a URL, and does not quote what may be a password."""
+        message = complaint(**{"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "https://auth.example.com", name: text})
+
+        example = "https://app.example.com" + ("" if name == "BETTER_AUTH_URL" else "/api/auth/jwks")
+        assert f"{name}: must be a URL such as {example}, without user, query and fragment" == message
+
+    @pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "TASKD_JWKS_URL"])
+    @pytest.mark.parametrize("host", ["app.example.com", "10.0.0.1", "[fe80::1]", "localhost.example.com"])
+    def test_keys_do_not_come_over_a_network_in_the_clear(self, name: str, host: str) -> None:
+        """Who changes them on their way gets in as anybody: that is for `TASKD_ALLOW_PLAINTEXT` to allow."""
+        environ = {"BETTER_AUTH_URL": "https://auth.example.com", name: f"http://{host}/auth"}
+        message = complaint(**environ)
+
+        assert message.startswith(f"{name}: must begin with https://")
+        assert "TASKD_ALLOW_PLAINTEXT=1" in message
+        assert "\n" not in message
+        assert message == complaint(**environ, TASKD_ALLOW_PLAINTEXT="0")
+        build_app({**environ, "TASKD_ALLOW_PLAINTEXT": "1"})
+
+    def test_keys_are_somebody_s(self) -> None:
+        """Where keys are does not say whose tokens they are for."""
+        url = "https://cdn.example.com/keys.json"
+
+        assert "TASKD_JWKS_URL: needs BETTER_AUTH_URL: who issues the tokens" == complaint(TASKD_JWKS_URL=url)
+        assert complaint(TASKD_JWKS_URL=url) == complaint(TASKD_JWKS_URL=url, BETTER_AUTH_SECRET=SECRET)
+
+    @pytest.mark.parametrize("text", ["", "yes", "true", "2", " 1"])
+    def test_plaintext_is_allowed_by_one_word(self, text: str) -> None:
+        """Anything else than 0 and 1 may be a mistake."""
+        message = complaint(BETTER_AUTH_URL="https://auth.example.com", TASKD_ALLOW_PLAINTEXT=text)
+
+        assert "TASKD_ALLOW_PLAINTEXT: must be 0 or 1" == message

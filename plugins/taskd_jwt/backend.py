@@ -10,7 +10,9 @@ import attrs
 from starlette.authentication import AuthCredentials, AuthenticationBackend
 from starlette.requests import HTTPConnection
 
-from taskd import Check, InvalidCredentials, MissingCredentials, Outcome, User
+from taskd import Check, InvalidCredentials, MissingCredentials, Outcome, SettingsError, User
+from taskd_jwt.jwks import MAX_TOLD, RemoteKeySet
+from taskd_jwt.keys import KeySetError
 from taskd_jwt.verification import Verifier
 
 __all__ = ["JWTBackend"]
@@ -33,24 +35,52 @@ class JWTBackend(AuthenticationBackend):
         Raises:
             MissingCredentials: There is no `Authorization` header, or one of another scheme.
             InvalidCredentials: There are several, or the token is no good.
+            AuthUnavailable: There are no keys to verify it with.
         """
-        claims = self.verifier.verify(_bearer_token(conn))
-        return AuthCredentials(["authenticated"]), User(claims["sub"])
+        user = await self.verifier.verify(_bearer_token(conn))
+        return AuthCredentials(["authenticated"]), user
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
-        """Return a token that this backend accepts as *user_id* for *lifetime_s* seconds."""
-        return self.verifier.issue(user_id, lifetime_s)
+        """
+        Return a token that this backend accepts as *user_id* for *lifetime_s* seconds.
+
+        Raises:
+            SettingsError: There is no secret to sign it with.
+        """
+        if self.verifier.by_secret is None:
+            raise SettingsError("BETTER_AUTH_SECRET", "is not set, and only Better Auth has the other keys")
+        return self.verifier.by_secret.issue(user_id, lifetime_s)
 
     async def diagnose(self) -> AsyncIterator[Check]:
-        """Check the strength of the secret, for `taskd doctor`."""
-        secret: bytes = self.verifier.key.key
-        bits = round(_entropy_bits(secret))
-        finding = f"{len(secret)} bytes, worth {bits} bits at most"
-        if bits < MIN_SECRET_BITS or any(word in secret.lower() for word in _WORDS):
-            remedy = "Set BETTER_AUTH_SECRET, here and in the frontend, to what openssl rand -hex 32 prints."
-            yield Check("secret", Outcome.FAILED, f"{finding}, and easy to guess", remedy)
-        else:
-            yield Check("secret", Outcome.OK, finding)
+        """Check the strength of the secret and the state of the key set, for `taskd doctor`."""
+        if self.verifier.by_secret is not None:
+            yield _check_secret(self.verifier.by_secret.secret.encode())
+        if self.verifier.by_key_set is not None:
+            yield await _check_key_set(self.verifier.by_key_set.keys)
+
+
+def _check_secret(secret: bytes) -> Check:
+    bits = round(_entropy_bits(secret))
+    finding = f"{len(secret)} bytes, worth {bits} bits at most"
+    remedy = "Set BETTER_AUTH_SECRET, here and in the frontend, to what openssl rand -hex 32 prints."
+    if bits < MIN_SECRET_BITS:
+        return Check("secret", Outcome.FAILED, f"{finding}: easy to guess", remedy)
+    if any(word in secret.lower() for word in _WORDS):
+        return Check("secret", Outcome.FAILED, "it looks like one of an example, and is easy to guess", remedy)
+    return Check("secret", Outcome.OK, finding)
+
+
+async def _check_key_set(remote: RemoteKeySet) -> Check:
+    try:
+        found = await remote.fetch()
+    except KeySetError as error:
+        remedy = f"See whether Better Auth runs, has its jwt plugin, and shows its keys at {remote.url}."
+        return Check("key set", Outcome.FAILED, str(error), remedy)
+    remedy = f"These are not used: {'; '.join(found.dropped[:MAX_TOLD])}." if found.dropped else ""
+    if not found.keys:
+        return Check("key set", Outcome.FAILED, "no key that can be used", remedy or "Let Better Auth make a key.")
+    finding = f"{len(found.keys)} for {', '.join(found.algorithms)}"
+    return Check("key set", Outcome.NOTE if found.dropped else Outcome.OK, finding, remedy)
 
 
 def _entropy_bits(secret: bytes) -> float:

@@ -7,7 +7,6 @@ Here every parameter is either honoured or refused, and a host that is not this 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import ssl
@@ -18,7 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import attrs
 
-from taskd import Secret, SettingsError
+from taskd import Secret, SettingsError, is_loopback
 from taskd_sql import tls
 
 __all__ = ["PostgresAddress", "SQLiteAddress", "parse"]
@@ -73,7 +72,7 @@ class PostgresAddress:
     @property
     def is_local(self) -> bool:
         """Whether the host is this machine."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @property
     def is_neon(self) -> bool:
@@ -165,7 +164,7 @@ def _postgres_address(url: str, allow_plaintext: bool) -> PostgresAddress:
         user=unquote(parts.username) if parts.username else None,
         password=None if parts.password is None else Secret(unquote(parts.password)),
         database=unquote(parts.path.removeprefix("/")) or None,
-        tls=_tls(parameters, _is_loopback(host), allow_plaintext),
+        tls=_tls(parameters, is_loopback(host), allow_plaintext),
         is_binding_wanted=parameters.get("channel_binding") == "require",
         connect_timeout_s=_connect_timeout_s(parameters.get("connect_timeout")),
         application_name=parameters.get("application_name") or "taskd",
@@ -249,10 +248,3 @@ def _tls_mode(parameters: Mapping[str, str], is_local: bool) -> str:
     if mode is None or (is_bound and (has_root or not is_local) and mode in tls.ENCRYPTING_MODES):
         return "verify-full"
     return mode
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

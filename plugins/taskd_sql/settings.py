@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import environ as environ_config
 
-from taskd import Secret, SettingsError
+from taskd import Secret, SettingsError, one_of
 from taskd_sql.dsn import PostgresAddress, SQLiteAddress, parse
 
 __all__ = ["SQLSettings"]
@@ -30,17 +30,6 @@ def _seconds(variable: str) -> Callable[[str], float]:
         if not (_NUMBER.fullmatch(text) and MIN_TIMEOUT_S <= float(text) <= MAX_TIMEOUT_S):
             raise SettingsError(variable, f"must be a number of seconds from {MIN_TIMEOUT_S:g} to {MAX_TIMEOUT_S:g}")
         return float(text)
-
-    return convert
-
-
-def _flag(variable: str, choices: dict[str, bool | None]) -> Callable[[str], bool | None]:
-    """Return the converter of *variable*, which is one of *choices*."""
-
-    def convert(text: str) -> bool | None:
-        if text not in choices:
-            raise SettingsError(variable, f"must be {' or '.join(choices)}")
-        return choices[text]
 
     return convert
 
@@ -72,12 +61,12 @@ class SQLSettings:
         None, name="TASKD_MIGRATE_URL", converter=lambda text: Secret(text) if text else None
     )
     allow_plaintext: bool = environ_config.var(
-        "0", name="TASKD_ALLOW_PLAINTEXT", converter=_flag("TASKD_ALLOW_PLAINTEXT", {"0": False, "1": True})
+        "0", name="TASKD_ALLOW_PLAINTEXT", converter=one_of("TASKD_ALLOW_PLAINTEXT", {"0": False, "1": True})
     )
     pooler: bool | None = environ_config.var(
         "auto",
         name="TASKD_SQL_POOLER",
-        converter=_flag("TASKD_SQL_POOLER", {"auto": None, "yes": True, "no": False}),
+        converter=one_of("TASKD_SQL_POOLER", {"auto": None, "yes": True, "no": False}),
     )
     pool_size: int = environ_config.var("10", name="TASKD_SQL_POOL_SIZE", converter=_pool_size)
     connect_timeout_s: float = _timeout("TASKD_SQL_CONNECT_TIMEOUT", "5")
