@@ -39,7 +39,7 @@ def decode_object(content: bytes) -> dict[str, Any]:
         MalformedError: It is anything else.
     """
     try:
-        decoded = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+        decoded = _DECODER.decode(content.decode())
     except UnicodeDecodeError:
         raise MalformedError("it is not UTF-8") from None
     except (ValueError, RecursionError):
@@ -58,3 +58,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(_: str) -> NoReturn:
     raise MalformedError("NaN and Infinity are not JSON")
+
+
+# Made once: `json.loads` would make one for each call.
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
