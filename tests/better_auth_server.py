@@ -16,9 +16,9 @@ from typing import Any
 
 import attrs
 import httpx
-import pytest
 
 from tests.conftest import SECRET
+from tests.requirements import missing
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "tests" / "better_auth"
@@ -30,13 +30,10 @@ TIMEOUT_S = 60
 
 
 def required(program: str) -> str:
-    """Find *program*; it may be missing where somebody develops, but not where all tests have to be run."""
+    """Find *program*, without which the tests cannot run."""
     found = shutil.which(program)
     if found is None:
-        missing = f"{program} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing(f"{program} is not installed")
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import httpx
 import jwt
+import pytest
 import respx
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -122,6 +123,14 @@ def published(issuer: Issuer) -> Iterator[respx.Route]:
     """Answer whoever asks for the keys of *issuer*; no other request leaves this process."""
     with respx.mock(assert_all_called=False) as router:
         yield router.get(JWKS_URL).mock(side_effect=lambda _: httpx.Response(200, json=issuer.document()))
+
+
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put a clock in place of the one by which tokens, and the keys of an issuer, grow old."""
+    clock = Clock()
+    for module in ("taskd.availability", "taskd_jwt.jwks", "taskd_jwt.claims", "taskd_jwt.memory"):
+        monkeypatch.setattr(f"{module}.time", clock)
+    return clock
 
 
 @attrs.define(eq=False)

@@ -22,7 +22,7 @@ from taskd import build_app
 from taskd.auth import AUTH_TIMEOUT_S
 from taskd.testing import lifespan
 from tests.conftest import SECRET, client_of, token_for
-from tests.issuer import JWKS_URL, KINDS, LIFETIME_S, URL, Clock, Issuer, KeyPair
+from tests.issuer import JWKS_URL, KINDS, LIFETIME_S, URL, Clock, Issuer, KeyPair, stopped_clock
 from tests.proxy import Handler, listening, silent
 from tests.serving import outcome, until
 
@@ -67,13 +67,7 @@ class Endpoint:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    for module in (
-        "taskd.availability",
-        *(f"taskd_jwt.{name}" for name in ("jwks", "claims", "memory")),
-    ):
-        monkeypatch.setattr(f"{module}.time", made)
-    return made
+    return stopped_clock(monkeypatch)
 
 
 @pytest.fixture

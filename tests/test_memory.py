@@ -19,7 +19,7 @@ from taskd_jwt.memory import VerifiedTokens
 from taskd_jwt.plugin import taskd_auth
 from taskd_jwt.verification import Verifier
 from tests.conftest import SECRET, client_of, token_for
-from tests.issuer import URL, Clock, Issuer, published
+from tests.issuer import URL, Clock, Issuer, published, stopped_clock
 from tests.test_tokens import ATTACKS, ISSUER
 
 pytestmark = pytest.mark.anyio
@@ -48,10 +48,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    for name in ("jwks", "claims", "memory"):
-        monkeypatch.setattr(f"taskd_jwt.{name}.time", made)
-    return made
+    return stopped_clock(monkeypatch)
 
 
 @pytest.fixture

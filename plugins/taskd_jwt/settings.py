@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import environ as environ_config
 import jwt
 
@@ -21,6 +22,7 @@ BASE_PATH = "/api/auth"
 def _secret(text: str | None) -> Secret | None:
     if not text:
         return None
+    # PyJWT refuses what looks like the file of another kind of key; so that it is said now, and not of each token.
     try:
         jwt.encode({}, text.ljust(MIN_SECRET_BYTES), HS256)
     except (jwt.InvalidKeyError, UnicodeEncodeError):
@@ -113,6 +115,5 @@ class JWTSettings:
     def secret_rules(self) -> ClaimRules:
         """Return what the claims of tokens signed with the secret must be: those of key sets, if they are there."""
         configured = {"aud": self.audience, "iss": self.issuer}
-        rules = self.key_set_rules()
         required = frozenset(name for name, value in configured.items() if value is not None)
-        return ClaimRules(audience=rules.audience, issuer=rules.issuer, required=required)
+        return attrs.evolve(self.key_set_rules(), required=required)
