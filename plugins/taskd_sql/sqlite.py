@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.sqlite import aiosqlite as dialects
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random
 
 from taskd import StoreUnavailable
 from taskd_sql import schema
@@ -24,6 +25,9 @@ from taskd_sql.lifetime import LoopBound
 from taskd_sql.settings import SQLSettings
 
 __all__ = ["SQLiteDatabase"]
+
+# Between two attempts to have the file alone.
+PAUSES_S = (0.005, 0.05)
 
 _ANY_TABLE = f"SELECT 1 FROM sqlite_master WHERE name IN {tuple(schema.metadata.tables)}"  # noqa: S608  our own names
 
@@ -65,6 +69,23 @@ class _Held:
     connection: Any
     turn: asyncio.Lock
     files: _OpenFiles
+
+
+async def _log_ahead(connection: Any, within_s: float) -> None:
+    """
+    Switch the file to write-ahead logging, for which SQLite needs it alone for a moment.
+
+    Where another connection uses the file just then, SQLite does not wait, as it does for all other locks, but is busy.
+    """
+    attempts = AsyncRetrying(
+        retry=retry_if_exception(lambda error: getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY),
+        stop=stop_after_delay(within_s),
+        wait=wait_random(*PAUSES_S),
+        reraise=True,
+    )
+    async for attempt in attempts:
+        with attempt:
+            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
 
 
 @attrs.define(eq=False)
@@ -121,7 +142,7 @@ class SQLiteDatabase:
         self.address.create()
         busy_timeout_s = min(self.settings.statement_timeout_s, CALL_TIMEOUT_S)
         async with sqlite_connection(self.address.file, busy_timeout_s) as connection:
-            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            await _log_ahead(connection, busy_timeout_s)
             # An acknowledged write survives a power failure; NORMAL would lose the last ones.
             await connection.execute_fetchall("PRAGMA synchronous = FULL")
             await self._make_tables(connection)
