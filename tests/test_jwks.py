@@ -330,7 +330,7 @@ FAULTS: dict[str, tuple[httpx.Response | Exception, str]] = {
     "a redirect": (httpx.Response(302, headers={"Location": f"{URL}/elsewhere"}), "it answers 302"),
     "no connection": (httpx.ConnectError("All connection attempts failed"), "All connection attempts failed"),
     "a fault without words": (httpx.ReadError(""), "ReadError"),
-    "a time-out": (httpx.ReadTimeout("slow"), "no answer in 10 s"),
+    "a time-out": (httpx.ReadTimeout("slow"), "no answer in time"),
     "nonsense": (httpx.RemoteProtocolError("illegal status line"), "illegal status line"),
     "HTML": (httpx.Response(200, html="<h1>Welcome</h1>"), "not a JSON Web Key Set"),
     "half a document": (httpx.Response(200, content=b'{"keys": [{"kty":'), "not a JSON Web Key Set"),
@@ -713,7 +713,25 @@ class TestOverTheNetwork:
                 assert 503 == await status(client, issuer.sign({"iss": origin, "aud": origin}))
                 await fetched()
 
-        assert [f"The key set at {origin}/api/auth/jwks does not serve: no answer in 0.2 s"] == told(caplog)
+        assert [f"The key set at {origin}/api/auth/jwks does not serve: no answer in time"] == told(caplog)
+
+    async def test_a_handshake_without_an_end_leaves_no_connection(
+        self, environ: dict[str, str], issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An endpoint that is silent where it should speak TLS is hung up on."""
+        monkeypatch.setattr(taskd_jwt.jwks, "FETCH_TIMEOUT_S", 0.2)
+        is_hung_up = asyncio.Event()
+
+        async def watch(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await reader.read()
+            is_hung_up.set()
+
+        async with listening(watch) as port:
+            origin = f"https://127.0.0.1:{port}"
+            app = build_app({**environ, "BETTER_AUTH_URL": origin})
+            async with lifespan(app), client_of(app) as client, asyncio.timeout(10):
+                assert 503 == await status(client, issuer.sign({"iss": origin, "aud": origin}))
+                await is_hung_up.wait()
 
     async def test_no_proxy_is_asked(
         self, environ: dict[str, str], issuer: Issuer, monkeypatch: pytest.MonkeyPatch

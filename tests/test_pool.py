@@ -28,6 +28,11 @@ from tests.serving import connected, create, locked, outcome, read, serving, tit
 pytestmark = pytest.mark.anyio
 
 ENCRYPTED = ["allow", "prefer", "require", "verify-ca", "verify-full"]
+# TLS and the password are done by then.
+SLOW_LOGIN = """
+    CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); END';
+    CREATE EVENT TRIGGER slow_login ON login EXECUTE FUNCTION wait();
+"""
 
 
 @pytest.fixture
@@ -201,6 +206,17 @@ class TestTLS:
         assert "28P01: the password is wrong" in caplog.text
         assert "not%20" not in caplog.text
 
+    async def test_a_login_that_is_given_up_leaves_no_connection(
+        self, postgres: PostgresServer, proxy: Proxy, own_url: str, user_id: str
+    ) -> None:
+        """A server that does not answer does not end TLS either: nobody waits for that."""
+        name = own_url.rpartition("/")[2]
+        postgres.psql(name, "-c", SLOW_LOGIN)
+        url = proxy.url_through(postgres.secured_url(name, sslmode="require"))
+        async with serving(url, user_id, TASKD_SQL_CONNECT_TIMEOUT="0.5") as client:
+            assert 503 == await read(client, f"/api/{user_id}/tasks")
+            await until(lambda: proxy.connections == 0)
+
 
 class TestPool:
     """Sizes and time-outs."""
@@ -271,13 +287,14 @@ class TestPool:
     ) -> None:
         """Whoever gets no connection in time is refused, and afterwards every connection is free."""
         url = f"/api/{user_id}/tasks"
-        settings = {"TASKD_SQL_POOL_SIZE": "2", "TASKD_SQL_ACQUIRE_TIMEOUT": "0.2"}
+        # Long enough for a connection to be made, on a machine that has much to do.
+        settings = {"TASKD_SQL_POOL_SIZE": "2", "TASKD_SQL_ACQUIRE_TIMEOUT": "1"}
         async with serving(own_url, user_id, **settings) as client:
             assert 200 == await read(client, "/readyz")
             async with locked(own_url) as holder:
                 first = [asyncio.create_task(create(client, url, "waits")) for _ in range(2)]
                 await until_waiting(holder, 2)
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(5):
                     assert [503] * 10 == await asyncio.gather(*[create(client, url, "refused") for _ in range(10)])
                 assert 200 == await read(client, "/livez")
 

@@ -7,6 +7,7 @@ Its fallbacks to plain text are left out: a server that refuses TLS never gets t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import ssl
 import struct
@@ -18,6 +19,20 @@ __all__ = ["ENCRYPTING_MODES", "MODES", "Handshake", "context", "shake_hands"]
 # These encrypt, and ask for no proof of who the server is.  For libpq the first two may end in plain text; here not.
 ENCRYPTING_MODES = ("allow", "prefer", "require")
 MODES = ("disable", *ENCRYPTING_MODES, "verify-ca", "verify-full")
+
+
+class _Leaving(ssl.SSLObject):
+    """TLS that is ended by one side alone, which RFC 8446 allows (section 6.1)."""
+
+    def unwrap(self) -> None:
+        """
+        Say that nothing more is sent, and do not wait for the server to say so.
+
+        asyncio would keep the connection until then, for up to half a minute.  asyncpg ends a login in this way that
+        failed or took too long, and nobody waits for the end: not the pool, which counts it no more, nor the loop.
+        """
+        with contextlib.suppress(ssl.SSLWantReadError):
+            super().unwrap()
 
 
 def context(mode: str, root_file: str | None = None) -> ssl.SSLContext:
@@ -33,6 +48,7 @@ def context(mode: str, root_file: str | None = None) -> ssl.SSLContext:
         OSError: The file cannot be read (`ssl.SSLError` is one: it holds no certificates).
     """
     made = ssl.create_default_context(cafile=root_file)
+    made.sslobject_class = _Leaving
     made.check_hostname = mode == "verify-full"
     if mode in ENCRYPTING_MODES and root_file is None:
         made.verify_mode = ssl.CERT_NONE
