@@ -10,7 +10,7 @@ import tempfile
 import urllib.request
 from importlib.metadata import distribution
 
-PACKAGES = {"taskd", "taskd_jwt", "taskd_sql", "taskd_tasks"}
+PACKAGES = {"taskd", "taskd_docs", "taskd_jwt", "taskd_sql", "taskd_tasks"}
 
 
 def check_files() -> None:

@@ -7,24 +7,29 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Literal
 
+import attrs
 from starlette.applications import Starlette
+from starlette.authentication import AuthenticationBackend
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskd import plugins
+from taskd import openapi, plugins
 from taskd.auth import Guard
 from taskd.availability import Availability
 from taskd.http import ERROR_HANDLERS, JSONAnswer
 from taskd.middleware import CORSLayer, PathLayer, RequestLayer
+from taskd.operations import Answer, operation
+from taskd.plugins import Claimant, Plugins
 from taskd.routing import public, resources
 from taskd.settings import Settings, load_settings, read_environ
 from taskd.storage import StoreError, StoreUnavailable, TaskStore
 
-__all__ = ["build_app"]
+__all__ = ["api_document", "build_app", "paths"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +46,45 @@ def build_app(environ: Mapping[str, str] | None = None) -> ASGIApp:
     """
     environ = read_environ() if environ is None else environ
     settings = load_settings(Settings, environ)
-    loaded = plugins.Plugins(plugins.find(settings))
+    loaded = Plugins(plugins.find(settings))
     guard = Guard(loaded.auth(settings.auth, environ))
     store = loaded.storage(settings.storage, environ)
-    routes = resources([*_health_routes(store), *loaded.routes(store, environ)], guard)
+    routes = _all_routes(loaded, store, guard, environ)
     app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=_lifespan(store))
     app.state.storage = Availability("The storage", logger)
+    app.state.openapi = openapi.document(routes, loaded.security_scheme(settings.auth))
     app.router.redirect_slashes = False
     app.router.default = _nothing_here
     return RequestLayer(CORSLayer(PathLayer(app), settings.frontend_origins))
+
+
+def api_document(environ: Mapping[str, str]) -> bytes:
+    """
+    Return the API document of what `build_app` builds from *environ*.  Nobody's credentials need to be verified for it.
+
+    Raises:
+        SettingsError: A setting is wrong.
+        PluginError: A plugin is broken or ambiguous.
+    """
+    settings = load_settings(Settings, environ)
+    loaded = Plugins(plugins.find(settings))
+    store = loaded.storage(settings.storage, environ)
+    nobody = Guard(AuthenticationBackend())
+    return openapi.document(_all_routes(loaded, store, nobody, environ), loaded.security_scheme(settings.auth))
+
+
+def paths(app: ASGIApp) -> set[str]:
+    """Return the paths that *app*, which `build_app` built, answers."""
+    inner: Any = app
+    while not isinstance(inner, Starlette):
+        inner = inner.app
+    return {route.path for route in inner.routes if isinstance(route, Route)}
+
+
+def _all_routes(loaded: Plugins, store: TaskStore, guard: Guard, environ: Mapping[str, str]) -> list[Route]:
+    core = Claimant("server", "taskd")
+    own = [(core, route) for route in _health_routes(store)]
+    return resources([*own, *loaded.routes(store, environ)], guard)
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,18 +117,39 @@ async def _look(store: TaskStore, availability: Availability) -> None:
         availability.failed(str(error))
 
 
-def _health_routes(store: TaskStore) -> list[tuple[str, Route]]:
+@attrs.frozen(slots=False)
+class Health:
+    """The process, or the whole server, is healthy."""
+
+    status: Literal["ok"]
+
+
+def _health_routes(store: TaskStore) -> list[Route]:
     """Make the routes by which a supervisor watches the process (`/livez`) and what it needs (`/readyz`)."""
 
     @public
+    @operation("checkLiveness", Answer(200, "The process answers.", type=Health, example=Health("ok")))
     async def livez(_: Request) -> Response:
-        return JSONAnswer({"status": "ok"})
+        """
+        Ask whether the process answers.
+
+        Does not check the storage. Use it to decide whether to restart the process.
+        """
+        return JSONAnswer(Health("ok"))
 
     @public
+    @operation(
+        "checkReadiness", Answer(200, "The storage answers, too.", type=Health, example=Health("ok")), errors=[503]
+    )
     async def readyz(request: Request) -> Response:
+        """
+        Ask whether the server can serve.
+
+        503 while the storage does not answer, or has another schema than this server needs.
+        """
         begun_s = time.monotonic()
         await store.ping()
         request.app.state.storage.served(begun_s)
-        return JSONAnswer({"status": "ok"})
+        return JSONAnswer(Health("ok"))
 
-    return [("taskd", Route("/livez", livez)), ("taskd", Route("/readyz", readyz))]
+    return [Route("/livez", livez), Route("/readyz", readyz)]

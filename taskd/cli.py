@@ -15,7 +15,7 @@ import click
 import uvicorn
 
 from taskd import plugins as plugin_registry
-from taskd.app import build_app
+from taskd.app import api_document, build_app, paths
 from taskd.auth import MAX_IDENTITY_LENGTH, TokenIssuer, is_identity
 from taskd.diagnosis import Check, Outcome
 from taskd.doctor import examine
@@ -63,20 +63,23 @@ def dev(port: int) -> None:
         environ = _dev_environ()
         app = build_app(environ)
         token = _issue_token(environ, DEV_USER, DEV_TOKEN_LIFETIME_S)
+        # Whichever plugin brings it, if any does.
+        has_docs = "/docs" in paths(app)
     config = uvicorn.Config(app, **options("127.0.0.1", port))
     with contextlib.suppress(KeyboardInterrupt):
-        AnnouncingServer(config, lambda bound_port: _announce(bound_port, token)).run()
+        AnnouncingServer(config, lambda bound_port: _announce(bound_port, token, has_docs=has_docs)).run()
 
 
-def _announce(port: int, token: str) -> None:
+def _announce(port: int, token: str, *, has_docs: bool) -> None:
     url = f"http://127.0.0.1:{port}"
+    docs = f"\n  docs   {url}/docs" if has_docs else ""
     click.echo(
         f"""
 taskd is serving on {url}
 
   user   {DEV_USER}
   token  {token}
-         (good for {DEV_TOKEN_LIFETIME_S // 3600} hours)
+         (good for {DEV_TOKEN_LIFETIME_S // 3600} hours){docs}
 
 Make a first task:
 
@@ -206,6 +209,17 @@ async def _examined() -> list[Check]:
     return [check async for check in examine(read_environ())]
 
 
+@main.command("openapi")
+def api_description() -> None:
+    """
+    Print the API document, as the server has it at /openapi.json.
+
+    The same plugins give the same document, whatever else is set.  No database and no secret is needed.
+    """
+    with _one_line_errors():
+        click.echo(api_document(read_environ()), nl=False)
+
+
 @main.command()
 def plugins() -> None:
     """List the plugins that are installed, selected and disabled.  The exit status is 1 if one is broken."""
@@ -227,7 +241,11 @@ def _status(plugin: Plugin, settings: Settings) -> tuple[str, str]:
     except PluginError as error:
         click.echo(f"taskd: {error}", err=True)
         return "?", "broken"
-    selected = {"taskd_auth": settings.auth, "taskd_storage": settings.storage}
+    selected = {
+        "taskd_auth": settings.auth,
+        "taskd_security_scheme": settings.auth,
+        "taskd_storage": settings.storage,
+    }
     serves = any(selected.get(hook, plugin.name) == plugin.name for hook in provided)
     return ", ".join(hook.removeprefix("taskd_") for hook in provided), "selected" if serves else "installed"
 

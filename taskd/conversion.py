@@ -14,22 +14,24 @@ import operator
 import re
 import types
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
+from attrs import AttrsInstance
 from cattrs import ClassValidationError
-from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
+from cattrs.gen import make_dict_structure_fn, override
+from cattrs.preconf.msgspec import make_converter
 from msgspec import UnsetType
 
-from taskd.model import Status, is_contradiction
+from taskd.model import DATE_TIME, NewTask, Status, TaskChanges, Wanted, is_contradiction
 
 __all__ = ["Fault", "InvalidBody", "decode", "encode", "structure"]
 
 T = TypeVar("T")
 
-# RFC 3339, section 5.6.  msgspec also takes "+0530" and a space for the "T"; the RFC's grammar does not.
-_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# msgspec also takes "+0530" and a space for the "T"; the RFC's grammar does not.
+_DATE_TIME = re.compile(DATE_TIME)
 _DECODE_REASONS = {"Input data was truncated": "it ends too early, or holds a lone surrogate"}
 
 
@@ -88,9 +90,11 @@ def structure(value: object, cls: type[T]) -> T:
     try:
         instance = _converter.structure(value, cls)
     except ClassValidationError as error:
-        located, _ = error.group_exceptions()
+        located, others = error.group_exceptions()
         faults = [Fault(note.name, _message(exception)) for exception, note in located]
-    if hasattr(cls, "status") and _contradicts_itself(value):
+        # What a validator of the class's own says.
+        faults += [Fault("body", f"is not valid: {exception}") for exception in others]
+    if issubclass(cls, (NewTask, TaskChanges)) and _contradicts_itself(value):
         faults.append(Fault("is_completed", 'must be true exactly when status is "completed"'))
     if faults:
         raise InvalidBody(*faults)
@@ -110,17 +114,25 @@ def _contradicts_itself(body: Mapping[str, object]) -> bool:
     return isinstance(is_completed, bool) and is_contradiction(status, is_completed)
 
 
-def _describe(type_: Any) -> str:
-    """Say in words which values a field takes."""
+_WORDS: Mapping[Any, str] = {
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    str: "a text",
+    types.NoneType: "null",
+}
+
+
+def _describe(type_: Any) -> str | None:
+    """Say in words which values a field takes, if there are words for it."""
     if get_origin(type_) is Annotated:
-        return str(type_.__metadata__[0].description)
-    if type_ is types.NoneType:
-        return "null"
-    if type_ is bool:
-        return "true or false"
+        return next((extra.words for extra in type_.__metadata__ if isinstance(extra, Wanted)), None)
     if isinstance(type_, enum.EnumMeta):
         return "one of " + ", ".join(str(member.value) for member in list[enum.Enum](type_))
-    return ", or ".join(_describe(arg) for arg in get_args(type_) if arg is not UnsetType)
+    if get_origin(type_) in (Union, types.UnionType):
+        described = [_describe(arg) for arg in get_args(type_) if arg is not UnsetType]
+        return ", or ".join(filter(None, described)) if all(described) else None
+    return _WORDS.get(type_)
 
 
 def _without_unset(type_: Any) -> Any:
@@ -131,15 +143,15 @@ def _without_unset(type_: Any) -> Any:
 
 def _field_hook(type_: Any) -> Callable[[object, Any], Any]:
     """Make the function that reads a field of *type_*: msgspec checks, and the fault says what is wanted."""
-    message = f"must be {_describe(type_)}"
+    words = _describe(type_)
     wanted = _without_unset(type_)
 
     def read(value: object, _: Any) -> Any:
         try:
             result = msgspec.convert(value, wanted)
             return _in_utc(value, result) if isinstance(result, dt.datetime) else result
-        except (msgspec.ValidationError, ValueError, OverflowError):
-            raise ValueError(message) from None
+        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            raise ValueError(f"must be {words}" if words else f"is not valid: {error}") from None
 
     return read
 
@@ -150,10 +162,14 @@ def _in_utc(text: object, moment: dt.datetime) -> dt.datetime:
     return moment.astimezone(dt.timezone.utc)
 
 
-def _make_converter() -> MsgspecJsonConverter:
-    converter = make_converter(detailed_validation=True)
-    converter.register_structure_hook_factory(lambda type_: not attrs.has(type_), _field_hook)
-    return converter
+def _class_hook(cls: type[AttrsInstance]) -> Callable[[Mapping[str, Any], Any], Any]:
+    """Make the function that reads the attrs class *cls*.  cattrs has hooks of its own for fields, and they coerce."""
+    types_ = get_type_hints(cls, include_extras=True)
+    fields: dict[str, Any] = {
+        field.name: override(struct_hook=_field_hook(types_.get(field.name, Any))) for field in attrs.fields(cls)
+    }
+    return make_dict_structure_fn(cls, _converter, **fields)
 
 
-_converter = _make_converter()
+_converter = make_converter(detailed_validation=True)
+_converter.register_structure_hook_factory(attrs.has, _class_hook)

@@ -1,5 +1,5 @@
 """
-The hooks of taskd: three functions that a plugin may define.
+The hooks of taskd: four functions that a plugin may define.
 
 A plugin is a module (or any object) that an entry point in the group `taskd` names.  It implements a hook by a function
 of the hook's name, marked with `taskd.hookimpl`; arguments that it does not need may be left out.  Each hook is called
@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from taskd.storage import TaskStore
 
-__all__ = ["PROJECT", "hookimpl", "taskd_auth", "taskd_routes", "taskd_storage"]
+__all__ = ["PROJECT", "hookimpl", "taskd_auth", "taskd_routes", "taskd_security_scheme", "taskd_storage"]
 
 PROJECT = "taskd"
 
@@ -41,6 +41,16 @@ def taskd_auth(environ: Mapping[str, str]) -> AuthenticationBackend:
 
 
 @hookspec
+def taskd_security_scheme() -> Mapping[str, object]:
+    """
+    Return how clients send credentials, as a Security Scheme Object of OpenAPI 3.1, for the API document.
+
+    Only the plugin that `TASKD_AUTH` names is asked.  One that leaves it out takes `Authorization: Bearer` and a JWT.
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def taskd_storage(environ: Mapping[str, str]) -> TaskStore:
     """Return the store that keeps the tasks.  Only the plugin that `TASKD_STORAGE` names is asked."""
     raise NotImplementedError
@@ -54,5 +64,8 @@ def taskd_routes(store: TaskStore, environ: Mapping[str, str]) -> Sequence[Route
     Every enabled plugin is asked.  A route is protected unless its endpoint is marked `taskd.public`: a request reaches
     it only with good credentials, and, where the path has a `{user_id}`, only if that is the user's own.
     `request.user.identity` is the owner to hand to *store*.
+
+    `taskd.operation` declares what the API document says of an endpoint; `include_in_schema=False` in the route leaves
+    it out.  The document itself, as JSON, is `request.app.state.openapi`.
     """
     raise NotImplementedError

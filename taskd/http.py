@@ -5,23 +5,58 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import attrs
+from msgspec import Meta
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from taskd.conversion import InvalidBody, decode, encode
+from taskd.conversion import Fault, InvalidBody, decode, encode
 from taskd.storage import StoreUnavailable, TaskNotFound
 
-__all__ = ["ERROR_HANDLERS", "JSONAnswer", "error_answer", "read_json"]
+__all__ = [
+    "ERROR_HANDLERS",
+    "INTERNAL_ERROR",
+    "NOT_JSON",
+    "NO_SUCH_TASK",
+    "STORAGE_AWAY",
+    "TOO_LARGE",
+    "ErrorBody",
+    "InvalidBodyError",
+    "JSONAnswer",
+    "error_answer",
+    "read_json",
+    "url_prefix",
+]
 
 MAX_BODY_BYTES = 64 * 1024
 _JSON_MEDIA_TYPE = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?;?", re.IGNORECASE)
 
+INTERNAL_ERROR = "Internal server error"
+NOT_JSON = "The body must be sent with Content-Type: application/json."
+NO_SUCH_TASK = "There is no such task."
+STORAGE_AWAY = "The storage cannot be reached now; try again later."
+TOO_LARGE = f"The body must not be larger than {MAX_BODY_BYTES} bytes."
 
 logger = logging.getLogger(__name__)
+
+
+# Without slots, JSON has the fields in this order.
+@attrs.frozen(slots=False)
+class ErrorBody:
+    """Why a request was refused, or failed."""
+
+    detail: Annotated[str, Meta(description="One sentence for people.")]
+
+
+@attrs.frozen(slots=False)
+class InvalidBodyError(ErrorBody):
+    """What is wrong with a body, of which nothing was stored."""
+
+    errors: Annotated[tuple[Fault, ...], Meta(description="All that is wrong, in the order of the body's fields.")]
 
 
 class JSONAnswer(Response):
@@ -34,6 +69,11 @@ class JSONAnswer(Response):
         return encode(content)
 
 
+def url_prefix(request: Request) -> str:
+    """Return what paths begin with where clients see them: the percent-encoded `root_path`; nothing, as a rule."""
+    return quote(request.scope.get("root_path", "").rstrip("/"))
+
+
 async def read_json(request: Request, without_body: object = None) -> object:
     """
     Return the parsed JSON body of *request*, or *without_body* if it has none.
@@ -43,7 +83,7 @@ async def read_json(request: Request, without_body: object = None) -> object:
         InvalidBody: The body is not JSON.
     """
     declared = request.headers.get("content-length", "")
-    too_large = HTTPException(413, f"The body must not be larger than {MAX_BODY_BYTES} bytes.")
+    too_large = HTTPException(413, TOO_LARGE)
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
@@ -54,13 +94,13 @@ async def read_json(request: Request, without_body: object = None) -> object:
     if not body:
         return without_body
     if not _JSON_MEDIA_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
-        raise HTTPException(415, "The body must be sent with Content-Type: application/json.")
+        raise HTTPException(415, NOT_JSON)
     return decode(bytes(body))
 
 
-def error_answer(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONAnswer:
+def error_answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONAnswer:
     """Return the answer to a request that failed: *detail* is one sentence for people."""
-    return JSONAnswer({"detail": detail, **more}, status, headers)
+    return JSONAnswer(ErrorBody(detail), status, headers)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -70,11 +110,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_invalid_body(request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidBody)
-    return error_answer(422, f"{error}.", errors=[attrs.asdict(fault) for fault in error.faults])
+    return JSONAnswer(InvalidBodyError(f"{error}.", error.faults), 422)
 
 
 async def _on_task_not_found(request: Request, error: Exception) -> Response:
-    return error_answer(404, "There is no such task.")
+    return error_answer(404, NO_SUCH_TASK)
 
 
 async def _on_store_unavailable(request: Request, error: Exception) -> Response:
@@ -82,7 +122,7 @@ async def _on_store_unavailable(request: Request, error: Exception) -> Response:
     if not error.is_told:
         request.app.state.storage.failed(str(error))
     headers = {"Retry-After": str(error.retry_after_s)}
-    return error_answer(503, "The storage cannot be reached now; try again later.", headers)
+    return error_answer(503, STORAGE_AWAY, headers)
 
 
 async def _on_client_disconnect(request: Request, error: Exception) -> Response:
@@ -92,7 +132,7 @@ async def _on_client_disconnect(request: Request, error: Exception) -> Response:
 
 async def _on_any_exception(request: Request, error: Exception) -> Response:
     """Say nothing of what went wrong; `taskd.middleware.RequestLayer` logs it."""
-    return error_answer(500, "Internal server error")
+    return error_answer(500, INTERNAL_ERROR)
 
 
 ERROR_HANDLERS: Mapping[Any, Any] = {

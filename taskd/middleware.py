@@ -145,5 +145,7 @@ class PathLayer:
                 scope[PATH_IS_ENCODED] = True
             if path.endswith("/") and path != "/":
                 path = path[:-1]
+            if path == scope.get("root_path"):
+                path += "/"
             scope["path"] = path
         await self.app(scope, receive, send)

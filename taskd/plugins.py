@@ -20,12 +20,24 @@ from starlette.authentication import AuthenticationBackend
 from starlette.routing import Route
 
 from taskd import hooks
+from taskd.conversion import encode
 from taskd.settings import Settings, SettingsError
 from taskd.storage import TaskStore
 
-__all__ = ["LoadedPlugin", "Plugin", "PluginError", "Plugins", "find"]
+__all__ = ["Claimant", "LoadedPlugin", "Plugin", "PluginError", "Plugins", "find"]
 
-HOOKS = ("taskd_auth", "taskd_storage", "taskd_routes")
+HOOKS = ("taskd_auth", "taskd_security_scheme", "taskd_storage", "taskd_routes")
+
+
+@attrs.frozen
+class Claimant:
+    """Who brought a route: a *name* for programs, and *words* for people."""
+
+    name: str
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @attrs.frozen
@@ -163,13 +175,27 @@ class Plugins:
         store: TaskStore = plugin.call("taskd_storage", TaskStore, environ=environ)
         return store
 
-    def routes(self, store: TaskStore, environ: Mapping[str, str]) -> list[tuple[str, Route]]:
-        """Return the routes of all plugins, each with words for the plugin that brought it."""
+    def security_scheme(self, name: str) -> Mapping[str, object] | None:
+        """Return how the auth plugin called *name* wants to be sent credentials, if it says so."""
+        plugin = self._selected("TASKD_AUTH", name, "taskd_auth")
+        if "taskd_security_scheme" not in plugin.hooks:
+            return None
+        scheme = dict(plugin.call("taskd_security_scheme", Mapping))
+        try:
+            encode(scheme)
+        except Exception as error:
+            reason = _one_line(error)
+            raise PluginError(f"{plugin.plugin} returned no JSON from taskd_security_scheme: {reason}") from error
+        return scheme
+
+    def routes(self, store: TaskStore, environ: Mapping[str, str]) -> list[tuple[Claimant, Route]]:
+        """Return the routes of all plugins, each with the plugin that brought it."""
         found = []
         for loaded in self._loaded.values():
             if "taskd_routes" in loaded.hooks:
+                claimant = Claimant(loaded.plugin.name, str(loaded.plugin))
                 routes = loaded.call("taskd_routes", Sequence, store=store, environ=environ)
-                found += [(str(loaded.plugin), loaded.checked(route, Route, "taskd_routes")) for route in routes]
+                found += [(claimant, loaded.checked(route, Route, "taskd_routes")) for route in routes]
         return found
 
     def _selected(self, variable: str, name: str, hook: str) -> LoadedPlugin:

@@ -7,20 +7,23 @@ of its path, so that a 405 can list them and two plugins cannot claim the same o
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import attrs
+from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskd.auth import Guard
-from taskd.plugins import PluginError
+from taskd.operations import Declaration, declaration_of
+from taskd.plugins import Claimant, PluginError
 
-__all__ = ["PATH_IS_ENCODED", "public", "resources"]
+__all__ = ["PATH_IS_ENCODED", "Operation", "operations_of", "public", "resources"]
 
 E = TypeVar("E", bound=Callable[..., Any])
 
@@ -45,11 +48,35 @@ def _is_public(endpoint: Any) -> bool:
 
 @attrs.frozen
 class Operation:
-    """What answers one method of a path.  *claimant* says in words who brought it."""
+    """What answers one method of a path, and what clients are to know of it."""
 
     app: ASGIApp
+    claimant: Claimant
     is_public: bool
-    claimant: str
+    is_documented: bool
+    docstring: str
+    declaration: Declaration | None
+
+    @classmethod
+    def of(cls, route: Route, method: str, claimant: Claimant) -> Operation:
+        """Return what *route*, which *claimant* brought, brings for *method*."""
+        function = _function(route.endpoint, method)
+        return cls(
+            app=route.app,
+            claimant=claimant,
+            is_public=_is_public(route.endpoint),
+            is_documented=route.include_in_schema,
+            docstring=inspect.getdoc(function) or inspect.getdoc(route.endpoint) or "",
+            declaration=declaration_of(function) or declaration_of(route.endpoint),
+        )
+
+
+def _function(endpoint: Any, method: str) -> Any:
+    """Return what of *endpoint* answers *method*: of a Starlette class, the function of that name."""
+    if not (inspect.isclass(endpoint) and issubclass(endpoint, HTTPEndpoint)):
+        return endpoint
+    names = ("head", "get") if method == "HEAD" else (method.lower(),)
+    return next((getattr(endpoint, name) for name in names if hasattr(endpoint, name)), endpoint)
 
 
 @attrs.define
@@ -73,7 +100,7 @@ class Resource:
             await self.guard.admit(scope)
         await operation.app(scope, receive, send)
 
-    def add(self, route: Route, claimant: str) -> None:
+    def add(self, route: Route, claimant: Claimant) -> None:
         """Let *route* answer its methods here, unless one is taken."""
         if not route.methods:
             raise PluginError(f"{claimant} must name the methods of {route.path}")
@@ -81,19 +108,19 @@ class Resource:
             taken = self.operations.get(method)
             if taken is not None:
                 raise PluginError(f"{method} {route.path} is claimed by {taken.claimant} and by {claimant}")
-            self.operations[method] = Operation(route.app, _is_public(route.endpoint), claimant)
+            self.operations[method] = Operation.of(route, method, claimant)
 
 
-def resources(routes: Iterable[tuple[str, Route]], guard: Guard) -> list[Route]:
+def resources(routes: Iterable[tuple[Claimant, Route]], guard: Guard) -> list[Route]:
     """
-    Gather *routes*, each with words for who brought it, into one Starlette route for each path.
+    Gather *routes*, each with who brought it, into one Starlette route for each path.
 
     A path with a literal segment goes before one with a parameter there, whichever plugin brought it.
 
     Raises:
         PluginError: Two claim the same method and path, or a route could not be reached or would not be guarded.
     """
-    paths: dict[str, tuple[Route, Resource, str]] = {}
+    paths: dict[str, tuple[Route, Resource, Claimant]] = {}
     for claimant, route in routes:
         _check_path(route, claimant)
         shape = _PARAMETER.sub(_LAST, route.path)
@@ -109,6 +136,12 @@ def resources(routes: Iterable[tuple[str, Route]], guard: Guard) -> list[Route]:
     return [paths[shape][0] for shape in sorted(paths, key=lambda shape: shape + _LAST)]
 
 
+def operations_of(route: Route) -> Mapping[str, Operation]:
+    """Return the operations of a route that `resources` returned, by their methods."""
+    assert isinstance(route.endpoint, Resource)
+    return route.endpoint.operations
+
+
 def _exact_route(path: str, resource: Resource) -> Route:
     """Return the Starlette route of *path*, which does not match with a line break at the end as `$` does."""
     route = Route(path, resource)
@@ -116,7 +149,7 @@ def _exact_route(path: str, resource: Resource) -> Route:
     return route
 
 
-def _check_path(route: Route, claimant: str) -> None:
+def _check_path(route: Route, claimant: Claimant) -> None:
     """Refuse a path that cannot be reached, and a protected one under /api whose owner the guard would not find."""
     if route.path.endswith("/") and route.path != "/":
         raise PluginError(f"{claimant} must leave out the slash at the end of {route.path}: both forms are answered")

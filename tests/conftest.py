@@ -12,14 +12,18 @@ import pytest
 from starlette.types import ASGIApp
 
 from taskd import build_app
+from taskd.app import api_document
 from taskd.testing import lifespan
 from taskd_jwt.lanes import SecretLane
 from tests.figures import Figures, table
 from tests.pgbouncer import PgBouncer, pgbouncer
 from tests.postgres import PostgresServer, postgres_server
+from tests.witness import Witness
 
 SECRET = "a secret for the tests, of more than 32 bytes"
 ORIGIN = "https://app.example.com"
+# Which tests are run only with which option.
+ON_REQUEST = {"test_better_auth.py": "--better-auth", "test_clients.py": "--clients"}
 FIGURES = pytest.StashKey[list[Figures]]()
 
 
@@ -28,13 +32,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--thorough", action="store_true", help="Hurt the servers as often as the reliability figures ask for."
     )
     parser.addoption("--better-auth", action="store_true", help="Run the tests with a real Better Auth, too.")
+    parser.addoption("--clients", action="store_true", help="Run the tests with other people's clients, too.")
+    parser.addoption("--schemathesis-seed", type=int, default=1, help="What its random requests come from.")
+    parser.addoption(
+        "--screenshots", type=Path, help="Where to put pictures of the pages, if not into pytest's own folder."
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what needs Node and a browser, unless it was asked for."""
-    if collection_path.name == "test_better_auth.py" and not config.getoption("--better-auth"):
-        return True
-    return None
+    option = ON_REQUEST.get(collection_path.name)
+    return True if option is not None and not config.getoption(option) else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,6 +78,22 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in settings | {name for name in os.environ if name.startswith("TASKD_")}:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def witness() -> Iterator[Witness]:
+    """Sees what taskd answers to all clients of httpx."""
+    made = Witness.of(api_document({"TASKD_PLUGINS": "docs,jwt,sql,tasks"}))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        made.watch(monkeypatch)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _declared_only(witness: Witness) -> Iterator[None]:
+    """No test sees from an operation what the API document does not declare."""
+    yield
+    assert [] == witness.undeclared()
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def faults(answer: httpx.Response) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        *broken("title", TITLE, "", " \t\n\u3000", "x" * 201, "a\0b", 5, None, True, ["t"], {"t": 1}),
+        *broken("title", TITLE, "", " \t\n\u3000", "\x1c\x85", "x" * 201, "a\0b", 5, None, True, ["t"], {"t": 1}),
         *broken("description", DESCRIPTION, "x" * 10_001, "\0", 5, False, []),
         *broken("status", STATUS, "done", "PENDING", "", None, 1, True, ["pending"], {}),
         *broken("priority", PRIORITY, "highest", None, 0, []),

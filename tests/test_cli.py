@@ -131,6 +131,17 @@ class TestDev:
         )
         assert f"Bearer {announced.token}" in " ".join(announced.curl)
 
+    @pytest.mark.parametrize("disabled", ["", "docs"])
+    def test_it_says_where_the_page_is_if_there_is_one(self, disabled: str) -> None:
+        """The link leads to the page; without the plugin that brings it there is none."""
+        with running_server(child_environ({"TASKD_DISABLED_PLUGINS": disabled}), DEV) as server:
+            told = server.read_until("Ctrl+C")
+            answer = httpx.get(f"{server.url}/docs", trust_env=False)
+            server.stop()
+
+        assert (404 if disabled else 200) == answer.status_code
+        assert (f"  docs   {server.url}/docs" in told) == (not disabled)
+
     def test_what_it_keeps_is_private(self, tmp_path: Path) -> None:
         """The secret is for its owner only, and nobody but owner and group may read the tasks."""
         with running_server(child_environ({}), DEV) as server:

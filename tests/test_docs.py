@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 import taskd
 from taskd import cli
+from taskd.app import api_document
 from taskd.settings import Settings, load_settings, read_environ
 from taskd.testing import StoreContract
 from taskd_jwt.settings import JWTSettings
@@ -53,9 +54,10 @@ def _example(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
+# Without what a shell does with their output.
 COMMANDS = [
-    command
-    for file in ("README.md", "docs/configuration.md", "docs/neon.md", "docs/plugins.md")
+    re.split(" [>|] ", command)[0]
+    for file in ("README.md", "docs/clients.md", "docs/configuration.md", "docs/neon.md", "docs/plugins.md")
     for block in blocks(file, "sh")
     for command in block.splitlines()
     if command.startswith("taskd ")
@@ -78,7 +80,15 @@ def test_every_command_of_the_documentation_runs(command: str, monkeypatch: pyte
 
 def test_the_documentation_shows_commands() -> None:
     """There is something to run."""
-    assert {"dev", "serve", "token", "plugins", "migrate", "doctor"} == {command.split()[1] for command in COMMANDS}
+    shown = {command.split()[1] for command in COMMANDS}
+    assert {"dev", "serve", "token", "plugins", "migrate", "doctor", "openapi"} == shown
+
+
+def test_the_api_document_that_is_kept_is_the_one_that_is_served() -> None:
+    """A change of the API is seen in docs/openapi.json."""
+    kept = (ROOT / "docs" / "openapi.json").read_bytes()
+
+    assert kept == api_document({"TASKD_PLUGINS": "docs,jwt,sql,tasks"}), "run: taskd openapi > docs/openapi.json"
 
 
 def test_neons_settings_are_read_as_they_stand() -> None:

@@ -6,26 +6,55 @@ The guard has run before: `request.user.identity` is verified, and it is the pat
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
 import attrs
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
 from taskd import (
+    CONSISTENT,
     UNSET,
+    Answer,
+    Body,
     Completion,
     JSONAnswer,
     NewTask,
+    Priority,
+    Status,
+    Task,
     TaskChanges,
+    TaskID,
     TaskNotFound,
     TaskStore,
+    operation,
     read_json,
     structure,
+    url_prefix,
 )
 
 __all__ = ["TaskEndpoints"]
+
+Location = Annotated[str, Meta(description="Where the task is.")]
+
+# What the API document shows.
+OPEN = Task(
+    id=UUID("019ab7d4-5c00-7b2a-9d3e-4f5061728394"),
+    user_id="dev",
+    title="Water the plants",
+    description=None,
+    status=Status.PENDING,
+    priority=Priority.HIGH,
+    due_at=dt.datetime(2026, 11, 27, 17, 0, tzinfo=dt.timezone.utc),
+    created_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
+    updated_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
+    completed_at=None,
+)
+DONE = OPEN.toggled(dt.datetime(2026, 11, 26, 18, 4, 5, 678901, tzinfo=dt.timezone.utc))
 
 
 @attrs.frozen
@@ -34,34 +63,103 @@ class TaskEndpoints:
 
     store: TaskStore
 
+    @operation("listTasks", Answer(200, "All tasks.", type=list[Task], example=[OPEN]))
     async def list(self, request: Request) -> Response:
-        """Answer all tasks of the user, the newest first."""
+        """
+        List all tasks.
+
+        Returns all tasks of the user, the newest first; `[]` if there are none.
+        """
         return JSONAnswer(await self.store.list(request.user.identity))
 
+    @operation(
+        "createTask",
+        Answer(201, "The task, as it is stored.", type=Task, example=OPEN, headers={"Location": Location}),
+        body=Body(
+            Annotated[NewTask, CONSISTENT],
+            examples={
+                "a title is enough": {"title": "Water the plants"},
+                "with more fields": {
+                    "title": "Water the plants",
+                    "description": "Not the cactus.",
+                    "priority": "high",
+                    "due_at": "2026-11-27T18:00:00+01:00",
+                },
+            },
+        ),
+    )
     async def create(self, request: Request) -> Response:
-        """Make a task and say where it is."""
+        """
+        Create a task.
+
+        The server sets `id`, `user_id`, `created_at`, `updated_at` and `completed_at`. If the body has them, they are
+        ignored.
+        """
         new = structure(await read_json(request), NewTask)
         task = await self.store.create(request.user.identity, new)
-        root = request.scope.get("root_path", "").rstrip("/")
-        location = f"{root}/api/{quote(task.user_id, safe='')}/tasks/{task.id}"
+        location = f"{url_prefix(request)}/api/{quote(task.user_id, safe='')}/tasks/{task.id}"
         return JSONAnswer(task, status_code=201, headers={"Location": location})
 
+    @operation("getTask", Answer(200, "The task.", type=Task, example=OPEN), errors=[404], parameters={"id": TaskID})
     async def get(self, request: Request) -> Response:
-        """Answer one task."""
+        """
+        Get a task.
+
+        404 if there is no such task, or if it is another user's.
+        """
         return JSONAnswer(await self.store.get(request.user.identity, _task_id(request)))
 
+    @operation(
+        "updateTask",
+        Answer(200, "The task, as it is now.", type=Task, example=DONE),
+        body=Body(
+            Annotated[TaskChanges, CONSISTENT],
+            examples={
+                "one field": {"status": "completed"},
+                "clear the optional fields": {"description": None, "due_at": None},
+            },
+        ),
+        errors=[404],
+        parameters={"id": TaskID},
+    )
     async def update(self, request: Request) -> Response:
-        """Change the fields that the body holds, and keep the others."""
+        """
+        Change some fields of a task.
+
+        Fields that you leave out keep their values. `null` clears `description` and `due_at`. `is_completed: false`
+        without `status` sets `status` to `pending`, even if it was `in_progress`.
+        """
         changes = structure(await read_json(request), TaskChanges)
         return JSONAnswer(await self.store.update(request.user.identity, _task_id(request), changes))
 
+    @operation("deleteTask", Answer(204, "The task is gone."), errors=[404], parameters={"id": TaskID})
     async def delete(self, request: Request) -> Response:
-        """Remove a task for good."""
+        """
+        Delete a task.
+
+        The task is deleted permanently.
+        """
         await self.store.delete(request.user.identity, _task_id(request))
         return Response(status_code=204)
 
+    @operation(
+        "completeTask",
+        Answer(200, "The task, as it is now.", type=Task, example=DONE),
+        body=Body(
+            Completion,
+            examples={"toggle": {}, "complete": {"is_completed": True}, "reopen": {"is_completed": False}},
+            is_required=False,
+        ),
+        errors=[404],
+        parameters={"id": TaskID},
+    )
     async def complete(self, request: Request) -> Response:
-        """Complete or reopen a task as the body says; without a word of it, toggle."""
+        """
+        Complete or reopen a task.
+
+        Without a body, or without `is_completed` in it, the task is toggled atomically. If you may send a request
+        twice, send `is_completed`. A task that is reopened becomes `pending`, and its `completed_at` becomes null.
+        """
         completion = structure(await read_json(request, without_body={}), Completion)
         owner, task_id = request.user.identity, _task_id(request)
         if completion.is_completed is UNSET:

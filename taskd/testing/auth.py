@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from taskd.auth import Guard
 from taskd.http import ERROR_HANDLERS, JSONAnswer
+from taskd.plugins import Claimant
 from taskd.routing import resources
 
 __all__ = ["AuthContract"]
@@ -42,7 +43,7 @@ class AuthContract:
         async def whoami(request: Request) -> Response:
             return JSONAnswer(request.user.identity)
 
-        routes = resources([("the contract", Route("/api/{user_id}", whoami))], Guard(backend))
+        routes = resources([(Claimant("contract", "the contract"), Route("/api/{user_id}", whoami))], Guard(backend))
         app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS)
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd")
 

@@ -37,5 +37,10 @@ class KeyBackend(AuthenticationBackend):
 
 
 @hookimpl
+def taskd_security_scheme() -> Mapping[str, object]:
+    return {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+
+
+@hookimpl
 def taskd_auth(environ: Mapping[str, str]) -> KeyBackend:
     return KeyBackend(load_settings(KeySettings, environ).keys)

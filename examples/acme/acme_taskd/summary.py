@@ -2,11 +2,36 @@
 
 from collections import Counter
 
+import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from taskd import JSONAnswer, TaskStore, hookimpl, public
+from taskd import Answer, JSONAnswer, TaskStore, hookimpl, operation, public
+
+
+@attrs.frozen
+class Summary:
+    """How many tasks there are of each status."""
+
+    pending: int = 0
+    in_progress: int = 0
+    completed: int = 0
+
+
+@attrs.frozen
+class SummaryEndpoint:
+    store: TaskStore
+
+    @operation("summarize", Answer(200, "The numbers.", type=Summary, example=Summary(pending=2, completed=7)))
+    async def summary(self, request: Request) -> Response:
+        """
+        Count the tasks.
+
+        Those of the user, by their status.
+        """
+        tasks = await self.store.list(request.user.identity)
+        return JSONAnswer(Summary(**Counter(task.status.value for task in tasks)))
 
 
 @public
@@ -16,11 +41,7 @@ async def about(request: Request) -> Response:
 
 @hookimpl
 def taskd_routes(store: TaskStore) -> list[Route]:
-    async def summary(request: Request) -> Response:
-        tasks = await store.list(request.user.identity)
-        return JSONAnswer(Counter(task.status.value for task in tasks))
-
     return [
-        Route("/about", about, methods=["GET"]),
-        Route("/api/{user_id}/summary", summary, methods=["GET"]),
+        Route("/about", about, methods=["GET"], include_in_schema=False),
+        Route("/api/{user_id}/summary", SummaryEndpoint(store).summary, methods=["GET"]),
     ]

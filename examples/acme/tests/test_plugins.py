@@ -6,7 +6,7 @@ from acme_taskd.apikey import KeyBackend, taskd_auth
 from acme_taskd.memory import MemoryStore
 
 from taskd import build_app
-from taskd.testing import AuthContract, StoreContract
+from taskd.testing import AuthContract, StoreContract, undescribed
 
 KEYS = {"alice": "A" * 16 + "b" * 16 + "3", "bob": "C" * 16 + "d" * 16 + "4"}
 ENVIRON = {"ACME_KEYS": ",".join(f"{user}:{key}" for user, key in KEYS.items())}
@@ -37,11 +37,13 @@ async def test_the_plugins_serve_together() -> None:
         created = await client.post("/api/alice/tasks", json={"title": "Try plugins"})
 
         assert 201 == created.status_code
-        assert {"pending": 1} == (await client.get("/api/alice/summary")).json()
+        summary = await client.get("/api/alice/summary")
+        assert {"pending": 1, "in_progress": 0, "completed": 0} == summary.json()
         assert 401 == (await client.get("/api/bob/summary")).status_code
         del client.headers["X-API-Key"]
         assert 401 == (await client.get("/api/alice/summary")).status_code
         assert {"service": "acme tasks"} == (await client.get("/about")).json()
+        assert [] == undescribed((await client.get("/openapi.json")).content)
 
 
 @pytest.fixture

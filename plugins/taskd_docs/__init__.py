@@ -1,0 +1,1 @@
+"""Routes: the API document, a page to read and try it, and what `/` says."""

@@ -1,0 +1,64 @@
+"""What an API document owes to those who have nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["resolved", "undescribed"]
+
+Node = Mapping[str, Any]
+
+
+def undescribed(document: bytes) -> list[str]:
+    """
+    Return what the operations of an API document of taskd leave open, in one sentence each.
+
+    Every operation must have a summary and a description (the first paragraph of its endpoint's docstring, and the
+    rest) and a description of each parameter, must declare what it answers, and must have an example of each JSON body
+    that it reads or answers with.
+
+    Args:
+        document: What `GET /openapi.json` answers, or `taskd openapi` prints.
+    """
+    whole = json.loads(document)
+    return [
+        f"{method.upper()} {path} {fault}."
+        for path, operations in whole["paths"].items()
+        for method, operation in operations.items()
+        for fault in _faults(operation, f"{method.upper()} {path}", whole)
+    ]
+
+
+def _faults(operation: Node, name: str, whole: Node) -> Iterator[str]:
+    # Where there is no docstring, taskd makes a summary of the method and the path.
+    if operation.get("summary") in (None, "", name):
+        yield "has no summary"
+    if not operation.get("description"):
+        yield "has no description"
+    for parameter in operation.get("parameters", ()):
+        if not parameter.get("description"):
+            yield f"has no description of its parameter {parameter['name']}"
+    if "requestBody" in operation and _lacks_example(operation["requestBody"]):
+        yield "has no example of the body that it reads"
+    for status, response in operation["responses"].items():
+        if status == "default":
+            yield "does not declare what it answers"
+        elif _lacks_example(resolved(response, whole)):
+            yield f"has no example of what it answers with {status}"
+
+
+def _lacks_example(message: Node) -> bool:
+    media_types = message.get("content", {}).values()
+    return any(content.get("example") is None and not content.get("examples") for content in media_types)
+
+
+def resolved(node: Node, whole: Node) -> Any:
+    """Return *node*, or what of *whole* it refers to."""
+    while "$ref" in node:
+        target: Any = whole
+        for name in node["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        node = target
+    return node
