@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import attrs
 import httpx
 
 from tests.conftest import SECRET
-from tests.requirements import missing
+from tests.node import install, npm
+from tests.requirements import required
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "tests" / "better_auth"
@@ -27,14 +27,6 @@ DOCUMENTATION = ROOT / "docs" / "better-auth.md"
 SET_UPS = {"## Set-up 1": "key-set", "## Set-up 2": "shared-secret"}
 PASSWORD = "a password for the tests"
 TIMEOUT_S = 60
-
-
-def required(program: str) -> str:
-    """Find *program*, without which the tests cannot run."""
-    found = shutil.which(program)
-    if found is None:
-        missing(f"{program} is not installed")
-    return found
 
 
 def snippets() -> dict[str, str]:
@@ -50,7 +42,6 @@ def snippets() -> dict[str, str]:
 
 def build(folder: Path) -> Path:
     """Install Better Auth into *folder*, and build the server and the page there; return the server's program."""
-    npm = required("npm")
     shutil.copytree(SOURCES, folder)
     for name, text in snippets().items():
         file = folder / name
@@ -58,11 +49,8 @@ def build(folder: Path) -> Path:
         file.write_text(text)
     for set_up in SET_UPS.values():
         shutil.copy(SOURCES / "database.js", folder / set_up / "lib")
-    for command in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
-        done = subprocess.run(
-            [npm, *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
-        assert 0 == done.returncode, done.stdout
+    install(folder)
+    npm(folder, "run", "build")
     return folder / "built" / "server.mjs"
 
 

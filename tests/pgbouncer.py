@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from tests.postgres import USER, PostgresServer, free_port, owned_by, unprivileged
-from tests.requirements import missing
+from tests.requirements import required
 
 START_TIMEOUT_S = 10
 
@@ -64,10 +63,7 @@ def pgbouncer(server: PostgresServer, **settings: str | int) -> Iterator[PgBounc
 def _program() -> str:
     """Find the program."""
     # Debian puts it where only root's PATH leads.
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    if program is None:
-        missing("PgBouncer is not installed")
-    return program
+    return required("pgbouncer", f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 def _plain(program: str) -> dict[str, str | int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import NoReturn
 
 import pytest
 
-__all__ = ["missing"]
+__all__ = ["missing", "required"]
 
 
 def missing(what: str) -> NoReturn:
@@ -15,3 +16,11 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
+
+
+def required(program: str, path: str | None = None) -> str:
+    """Find *program*, without which a test cannot run, in the folders of *path* or else of PATH."""
+    found = shutil.which(program, path=path)
+    if found is None:
+        missing(f"{program} is not installed")
+    return found

@@ -11,11 +11,12 @@ from urllib.parse import quote
 import httpx
 import jwt
 import pytest
-from playwright.async_api import Browser, Page, Request, Route, async_playwright, expect
+from playwright.async_api import Browser, Page, Request, Route, expect
 
 from taskd import build_app
 from taskd.testing import lifespan, running_server
-from tests.better_auth_server import PASSWORD, BetterAuth, SignedIn, better_auth, build, required
+from tests.better_auth_server import PASSWORD, BetterAuth, SignedIn, better_auth, build
+from tests.browser import chromium, complaints
 from tests.conftest import ORIGIN, SECRET, client_of
 from tests.postgres import free_port
 from tests.processes import child_environ
@@ -25,15 +26,6 @@ ALGORITHMS = ["EdDSA", "ES256", "ES512", "RS256", "PS256"]
 LIES = ["html", "redirect", "large", "truncated", "keyless", "broken"]
 CLIENTS = 5
 ROTATIONS = 3
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 pytestmark = pytest.mark.anyio
 
@@ -378,25 +370,13 @@ class TestOutages:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    program = required("chromium")
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
+    async with chromium() as launched:
         yield launched
-        await launched.close()
 
 
 @pytest.fixture
 async def page(browser: Browser) -> Page:
     return await browser.new_page()
-
-
-def complaints(page: Page) -> list[str]:
-    """Return the list to which the errors on *page* are going to be added."""
-    heard: list[str] = []
-    page.on("console", lambda message: heard.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: heard.append(str(error)))
-    page.on("requestfailed", lambda request: heard.append(f"{request.method} {request.url}: {request.failure}"))
-    return heard
 
 
 async def sign_up(page: Page, auth: BetterAuth, taskd_url: str) -> str:
