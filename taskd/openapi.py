@@ -73,7 +73,7 @@ class _Described:
             found["user_id"] = UserID
         if unknown := declaration.parameters.keys() - found:
             raise PluginError(f"{operation.claimant} declares {', '.join(sorted(unknown))}, which {path} does not have")
-        if strange := set(declaration.errors) - _ERROR_NAMES.keys() - {answer.status for answer in declaration.answers}:
+        if strange := declaration.errors - _ERROR_NAMES.keys() - {answer.status for answer in declaration.answers}:
             statuses = ", ".join(map(str, sorted(strange)))
             raise PluginError(f"{operation.claimant} declares the errors {statuses} of {path} without a taskd.Answer")
         return cls(path, method, operation, declaration, {**found, **declaration.parameters})
@@ -252,6 +252,7 @@ def _describable(described: _Described) -> list[Any]:
     try:
         schemas, _ = _schemas(types)
         msgspec.json.encode(_Writer(types, schemas).operation(described))
+    # Whatever its classes raise when they are looked at: a broken plugin stops the start.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise PluginError(f"{described} declares what cannot be described: {reason}") from error

@@ -183,6 +183,7 @@ class Plugins:
         scheme = dict(plugin.call("taskd_security_scheme", Mapping))
         try:
             encode(scheme)
+        # No JSON, no UTF-8, no end: a broken plugin stops the start.
         except Exception as error:
             reason = _one_line(error)
             raise PluginError(f"{plugin.plugin} returned no JSON from taskd_security_scheme: {reason}") from error

@@ -18,6 +18,7 @@ from taskd_jwt.lanes import SecretLane
 from tests.figures import Figures, table
 from tests.pgbouncer import PgBouncer, pgbouncer
 from tests.postgres import PostgresServer, postgres_server
+from tests.third_parties import Site
 from tests.witness import Witness
 
 SECRET = "a secret for the tests, of more than 32 bytes"
@@ -94,6 +95,13 @@ def _declared_only(witness: Witness) -> Iterator[None]:
     """No test sees from an operation what the API document does not declare."""
     yield
     assert [] == witness.undeclared()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Where a test installs plugins of third parties."""
+    with Site.at(tmp_path / "site", monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -65,12 +65,19 @@ CHECKS = {
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def server_url(environ: dict[str, str]) -> Iterator[str]:
-    """The URL of a server on either database."""
+@contextlib.contextmanager
+def serving(environ: dict[str, str]) -> Iterator[str]:
+    """Serve with the settings in *environ*, and give the URL."""
     with running_server(child_environ(environ)) as server:
         yield server.url
         server.stop()
+
+
+@pytest.fixture
+def server_url(environ: dict[str, str]) -> Iterator[str]:
+    """The URL of a server on either database."""
+    with serving(environ) as url:
+        yield url
 
 
 @pytest.fixture
@@ -81,9 +88,8 @@ def small_environ(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def small_server_url(small_environ: dict[str, str]) -> Iterator[str]:
     """The URL of a server, where it does not matter which database it has."""
-    with running_server(child_environ(small_environ)) as server:
-        yield server.url
-        server.stop()
+    with serving(small_environ) as url:
+        yield url
 
 
 @contextlib.contextmanager

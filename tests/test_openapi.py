@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from taskd.testing.documents import resolved
 from tests.conftest import SECRET, token_for
 from tests.processes import make_distribution
 from tests.test_cli import invoke, run_python
-from tests.test_plugins import Site, auth_source, build, get, hook_source, refusal, routes_source
+from tests.test_plugins import build, get, refusal
+from tests.third_parties import Site, auth_source, hook_source, routes_source
 
 pytestmark = pytest.mark.anyio
 
@@ -153,15 +153,6 @@ async def document_of(app: ASGIApp) -> Json:
     """Return the document that *app* serves."""
     document: Json = (await get(app, "/openapi.json")).json()
     return document
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """Where the tests install plugins of third parties."""
-    made = Site(tmp_path / "site", monkeypatch)
-    yield made
-    for module in made.modules:
-        sys.modules.pop(module, None)
 
 
 class TestContract:

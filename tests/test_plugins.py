@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from types import FunctionType
 
-import attrs
 import httpx
 import pytest
 from starlette.types import ASGIApp
@@ -19,37 +15,10 @@ from taskd.plugins import HOOKS
 from taskd.testing import lifespan
 from taskd_jwt.lanes import SecretLane
 from tests.conftest import SECRET, client_of, token_for
+from tests.third_parties import Site, auth_source, hook_source, routes_source
 
 pytestmark = pytest.mark.anyio
 
-PRELUDE = """
-import asyncio
-import sys
-
-import attrs
-from starlette.authentication import AuthCredentials, AuthenticationBackend
-from starlette.endpoints import HTTPEndpoint
-from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
-
-import taskd
-from taskd import hookimpl
-
-async def endpoint(request):
-    return PlainTextResponse(f"{__name__}: {request.user.identity}")
-
-@taskd.public
-async def open_endpoint(request):
-    return PlainTextResponse(f"{__name__}: anyone")
-
-@taskd.public
-class OpenEndpoint(HTTPEndpoint):
-    async def get(self, request):
-        return PlainTextResponse("anyone")
-
-class Heir(OpenEndpoint):
-    pass
-"""
 # Believes whoever says a name: nothing that it says may be heard unless it is selected.
 GULLIBLE = """
 class Gullible(AuthenticationBackend):
@@ -67,59 +36,6 @@ class Store(taskd.TaskStore):
 def taskd_storage():
     return Store()
 """
-
-
-def auth_source(*statements: str) -> str:
-    """The source of an auth plugin whose `authenticate` runs *statements*."""
-    body = "".join(f"\n        {statement}" for statement in statements)
-    return f"""
-class Backend(AuthenticationBackend):
-    async def authenticate(self, conn):{body}
-
-@hookimpl
-def taskd_auth():
-    return Backend()
-"""
-
-
-def hook_source(hook: str, statement: str) -> str:
-    """The source of a plugin whose *hook* runs one *statement*."""
-    return f"@hookimpl\ndef {hook}():\n    {statement}\n"
-
-
-def routes_source(*routes: str) -> str:
-    """The source of a plugin that brings *routes*."""
-    return hook_source("taskd_routes", f"return [{', '.join(routes)}]")
-
-
-@attrs.define
-class Site:
-    """Where the tests install distributions, to be found beside those that are really installed."""
-
-    directory: Path
-    monkeypatch: pytest.MonkeyPatch
-    modules: list[str] = attrs.field(factory=list)
-
-    def install(self, plugin: str, source: str, distribution: str = "acme", attribute: str = "") -> str:
-        """Install version 1.0 of *distribution*, whose one plugin is a module of this *source*: return its name."""
-        module = f"plugin_{uuid.uuid4().hex}"
-        self.modules.append(module)
-        root = self.directory / module
-        info = root / f"{distribution}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[taskd]\n{plugin} = {module}{attribute}\n")
-        (root / f"{module}.py").write_text(PRELUDE + source)
-        self.monkeypatch.syspath_prepend(str(root))
-        return module
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    made = Site(tmp_path / "site", monkeypatch)
-    yield made
-    for module in made.modules:
-        sys.modules.pop(module, None)
 
 
 def build(**environ: str) -> ASGIApp:

@@ -107,5 +107,5 @@ def _page(template: Template, prefix: str) -> Response:
 def _prefers_html(request: Request) -> bool:
     """Tell whether a client asks for HTML by name, rather than for JSON."""
     wanted = weights(request.headers.get("accept", ""))
-    html, anything = wanted.get("text/html", 0), wanted.get("*/*", 0)
-    return html >= anything and html > wanted.get("application/json", 0)
+    weight = wanted.get("text/html", 0)
+    return weight >= wanted.get("*/*", 0) and weight > wanted.get("application/json", 0)
