@@ -190,13 +190,23 @@ async def test_a_file_that_cannot_be_opened_is_tried_again(
         assert [] == await store.list(user_id)
 
 
+async def test_what_is_said_to_read_an_sqlite_file_cannot_change_it(tmp_path: Path, user_id: str) -> None:
+    """A statement that changes something and is taken for one that does not is refused."""
+    async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
+        task = await store.create(user_id, NewTask(title="t"))
+        with pytest.raises(StoreUnavailable, match="SQLITE_READONLY"):
+            await store.database.fetch("DELETE FROM tasks")
+
+        assert [task] == await store.list(user_id)
+
+
 async def test_a_call_that_gave_up_waiting_is_not_run_afterwards(tmp_path: Path, user_id: str) -> None:
     """A create that was answered 503 because others were before it does not happen behind the client's back."""
     async with opened(f"sqlite:///{tmp_path}/tasks.db", IMPATIENT) as store:
         database = store.database
         assert isinstance(database, SQLiteDatabase)
         held = await database._held.get()
-        async with held.turn:
+        async with held.writer.turn:
             with pytest.raises(StoreUnavailable):
                 await store.create(user_id, NewTask(title="t"))
 

@@ -255,6 +255,19 @@ class TestLocked:
             assert await witness.create()
             await witness.compare()
 
+    async def test_reading_goes_on_while_a_write_waits(self, file: Path, user_id: str, tasks_url: str) -> None:
+        """A write that waits for another process's lock holds up nobody who reads, and is done when it is free."""
+        async with serving_over(f"sqlite:///{file}", user_id) as client:
+            witness = Witness(client, tasks_url)
+            assert await witness.create()
+            with locked(file, "IMMEDIATE"):
+                creating = asyncio.create_task(client.post(tasks_url, json={"title": "t"}))
+                for _ in range(20):
+                    await witness.compare()
+
+                assert not creating.done()
+            assert 201 == (await creating).status_code
+
     async def test_it_may_be_so_at_the_start(self, file: Path, user_id: str, tasks_url: str) -> None:
         """A new file that another process holds is a 503 until that lets go."""
         with contextlib.ExitStack() as until_free:

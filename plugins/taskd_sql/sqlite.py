@@ -1,4 +1,4 @@
-"""SQLite: one connection that is held, and a file that must stay where it is."""
+"""SQLite: a connection to write and one to read, both held, and a file that must stay where it is."""
 
 from __future__ import annotations
 
@@ -63,11 +63,19 @@ def _inode(file: Path) -> tuple[int, int] | None:
 
 
 @attrs.frozen
-class _Held:
-    """A connection of aiosqlite's, whose turn it is to use it, and what it has open."""
+class _Connection:
+    """A connection of aiosqlite's, and whose turn it is to use it."""
 
-    connection: Any
-    turn: asyncio.Lock
+    raw: Any
+    turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+
+
+@attrs.frozen
+class _Held:
+    """The connections, and what they have open."""
+
+    writer: _Connection
+    reader: _Connection
     files: _OpenFiles
 
 
@@ -90,7 +98,11 @@ async def _log_ahead(connection: Any, within_s: float) -> None:
 
 @attrs.define(eq=False)
 class SQLiteDatabase:
-    """One held connection to an SQLite file, by aiosqlite."""
+    """
+    Two held connections to an SQLite file, by aiosqlite.
+
+    With write-ahead logging who reads waits for nobody who writes: not for the disk, nor for a lock of another process.
+    """
 
     address: SQLiteAddress
     settings: SQLSettings
@@ -106,25 +118,20 @@ class SQLiteDatabase:
         """Return what to call it in the log."""
         return f"SQLite file {self.address.file.name}"
 
-    async def fetch(
-        self,
-        sql: str,
-        arguments: Sequence[Any] = (),
-        *,
-        is_read: bool = True,  # noqa: ARG002  no answer is lost on the way from a file
-    ) -> Sequence[Sequence[Any]]:
-        """Run one statement on the held connection, when it is its turn.  SQLite itself waits for locks."""
+    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True) -> Sequence[Sequence[Any]]:
+        """Run one statement on one of the connections, when it is its turn.  SQLite itself waits for locks."""
         now = asyncio.get_running_loop().time
         until, limits = now() + CALL_TIMEOUT_S, self.settings
         try:
             async with asyncio.timeout_at(min(until, now() + limits.acquire_timeout_s)) as timeout:
                 held = await self._held.get()
+                connection = held.reader if is_read else held.writer
                 # One at a time: a call that gives up while it waits must not be run afterwards.
-                async with held.turn:
+                async with connection.turn:
                     if not held.files.are_in_place():
                         raise StoreUnavailable("it was moved or replaced while in use: put it back, or restart taskd")
                     timeout.reschedule(min(until, now() + limits.statement_timeout_s) + CANCEL_TIMEOUT_S)
-                    return list(await held.connection.execute_fetchall(sql, arguments))
+                    return list(await connection.raw.execute_fetchall(sql, arguments))
         except TimeoutError:
             raise StoreUnavailable("no answer in time") from None
         except (sqlite3.Error, OSError) as error:
@@ -133,7 +140,7 @@ class SQLiteDatabase:
             raise StoreUnavailable("the connection is being closed") from None
 
     async def close(self) -> None:
-        """Close the connection, after the statement that is running."""
+        """Close the connections, after the statements that are running."""
         await self._held.close()
 
     @contextlib.asynccontextmanager
@@ -141,12 +148,15 @@ class SQLiteDatabase:
         """Open the file, make its tables if they are not there, and close it."""
         self.address.create()
         busy_timeout_s = min(self.settings.statement_timeout_s, CALL_TIMEOUT_S)
-        async with sqlite_connection(self.address.file, busy_timeout_s) as connection:
-            await _log_ahead(connection, busy_timeout_s)
+        async with sqlite_connection(self.address.file, busy_timeout_s) as writer:
+            await _log_ahead(writer, busy_timeout_s)
             # An acknowledged write survives a power failure; NORMAL would lose the last ones.
-            await connection.execute_fetchall("PRAGMA synchronous = FULL")
-            await self._make_tables(connection)
-            yield _Held(connection, asyncio.Lock(), _OpenFiles.of(self.address.file))
+            await writer.execute_fetchall("PRAGMA synchronous = FULL")
+            await self._make_tables(writer)
+            files = _OpenFiles.of(self.address.file)
+            async with sqlite_connection(self.address.file, busy_timeout_s) as reader:
+                await reader.execute_fetchall("PRAGMA query_only = ON")
+                yield _Held(_Connection(writer), _Connection(reader), files)
 
     async def _make_tables(self, connection: Any) -> None:
         """Make the tables where there are none, in one transaction: two that open a new file at once agree."""
