@@ -13,7 +13,7 @@ import attrs
 from tests.requirements import missing
 
 
-def _run(*command: str) -> str | None:
+def complaint_of(*command: str) -> str | None:
     """Run *command* and return its complaint, if it fails."""
     finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return finished.stdout if finished.returncode else None
@@ -45,16 +45,16 @@ class Disk:
             self._must("umount", str(target))
 
     def _must(self, *command: str) -> None:
-        complaint = _run(*command)
+        complaint = complaint_of(*command)
         assert complaint is None, complaint
 
 
 @contextlib.contextmanager
 def mounted(folder: Path, size: str) -> Iterator[Disk]:
     """Mount a disk of *size* at *folder*."""
-    if complaint := _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)):
+    if complaint := complaint_of("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)):
         missing(f"no file system can be mounted: {complaint}")
     try:
         yield Disk(folder)
     finally:
-        assert _run("umount", str(folder)) is None
+        assert complaint_of("umount", str(folder)) is None

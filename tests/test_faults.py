@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import ssl
 import struct
 import uuid
@@ -363,27 +362,6 @@ async def test_a_frozen_server_stops_nobody_but_itself(
     assert [503] * 40 == [call.result() for call in calls]
     assert lives > 5
     assert [200] * 20 == await asyncio.gather(*[read(direct, tasks_url) for _ in range(20)])
-
-
-@pytest.mark.usefixtures("_brief_pauses")
-async def test_a_host_that_vanishes_from_dns_is_a_503_until_it_is_back(
-    postgres: PostgresServer, name: str, own_url: str, user_id: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The name is looked up again for each connection, and nothing remembers that it was not known."""
-    del own_url
-    url = f"/api/{user_id}/tasks"
-    async with serving(postgres.url(name).replace(LOOPBACK, "localhost"), user_id) as client:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(asyncio.get_running_loop(), "getaddrinfo", name_is_unknown)
-            assert (503, 503) == (await create(client, url), await read(client, url))
-
-        assert 201 == await create(client, url)
-        assert ["t"] == await titles(client, url)
-    assert "does not serve: the name of the host is not known" in caplog.text
-
-
-async def name_is_unknown(*_: Any, **__: Any) -> Any:
-    raise socket.gaierror(socket.EAI_NONAME, SECRET_TEXT)
 
 
 @pytest.mark.parametrize("count", [1, 3])

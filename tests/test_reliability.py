@@ -22,8 +22,10 @@ import pytest
 
 from tests.conftest import SECRET, token_for
 from tests.figures import Figures, percentile_99, table
+from tests.names import IMPATIENT_RESOLVER, NAME, NameServer, asking, name_server
 from tests.postgres import PostgresServer
-from tests.processes import child_environ
+from tests.processes import SERVE, child_environ
+from tests.proxy import LOOPBACK
 from tests.writers import (
     NO_ANSWER_S,
     Answer,
@@ -167,6 +169,22 @@ def refusing(database: Database) -> Iterator[None]:
         yield
     finally:
         database.server.psql("postgres", "-c", f"{allow} true")
+
+
+@contextlib.contextmanager
+def nameless(database: Database, names: NameServer) -> Iterator[None]:
+    """The server has ended all connections, and its host's name is not known."""
+    with names.without_names():
+        database.server.terminate_backends()
+        yield
+
+
+@contextlib.contextmanager
+def unanswered(database: Database, names: NameServer) -> Iterator[None]:
+    """The server has ended all connections, and nobody answers who its host is."""
+    with names.without_answers():
+        database.server.terminate_backends()
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -328,24 +346,25 @@ class TestOutages:
     ) -> None:
         """While it lasts, writers get their 503 in time and `/livez` answers; after it, writes succeed within 2 s."""
         async with target(child) as running:
-            async with load(running) as working:
-                await working.more(100)
-                async with in_thread(fault(database)):
-                    with probing(running) as livez_s:
-                        await working.each(Outcome.REFUSED)
-                        # An outage has its length: time-outs come one after the other.
-                        await asyncio.sleep(extent.hold_s)
-                back_s = await working.each(Outcome.ACKNOWLEDGED)
-                returned_s = time.monotonic() - back_s
-                await working.more(500)
-            await running.stop()
-        figures = figures_of(working, f"PostgreSQL {fault.__name__}", 1, livez_s=livez_s, back_s=back_s)
-        measured.append(figures)
+            measured.append(await outlasted(running, fault(database), f"PostgreSQL {fault.__name__}", extent))
 
-        assert_good(working, figures, extent.livez_bound_s)
-        late = [each for each in working.journal if each.sent_s > returned_s + RETURN_BOUND_S]
-        assert [] == [each for each in late if each.outcome is not Outcome.ACKNOWLEDGED]
-        assert "Traceback" not in running.output
+    @pytest.mark.parametrize("fault", [nameless, unanswered])
+    async def test_a_host_that_vanishes_from_dns_is_no_reason_to_restart(
+        self,
+        extent: Extent,
+        database: Database,
+        child: dict[str, str],
+        tmp_path: Path,
+        fault: Callable[[Database, NameServer], contextlib.AbstractContextManager[None]],
+        measured: list[Figures],
+    ) -> None:
+        """The name is looked up again for each connection, and nothing remembers that it was not known."""
+        url = f"{database.url.replace(LOOPBACK, NAME)}?sslmode=disable"
+        environ = {**child, **IMPATIENT_RESOLVER, "DATABASE_URL": url, "TASKD_ALLOW_PLAINTEXT": "1"}
+        with name_server() as names:
+            async with target(environ, asking(names, tmp_path, SERVE)) as running:
+                name = f"host of PostgreSQL {fault.__name__}"
+                measured.append(await outlasted(running, fault(database, names), name, extent))
 
     async def test_it_starts_while_the_database_is_down(self, database: Database, child: dict[str, str]) -> None:
         """It serves `/livez` at once, and is ready as soon as there is a database, without a restart."""
@@ -508,6 +527,30 @@ class TestMeasuring:
         assert ["another fault", "1", "2", "1", "0", "1", "", "", "", "", "0"] == cells[1]
         assert 1 == len({len(line) for line in [heads, rule, *rows]})
         assert "" == table([])
+
+
+async def outlasted(
+    running: Target, fault: contextlib.AbstractContextManager[None], name: str, extent: Extent
+) -> Figures:
+    """See that *running* outlasts *fault*, under load, and return the figures under *name*."""
+    async with load(running) as working:
+        await working.more(100)
+        async with in_thread(fault):
+            with probing(running) as livez_s:
+                await working.each(Outcome.REFUSED)
+                # An outage has its length: time-outs come one after the other.
+                await asyncio.sleep(extent.hold_s)
+        back_s = await working.each(Outcome.ACKNOWLEDGED)
+        returned_s = time.monotonic() - back_s
+        await working.more(500)
+    await running.stop()
+    figures = figures_of(working, name, 1, livez_s=livez_s, back_s=back_s)
+
+    assert_good(working, figures, extent.livez_bound_s)
+    late = [each for each in working.journal if each.sent_s > returned_s + RETURN_BOUND_S]
+    assert [] == [each for each in late if each.outcome is not Outcome.ACKNOWLEDGED]
+    assert "Traceback" not in running.output
+    return figures
 
 
 def assert_good(working: Load, figures: Figures, livez_bound_s: float) -> None:

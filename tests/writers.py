@@ -22,6 +22,7 @@ import httpx
 
 from taskd.testing import RunningServer, running_server
 from tests.conftest import token_for
+from tests.processes import SERVE
 
 __all__ = [
     "NO_ANSWER_S",
@@ -121,13 +122,15 @@ class Target:
     """A server that may be killed and replaced: writers ask for the one of the moment."""
 
     environ: Mapping[str, str]
+    arguments: Sequence[str]
     server: RunningServer = attrs.field(init=False)
     output: str = ""
     is_up: asyncio.Event = attrs.field(factory=asyncio.Event)
     _processes: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
     async def start(self) -> None:
-        self.server = await asyncio.to_thread(self._processes.enter_context, running_server(self.environ))
+        process = running_server(self.environ, self.arguments)
+        self.server = await asyncio.to_thread(self._processes.enter_context, process)
         self.is_up.set()
 
     async def kill(self) -> None:
@@ -147,9 +150,9 @@ class Target:
 
 
 @contextlib.asynccontextmanager
-async def target(environ: Mapping[str, str]) -> AsyncIterator[Target]:
+async def target(environ: Mapping[str, str], arguments: Sequence[str] = SERVE) -> AsyncIterator[Target]:
     """Run a server, which may be killed and replaced, for as long as the block lasts."""
-    running = Target(environ)
+    running = Target(environ, arguments)
     try:
         await running.start()
         yield running

@@ -1,0 +1,111 @@
+"""A real name server for the tests, and how a process is made to ask it instead of the machine's."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+from tests.mounts import complaint_of
+from tests.requirements import missing, required
+
+# Of a domain that is nobody's (RFC 2606, section 2).
+NAME = "database.test"
+# The name server is asked again after a second of silence; five are usual (resolv.conf(5)).
+IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:4"}
+
+
+@attrs.define(eq=False)
+class NameServer:
+    """
+    Answers at *address* that every name is the loopback address's.
+
+    Attributes:
+        is_empty: It knows no name any more.
+        is_silent: It answers nothing any more.
+    """
+
+    address: str
+    is_empty: bool = False
+    is_silent: bool = False
+
+    @contextlib.contextmanager
+    def without_names(self) -> Iterator[None]:
+        self.is_empty = True
+        try:
+            yield
+        finally:
+            self.is_empty = False
+
+    @contextlib.contextmanager
+    def without_answers(self) -> Iterator[None]:
+        self.is_silent = True
+        try:
+            yield
+        finally:
+            self.is_silent = False
+
+    def answer(self, question: bytes) -> bytes | None:
+        """Return what is answered to *question*, a message of RFC 1035, section 4."""
+        if self.is_silent:
+            return None
+        asked = dns.message.from_wire(question)
+        answered = dns.message.make_response(asked)
+        [what] = asked.question
+        if self.is_empty:
+            answered.set_rcode(dns.rcode.NXDOMAIN)
+        elif what.rdtype == dns.rdatatype.A:
+            answered.answer.append(dns.rrset.from_text(what.name, 0, "IN", "A", "127.0.0.1"))
+        return answered.to_wire()
+
+
+@contextlib.contextmanager
+def name_server() -> Iterator[NameServer]:
+    """Run a name server, at a loopback address of its own: the port is not one to choose."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
+        try:
+            listening.bind((address, 53))
+        except PermissionError:
+            missing("only root may run a name server")
+        server = NameServer(address)
+        serving = threading.Thread(target=_serve, args=(server, listening))
+        serving.start()
+        try:
+            yield server
+        finally:
+            # An empty datagram asks nothing, and ends it.
+            listening.sendto(b"", (address, 53))
+            serving.join()
+
+
+def _serve(server: NameServer, listening: socket.socket) -> None:
+    while True:
+        question, client = listening.recvfrom(65535)
+        if not question:
+            return
+        if answer := server.answer(question):
+            listening.sendto(answer, client)
+
+
+def asking(server: NameServer, folder: Path, arguments: Sequence[str]) -> Sequence[str]:
+    """Return what Python is to run instead of *arguments*, so that names are looked up at *server*."""
+    configuration = folder / "resolv.conf"
+    configuration.write_text(f"nameserver {server.address}\n")
+    # For that process alone, whose mounts are its own.
+    replacing = ["--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(configuration)]
+    unshare = required("unshare")
+    if complaint := complaint_of(unshare, *replacing, "true"):
+        missing(f"no file can be mounted: {complaint}")
+    run = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+    return ["-c", run, unshare, *replacing, sys.executable, *arguments]
