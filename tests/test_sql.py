@@ -10,6 +10,7 @@ import os
 import signal
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -188,6 +189,25 @@ async def test_a_file_that_cannot_be_opened_is_tried_again(
         change(file)
 
         assert [] == await store.list(user_id)
+
+
+async def test_a_call_that_waited_for_one_that_was_given_up_is_not_run_afterwards(tmp_path: Path, user_id: str) -> None:
+    """A statement that goes on after its time is up holds up those behind it, and they too give up for good."""
+    go_on = threading.Event()
+    async with opened(f"sqlite:///{tmp_path}/tasks.db", IMPATIENT) as store:
+        database = store.database
+        assert isinstance(database, SQLiteDatabase)
+        held = await database._held.get()
+        await held.writer.raw.create_function("wait", 0, lambda: go_on.wait(60))
+        with pytest.raises(StoreUnavailable):
+            await database.fetch("SELECT wait()", is_read=False)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.create(user_id, NewTask(title="t"))
+        go_on.set()
+
+        created = await store.create(user_id, NewTask(title="u"))
+        assert [created] == await store.list(user_id)
 
 
 async def test_what_is_said_to_read_an_sqlite_file_cannot_change_it(tmp_path: Path, user_id: str) -> None:

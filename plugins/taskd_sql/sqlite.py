@@ -62,21 +62,56 @@ def _inode(file: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Connection:
-    """A connection of aiosqlite's, and whose turn it is to use it."""
+    """
+    A connection of aiosqlite's.
+
+    Attributes:
+        files: What it has open.
+        turn: Held by the one statement that is being run.
+    """
 
     raw: Any
+    files: _OpenFiles
     turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    # A loop holds its tasks only weakly.
+    _releasing: asyncio.Task[None] | None = attrs.field(init=False, default=None)
+
+    async def run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """
+        Run one statement for a caller that holds the turn, and release that when the statement is over.
+
+        If the caller is cancelled, the statement goes on in the thread of aiosqlite.  Others that were sent there
+        meanwhile would be run after it, even if their callers had given up by then: so they wait for the turn.
+        """
+        if not self.files.are_in_place():
+            self.turn.release()
+            raise StoreUnavailable("it was moved or replaced while in use: put it back, or restart taskd")
+        try:
+            rows = list(await self.raw.execute_fetchall(sql, arguments))
+        except asyncio.CancelledError:
+            self._releasing = asyncio.create_task(self._release_when_idle())
+            raise
+        except BaseException:
+            self.turn.release()
+            raise
+        self.turn.release()
+        return rows
+
+    async def _release_when_idle(self) -> None:
+        # The thread does one thing after the other.
+        with contextlib.suppress(sqlite3.Error, ValueError):
+            await self.raw.execute_fetchall("SELECT 1")
+        self.turn.release()
 
 
 @attrs.frozen
 class _Held:
-    """The connections, and what they have open."""
+    """The connections to one file."""
 
     writer: _Connection
     reader: _Connection
-    files: _OpenFiles
 
 
 async def _log_ahead(connection: Any, within_s: float) -> None:
@@ -126,17 +161,16 @@ class SQLiteDatabase:
             async with asyncio.timeout_at(min(until, now() + limits.acquire_timeout_s)) as timeout:
                 held = await self._held.get()
                 connection = held.reader if is_read else held.writer
-                # One at a time: a call that gives up while it waits must not be run afterwards.
-                async with connection.turn:
-                    if not held.files.are_in_place():
-                        raise StoreUnavailable("it was moved or replaced while in use: put it back, or restart taskd")
-                    timeout.reschedule(min(until, now() + limits.statement_timeout_s) + CANCEL_TIMEOUT_S)
-                    return list(await connection.raw.execute_fetchall(sql, arguments))
+                await connection.turn.acquire()
+                timeout.reschedule(min(until, now() + limits.statement_timeout_s) + CANCEL_TIMEOUT_S)
+                return await connection.run(sql, arguments)
         except TimeoutError:
             raise StoreUnavailable("no answer in time") from None
         except (sqlite3.Error, OSError) as error:
             raise sqlite_fault(error) from None
-        except ValueError:  # what aiosqlite says
+        except UnicodeError:  # of an argument, which is for the core to look at
+            raise
+        except ValueError:  # "Connection closed", or "no active connection", says aiosqlite
             raise StoreUnavailable("the connection is being closed") from None
 
     async def close(self) -> None:
@@ -156,7 +190,7 @@ class SQLiteDatabase:
             files = _OpenFiles.of(self.address.file)
             async with sqlite_connection(self.address.file, busy_timeout_s) as reader:
                 await reader.execute_fetchall("PRAGMA query_only = ON")
-                yield _Held(_Connection(writer), _Connection(reader), files)
+                yield _Held(_Connection(writer, files), _Connection(reader, files))
 
     async def _make_tables(self, connection: Any) -> None:
         """Make the tables where there are none, in one transaction: two that open a new file at once agree."""
