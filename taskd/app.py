@@ -22,7 +22,7 @@ from taskd import openapi, plugins
 from taskd.auth import Guard
 from taskd.availability import Availability
 from taskd.http import ERROR_HANDLERS, JSONAnswer
-from taskd.middleware import CORSLayer, PathLayer, RequestLayer
+from taskd.middleware import CORSLayer, PathLayer, RefusalLayer, RequestLayer
 from taskd.operations import Answer, operation
 from taskd.plugins import Claimant, Plugins
 from taskd.routing import public, resources
@@ -55,7 +55,7 @@ def build_app(environ: Mapping[str, str] | None = None) -> ASGIApp:
     app.state.openapi = openapi.document(routes, loaded.security_scheme(settings.auth))
     app.router.redirect_slashes = False
     app.router.default = _nothing_here
-    return RequestLayer(CORSLayer(PathLayer(app), settings.frontend_origins))
+    return RequestLayer(CORSLayer(RefusalLayer(PathLayer(app)), settings.frontend_origins))
 
 
 def api_document(environ: Mapping[str, str]) -> bytes:

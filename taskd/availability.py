@@ -11,6 +11,8 @@ __all__ = ["Availability"]
 
 # What fails now and then, while the rest goes on, is told of once in this time, and not at each request.
 MIN_INTERVAL_S = 10.0
+# Nobody may have been there to take note that it served: a failure after such a time without any is told of again.
+QUIET_S = 600.0
 
 
 @attrs.define(eq=False)
@@ -32,7 +34,10 @@ class Availability:
 
     def failed(self, reason: str) -> None:
         """Take note of a call that the service did not serve, and why."""
-        now_s = self._failed_last_s = time.monotonic()
+        now_s = time.monotonic()
+        if now_s - self._failed_last_s >= QUIET_S:
+            self._down_since_s, self._is_told = None, False
+        self._failed_last_s = now_s
         if self._down_since_s is None:
             self._down_since_s = now_s
         if not self._is_told and now_s - self._told_last_s >= MIN_INTERVAL_S:

@@ -1,7 +1,7 @@
 """
 The outermost layers, plain ASGI: what holds for every answer, errors and 500s included.
 
-From the outside in: `RequestLayer`, `CORSLayer`, `PathLayer`, and then Starlette's application.
+From the outside in: `RequestLayer`, `CORSLayer`, `RefusalLayer`, `PathLayer`, and then Starlette's application.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from taskd.http import error_answer
 from taskd.routing import PATH_IS_ENCODED
 
-__all__ = ["CORSLayer", "PathLayer", "RequestLayer"]
+__all__ = ["CORSLayer", "PathLayer", "RefusalLayer", "RequestLayer"]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -46,33 +46,54 @@ class RequestLayer:
         added = [(b"x-request-id", request_id), _NOSNIFF]
         if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
             added.append(_NO_STORE)
-        started = finished = False
+        finished = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started, finished
+            nonlocal finished
             if message["type"] == "http.response.start":
-                started = True
                 message["headers"] = [*message.get("headers", ()), *added]
             elif message["type"] == "http.response.body":
                 finished = not message.get("more_body", False)
             await send(message)
 
-        app = _refuse_upgrade if _asks_for_upgrade_with_body(scope) else self.app
         try:
-            await app(scope, receive, send_with_headers)
-        except asyncio.CancelledError:
-            # The server ends, and waits no longer.  This is the outermost layer: nobody else would answer.
-            if started:
-                raise
-            headers = {"Retry-After": "2", "Connection": "close"}
-            answer = error_answer(503, "The server is stopping; try again later.", headers)
-            await answer(scope, receive, send_with_headers)
+            await self.app(scope, receive, send_with_headers)
         except Exception:
             # The path, but never the query: people put tokens there.
             path = quote(scope["path"], safe="/%")
             logger.exception("%s %s failed, request id %s", scope["method"], path, request_id.decode())
             if not finished:
                 raise
+
+
+class RefusalLayer:
+    """Answers what the application must not see, and what it is given no more time to answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap *app*."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and answer it if it is cancelled before its answer has begun."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        app = _refuse_upgrade if _asks_for_upgrade_with_body(scope) else self.app
+        try:
+            await app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            # The server ends, and waits no longer: nobody else would answer.
+            if started:
+                raise
+            headers = {"Retry-After": "2", "Connection": "close"}
+            await error_answer(503, "The server is stopping; try again later.", headers)(scope, receive, send)
 
 
 def _asks_for_upgrade_with_body(scope: Scope) -> bool:

@@ -1,12 +1,13 @@
 """
 uvicorn's HTTP protocol, with the bounds that it lacks.
 
-httptools reads heads of any length, and takes time for them that grows with their square; and uvicorn's own answer to
-what is not HTTP is not of taskd's form.
+httptools reads heads of any length, and takes time for them that grows with their square. uvicorn waits for heads
+without end, and its own answer to what is not HTTP is not of taskd's form.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 
@@ -15,6 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 __all__ = ["HTTPProtocol"]
 
 MAX_HEAD_BYTES = 64 * 1024
+# Also for the first byte of a connection.  After an answer, it is uvicorn that waits for the next request, for less.
+HEAD_TIMEOUT_S = 20.0
 
 
 class HTTPProtocol(HttpToolsProtocol):
@@ -22,6 +25,17 @@ class HTTPProtocol(HttpToolsProtocol):
 
     _is_in_head = False
     _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._end_wait()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """Begin to count: a head begins."""
@@ -36,11 +50,14 @@ class HTTPProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Count no more: the body, if there is one, is bounded by the application."""
         self._is_in_head = False
+        self._end_wait()
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
         """Read what came, and refuse a head that has not ended after `MAX_HEAD_BYTES`."""
         super().data_received(data)
+        if self._head_timer is None and (self._is_in_head or not self._is_answering):
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
         if self._is_in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -50,12 +67,30 @@ class HTTPProtocol(HttpToolsProtocol):
         """Refuse what is not HTTP."""
         self._refuse(400, "Bad Request", "The request is not valid HTTP.")
 
+    def _on_head_timeout(self) -> None:
+        self._head_timer = None
+        if self._is_in_head:
+            self._refuse(408, "Request Timeout", "The head of the request did not come in time.")
+        else:
+            self.transport.close()
+
+    def _end_wait(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a request has not got its whole answer yet."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
     def _refuse(self, status: int, reason: str, detail: str) -> None:
         """Answer as the application answers errors, and close the connection."""
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            # An earlier request is not answered yet, and its client would take this for the answer.
-            cycle.keep_alive = False
+        if self._is_answering:
+            # The client would take this for the answer to the earlier request.  After that one, uvicorn hangs up.
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
             return
         body = json.dumps({"detail": detail})
         head = [

@@ -117,3 +117,20 @@ def test_a_second_outage_soon_after_the_first_is_told_when_it_lasts(
     service.failed("third")
 
     assert ["The database does not serve: third"] == told(caplog)
+
+
+def test_an_outage_long_after_another_is_told_though_nobody_saw_the_first_one_end(
+    service: Availability, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of the first one is not made up; the length of the second one is its own."""
+    service.failed("first")
+    clock.now_s += 600
+    service.failed("second")
+    clock.now_s += 2
+    service.served(clock.now_s)
+
+    assert [
+        "The database does not serve: first",
+        "The database does not serve: second",
+        "The database serves again, after 2.0 s",
+    ] == told(caplog)

@@ -21,6 +21,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
+import taskd.availability
 import taskd_sql.migration
 import taskd_sql.schema
 from taskd import build_app
@@ -581,3 +582,28 @@ async def test_a_schema_that_does_not_fit_is_said_once(
     assert line.startswith(f"The schema of {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'}")
     assert said in line
     assert "\n" not in line
+
+
+@pytest.mark.anyio
+async def test_a_schema_that_goes_and_comes_is_said_each_time(
+    place: Place, user_id: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has a line when tasks cannot be read and one when they can be again, though nobody asks for /readyz."""
+    monkeypatch.setattr(taskd.availability, "MIN_INTERVAL_S", 0)
+    await migration.upgrade(parse(place.url))
+    app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
+    url = f"/api/{user_id}/tasks"
+    statuses = []
+    async with client_of(app, user_id) as client:
+        for _ in range(2):
+            place.run("ALTER TABLE tasks RENAME TO others")
+            statuses.append((await client.get(url)).status_code)
+            place.run("ALTER TABLE others RENAME TO tasks")
+            statuses.append((await client.get(url)).status_code)
+
+    assert [503, 200] * 2 == statuses
+    told = [record.getMessage() for record in caplog.records]
+    assert ["does not serve: ", "serves again, "] * 2 == [
+        word for line in told for word in ("does not serve: ", "serves again, ") if word in line
+    ]
+    assert 4 == len(told)

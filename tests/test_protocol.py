@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import socket
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import pytest
 
 from taskd.protocol import MAX_HEAD_BYTES
 from taskd.testing import RunningServer, running_server
-from tests.conftest import SECRET, token_for
+from tests.conftest import ORIGIN, SECRET, token_for
 from tests.processes import child_environ
 
 
@@ -23,10 +24,15 @@ from tests.processes import child_environ
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server for all: none of them may do it any harm."""
     folder: Path = tmp_path_factory.mktemp("server")
-    settings = {"DATABASE_URL": f"sqlite:///{folder}/tasks.db", "BETTER_AUTH_SECRET": SECRET}
-    with running_server(child_environ(settings), cwd=folder) as running:
+    with running_server(environ_in(folder), cwd=folder) as running:
         yield running
         running.stop(signal.SIGINT)
+
+
+def environ_in(folder: Path) -> dict[str, str]:
+    """Return the environment of a server that has its tasks in *folder*."""
+    database = f"sqlite:///{folder}/tasks.db"
+    return child_environ({"DATABASE_URL": database, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN})
 
 
 @contextlib.contextmanager
@@ -91,6 +97,76 @@ def test_a_head_without_an_end_is_refused(server: RunningServer) -> None:
     assert 200 == httpx.get(f"{server.url}/livez").status_code
 
 
+def test_no_more_of_a_head_is_read_while_another_request_is_answered(tmp_path: Path) -> None:
+    """A client that sends a head without an end behind a request that takes its time is not read any further."""
+    with running_server(environ_in(tmp_path), cwd=tmp_path) as server, connected(server) as connection:
+        assert 200 == httpx.get(f"{server.url}/readyz").status_code
+        with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db", isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            body = json.dumps({"title": "t"})
+            connection.sendall(
+                request("POST", "/api/alice/tasks", "Content-Type: application/json", body=body)
+                + b"GET /livez HTTP/1.1\r\nA: "
+            )
+            # Fills what the kernel keeps between the two, and no more goes.
+            connection.settimeout(1)
+            with pytest.raises(TimeoutError):
+                connection.sendall(b"a" * 2000 * MAX_HEAD_BYTES)
+            holder.execute("ROLLBACK")
+        connection.settimeout(30)
+        answer = first_answer(connection)
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert 1 == answer.count(b"HTTP/1.1")
+
+
+class TestPatience:
+    """For a short while the server waits for the head of a request."""
+
+    @pytest.fixture
+    def impatient(self, tmp_path: Path) -> Iterator[RunningServer]:
+        """A server that waits for a head as long as a request may well take."""
+        program = (
+            f"import taskd.protocol; taskd.protocol.HEAD_TIMEOUT_S = {self.TIMEOUT_S};"
+            " from taskd.cli import main; main(['serve', '--port', '0'])"
+        )
+        with running_server(environ_in(tmp_path), ("-c", program), cwd=tmp_path) as running:
+            yield running
+            running.stop(signal.SIGINT)
+
+    TIMEOUT_S = 0.5
+
+    def test_a_connection_without_a_request_is_closed(self, impatient: RunningServer) -> None:
+        """Whoever only connects is forgotten, without an answer to a question that was not put."""
+        with connected(impatient) as silent, connected(impatient) as blank:
+            blank.sendall(b"\r\n")
+
+            assert (b"", b"") == (received(silent), received(blank))
+
+    def test_a_head_that_does_not_end_is_refused(self, impatient: RunningServer) -> None:
+        """RFC 9110, section 15.5.9; on a connection that was used before, too."""
+        with connected(impatient) as fresh, connected(impatient) as used:
+            used.sendall(request("GET", "/livez"))
+            answer = b""
+            while not answer.endswith(b'{"status":"ok"}'):
+                answer += used.recv(65536)
+            for connection in (fresh, used):
+                connection.sendall(b"GET /livez HTTP/1.1\r\nA: ")
+            for connection in (fresh, used):
+                assert_refused(received(connection), 408)
+
+    def test_a_body_may_take_longer(self, impatient: RunningServer) -> None:
+        """What is waited for is the head, not what follows."""
+        body = json.dumps({"title": "t"})
+        whole = request("POST", "/api/alice/tasks", "Content-Type: application/json", "Connection: close", body=body)
+        with connected(impatient) as connection, connected(impatient) as silent:
+            connection.sendall(whole[:-1])
+            assert b"" == received(silent)
+            connection.sendall(whole[-1:])
+
+            assert received(connection).startswith(b"HTTP/1.1 201 ")
+
+
 def test_what_comes_behind_the_body_is_no_header(server: RunningServer) -> None:
     """RFC 9110, section 6.5.1: a token in a trailer lets nobody in, and does no harm to one in the head."""
     chunk = "2\r\n{}\r\n0\r\n"
@@ -133,11 +209,11 @@ def test_an_upgrade_that_is_not_offered_is_ignored(server: RunningServer) -> Non
 def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(
     server: RunningServer, method: str, path: str, headers: tuple[str, ...]
 ) -> None:
-    """A request in the body of another one is not run, whoever has forwarded it."""
+    """A request in the body of another one is not run, whoever has forwarded it, and a page may read the refusal."""
     with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token_for('alice')}"}) as client:
         location = client.post("/api/alice/tasks", json={"title": "t"}).headers["Location"]
         hidden = request("DELETE", location).decode()
-        whole = request(method, path, *headers, body=hidden)
+        whole = request(method, path, *headers, f"Origin: {ORIGIN}", body=hidden)
         head, separator, body = whole.partition(b"\r\n\r\n")
         for pieces in ([whole], [head + separator, body]):
             with connected(server) as connection:
@@ -147,6 +223,7 @@ def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(
                 answer = first_answer(connection)
 
             assert_refused(answer, 400)
+            assert f"access-control-allow-origin: {ORIGIN}".encode() in answer
             assert 200 == client.get(location).status_code
 
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from taskd.testing import RunningServer, running_server
-from tests.conftest import SECRET, token_for
+from tests.conftest import ORIGIN, SECRET, token_for
 from tests.processes import PLAIN_UVICORN, SERVE, SERVE_WITH_WORKERS, child_environ, make_distribution
 
 MAX_BODY_BYTES = 64 * 1024
@@ -51,7 +51,8 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 @pytest.fixture
 def embedded_child(tmp_path: Path) -> dict[str, str]:
     """The environment of a server over an SQLite file, for what does not depend on the store."""
-    return child_environ({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "BETTER_AUTH_SECRET": SECRET})
+    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN}
+    return child_environ(settings)
 
 
 def client_of(server: RunningServer, user_id: str) -> httpx.Client:
@@ -98,7 +99,12 @@ def read_all(connection: socket.socket) -> bytes:
 @contextlib.contextmanager
 def half_a_request(server: RunningServer, user_id: str, body: bytes) -> Iterator[socket.socket]:
     """A connection that has sent a request less the second half of its *body*; its endpoint waits for the rest."""
-    headers = ("Content-Type: application/json", f"Content-Length: {len(body)}", "Expect: 100-continue")
+    headers = (
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Expect: 100-continue",
+        f"Origin: {ORIGIN}",
+    )
     with socket.create_connection(address(server), timeout=30) as connection:
         connection.sendall(request_head("POST", user_id, *headers) + body[: len(body) // 2])
         # The server says so when the endpoint asks for the body.
@@ -161,7 +167,7 @@ class TestStop:
     def test_a_request_that_the_grace_cuts_off_is_refused(
         self, embedded_child: dict[str, str], user_id: str, tmp_path: Path
     ) -> None:
-        """Where the database takes longer than the server may wait, the client hears so; there is no traceback."""
+        """Where the database takes longer than the server may wait, a page hears so; there is no traceback."""
         body = b'{"title": "late"}'
         file = embedded_child["DATABASE_URL"].removeprefix("sqlite:///")
         with (
@@ -180,6 +186,7 @@ class TestStop:
 
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nretry-after: 2\r\n" in answer
+        assert f"\r\naccess-control-allow-origin: {ORIGIN}\r\n".encode() in answer
         assert "Traceback" not in output
 
     @pytest.mark.parametrize("client", [half_a_head, unread_answers], ids=["head", "answer"])

@@ -99,7 +99,7 @@ class SQLTaskStore(TaskStore):
         rows = await self._run(statements.PING, {})
         if fault := version_fault(rows[0][0] if rows else None):
             unfit = SchemaUnfit(fault)
-            self._tell(unfit, is_read=True)
+            self._tell(unfit, statements.PING)
             raise unfit
         self._schema.served(begun_s)
 
@@ -132,7 +132,7 @@ class SQLTaskStore(TaskStore):
         try:
             rows = await self.database.fetch(statement.sql, statement.arguments(values), is_read=statement.is_read)
         except StoreUnavailable as fault:
-            self._tell(fault, is_read=statement.is_read)
+            self._tell(fault, executable)
             raise
         self._service.served(begun_s)
         # One that changes no row needs no room on a full disk, and proves nothing.
@@ -140,11 +140,15 @@ class SQLTaskStore(TaskStore):
             self._writing.served(begun_s)
         return rows
 
-    def _tell(self, fault: StoreUnavailable, *, is_read: bool) -> None:
-        """Say in the log what does not serve: as long as writes are refused, reads may go on, and say nothing of it."""
-        if isinstance(fault, SchemaUnfit):
+    def _tell(self, fault: StoreUnavailable, executable: Executable) -> None:
+        """
+        Say in the log what does not serve, of that which *executable* proves to serve again when it succeeds.
+
+        As long as writes are refused, reads may go on, and say nothing of it.
+        """
+        if isinstance(fault, SchemaUnfit) and executable is statements.PING:
             self._schema.failed(str(fault))
-        elif isinstance(fault, Refused) and not is_read:
+        elif isinstance(fault, Refused) and not self._compiled[executable].is_read:
             self._writing.failed(str(fault))
         else:
             self._service.failed(str(fault))
