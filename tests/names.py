@@ -33,11 +33,14 @@ class NameServer:
     Attributes:
         is_empty: It knows no name any more.
         is_silent: It answers nothing any more.
+        delay_s: How long it takes to answer.
     """
 
     address: str
     is_empty: bool = False
     is_silent: bool = False
+    delay_s: float = 0
+    _answering: list[threading.Timer] = attrs.field(factory=list)
 
     @contextlib.contextmanager
     def without_names(self) -> Iterator[None]:
@@ -68,6 +71,21 @@ class NameServer:
             answered.answer.append(dns.rrset.from_text(what.name, 0, "IN", "A", "127.0.0.1"))
         return answered.to_wire()
 
+    def serve(self, listening: socket.socket) -> None:
+        """Answer whatever is asked until an empty datagram comes."""
+        while True:
+            question, client = listening.recvfrom(65535)
+            if not question:
+                return
+            if answer := self.answer(question):
+                self._answering.append(threading.Timer(self.delay_s, listening.sendto, (answer, client)))
+                self._answering[-1].start()
+
+    def wait(self) -> None:
+        """Wait until all that was asked is answered."""
+        for each in self._answering:
+            each.join()
+
 
 @contextlib.contextmanager
 def name_server() -> Iterator[NameServer]:
@@ -79,23 +97,14 @@ def name_server() -> Iterator[NameServer]:
         except PermissionError:
             missing("only root may run a name server")
         server = NameServer(address)
-        serving = threading.Thread(target=_serve, args=(server, listening))
+        serving = threading.Thread(target=server.serve, args=(listening,))
         serving.start()
         try:
             yield server
         finally:
-            # An empty datagram asks nothing, and ends it.
             listening.sendto(b"", (address, 53))
             serving.join()
-
-
-def _serve(server: NameServer, listening: socket.socket) -> None:
-    while True:
-        question, client = listening.recvfrom(65535)
-        if not question:
-            return
-        if answer := server.answer(question):
-            listening.sendto(answer, client)
+            server.wait()
 
 
 def asking(server: NameServer, folder: Path, arguments: Sequence[str]) -> Sequence[str]:

@@ -21,6 +21,8 @@ import attrs
 import databases
 from databases.core import Connection
 
+from taskd_sql.lookup import Lookup
+
 __all__ = ["POSTGRES_ERRORS", "PostgresPool", "postgres_pool", "sqlite_connection", "terminate"]
 
 CLOSE_TIMEOUT_S = 1.0
@@ -53,9 +55,15 @@ async def postgres_pool(**options: Any) -> AsyncIterator[PostgresPool]:
     Make a pool, which takes no I/O, and close it at the end; connections that are still busy then are cut.
 
     Args:
-        options: Those of `asyncpg.create_pool`.
+        options: Those of `asyncpg.create_pool`, `host` and `port` among them.
     """
-    lender = databases.Database("postgresql://", min_size=0, reset=_reset, **options)
+    lookup = Lookup(options["host"], options["port"])
+
+    async def connect(*args: Any, **kwargs: Any) -> Any:
+        await lookup.wait()
+        return await asyncpg.connect(*args, **kwargs)
+
+    lender = databases.Database("postgresql://", min_size=0, connect=connect, reset=_reset, **options)
     await lender.connect()
     try:
         yield PostgresPool(lender)
