@@ -28,16 +28,16 @@ import taskd_sql.retries
 from taskd_sql import migration
 from taskd_sql.dsn import parse
 from taskd_sql.plugin import taskd_storage
+from tests.commands import invoke, run_python
 from tests.conftest import ORIGIN
 from tests.databases import PostgresPlace, SQLitePlace
 from tests.issuer import JWKS_URL, URL, Issuer, published
+from tests.passwords import AWKWARD_PASSWORDS, PASSWORDS, SENTINEL
 from tests.pgbouncer import PgBouncer
 from tests.postgres import SECURED_PASSWORD, PostgresServer, free_port
 from tests.processes import make_distribution
 from tests.proxy import ServerWithoutTLS, listening, silent
-from tests.test_cli import invoke, run_python
 from tests.test_http import locked
-from tests.test_settings import AWKWARD_PASSWORDS, PASSWORDS, SENTINEL
 
 STRONG_SECRET = "8f1c0e5ad9b74263a1f09e3c7d5b2864f0a9c3e1d7b58642"
 PASSWORD = "hunter2"

@@ -28,12 +28,12 @@ from taskd.testing import lifespan, running_server
 from taskd_sql import migration, schema
 from taskd_sql.dsn import PostgresAddress, parse
 from taskd_sql.plugin import taskd_storage
+from tests.commands import invoke, run_python
 from tests.conftest import SECRET, client_of, token_for
 from tests.databases import VERSION, Place, PostgresPlace, SQLitePlace
 from tests.pgbouncer import PgBouncer
 from tests.postgres import SCHEMA, PostgresServer, free_port
 from tests.processes import SERVE, child_environ, make_distribution
-from tests.test_cli import invoke, run_python
 
 HEAD = schema.REVISIONS[-1]
 DONE = "0001: The table of tasks."

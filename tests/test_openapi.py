@@ -24,10 +24,10 @@ from taskd.app import api_document
 from taskd.routing import operations_of
 from taskd.testing import undescribed
 from taskd.testing.documents import resolved
+from tests.applications import build, get, refusal
+from tests.commands import invoke, run_python
 from tests.conftest import SECRET, token_for
 from tests.processes import make_distribution
-from tests.test_cli import invoke, run_python
-from tests.test_plugins import build, get, refusal
 from tests.third_parties import Site, auth_source, hook_source, routes_source
 
 pytestmark = pytest.mark.anyio
