@@ -21,6 +21,12 @@ async def get(app: ASGIApp, path: str, user_id: str | None = None, **headers: st
         return await client.get(path, headers=headers)
 
 
+async def answer_to(app: ASGIApp, token: str, path: str = "/api/alice/tasks") -> httpx.Response:
+    """The answer to a GET with whatever is given for a token."""
+    async with client_of(app) as client:
+        return await client.get(path, headers={b"Authorization": f"Bearer {token}".encode()})
+
+
 def refusal(**environ: str) -> str:
     """Why no application is built because of a plugin."""
     with pytest.raises(PluginError) as caught:

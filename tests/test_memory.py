@@ -18,10 +18,10 @@ from taskd_jwt.jwks import COOLDOWN_S, MAX_AGE_S
 from taskd_jwt.memory import VerifiedTokens
 from taskd_jwt.plugin import taskd_auth
 from taskd_jwt.verification import Verifier
+from tests.attacks import ATTACKS, ISSUER
 from tests.clock import Clock
 from tests.conftest import SECRET, client_of, token_for
 from tests.issuer import URL, Issuer, published
-from tests.test_tokens import ATTACKS, ISSUER
 
 pytestmark = pytest.mark.anyio
 
