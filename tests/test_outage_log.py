@@ -1,0 +1,114 @@
+"""What the log says of a database that fails: each outage once, with its reason and no secret."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+import httpx
+import pytest
+
+from tests.postgres import PostgresServer, free_port
+from tests.proxy import LOOPBACK, Proxy
+from tests.serving import IMPATIENT, create, read, serving
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.usefixtures("_brief_pauses")
+class TestLog:
+    """What is said to whoever runs the server."""
+
+    async def test_an_outage_is_told_once_and_its_end_once(
+        self, proxy: Proxy, postgres_url: str, user_id: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """However many requests fail, there is one line for each change."""
+        url = f"/api/{user_id}/tasks"
+        async with serving(proxy.url_through(postgres_url), user_id) as client:
+            assert 200 == await read(client, url)
+            await proxy.refuse()
+            calls = [read(client, url) for _ in range(10)] + [create(client, url) for _ in range(10)]
+            assert [503] * 20 == await asyncio.gather(*calls)
+            assert 503 == await read(client, "/readyz")
+            await proxy.accept()
+            assert [200] * 20 == await asyncio.gather(*[read(client, url) for _ in range(20)])
+
+        service = f"PostgreSQL at {LOOPBACK}:{proxy.port}"
+        assert [f"{service} does not serve: ConnectionRefusedError", f"{service} serves again, after"] == [
+            re.sub(r"after .*", "after", message) for message in changes(caplog)
+        ]
+
+    async def test_a_database_that_is_well_is_not_told_of(
+        self, direct: httpx.AsyncClient, tasks_url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """There is nothing to say of a fault that an attempt has mended, nor of a good start."""
+        assert 200 == await read(direct, tasks_url)
+
+        assert [] == changes(caplog)
+
+    async def test_a_mended_fault_is_not_told_of(
+        self, proxied: httpx.AsyncClient, proxy: Proxy, tasks_url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A read that was cut and answered by another connection was no outage."""
+        proxy.cut_on_next_answer()
+        assert 200 == await read(proxied, tasks_url)
+
+        assert [] == changes(caplog)
+
+    async def test_a_password_is_not_told(self, user_id: str, caplog: pytest.LogCaptureFixture) -> None:
+        """Neither the password nor the user is in what is said of a server that cannot be reached."""
+        caplog.set_level(logging.DEBUG)
+        url = f"postgresql://{user_id}:swordfish@{LOOPBACK}:{free_port()}/d"
+        async with serving(url, user_id) as client:
+            assert 503 == await read(client, "/readyz")
+
+        assert 1 == len(changes(caplog))
+        assert "swordfish" not in caplog.text
+        assert f"{user_id}:" not in caplog.text
+
+
+def changes(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged of the database: that it does not serve, or serves again."""
+    return [record.getMessage() for record in caplog.records if " serve" in record.getMessage()]
+
+
+async def test_a_server_that_answers_nobody_is_not_called_busy(
+    postgres: PostgresServer, own_url: str, user_id: str, tasks_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits behind those who cannot connect gives the true reason."""
+    settings = {**IMPATIENT, "TASKD_SQL_POOL_SIZE": "1", "TASKD_SQL_CONNECT_TIMEOUT": "0.5"}
+    async with Proxy(postgres.port) as proxy:
+        proxy.stall()
+        async with serving(proxy.url_through(own_url), user_id, **settings) as client:
+            assert [503] * 3 == await asyncio.gather(*[read(client, tasks_url) for _ in range(3)])
+
+    [message] = changes(caplog)
+    assert message.endswith(" does not serve: no connection could be made in time")
+
+
+async def test_refused_writes_are_told_once_while_reads_go_on(
+    postgres: PostgresServer,
+    own_url: str,
+    own_database: str,
+    user_id: str,
+    tasks_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A database that takes no writes, as after a failover, is told of in one line, and its end in another."""
+    postgres.psql("postgres", "-c", f"ALTER DATABASE {own_database} SET default_transaction_read_only = on")
+    async with serving(own_url, user_id) as client:
+        for _ in range(5):
+            assert (503, 200, 200) == (
+                await create(client, tasks_url),
+                await read(client, tasks_url),
+                await read(client, "/readyz"),
+            )
+        postgres.psql("postgres", "-c", f"ALTER DATABASE {own_database} RESET default_transaction_read_only")
+        postgres.terminate_backends()
+        while await create(client, tasks_url) != 201:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    [refused, served] = [message for message in changes(caplog) if message.startswith("Writing to ")]
+    assert refused.endswith("does not serve: ReadOnlySQLTransactionError 25006: it takes no writes")
+    assert "serves again" in served
