@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 import attrs
+import pytest
 
 from tests.postgres import PostgresServer
 
@@ -83,3 +84,23 @@ class PostgresPlace(Place):
     def schema(self) -> list[str]:
         dumped = self.server.run("pg_dump", "--schema-only", "--restrict-key=x", self.url).splitlines()
         return sorted(line.rstrip(",") for line in dumped)
+
+
+@pytest.fixture
+def sqlite_place(tmp_path: Path) -> SQLitePlace:
+    """An SQLite file that is not there yet."""
+    return SQLitePlace(tmp_path / "empty.db")
+
+
+@pytest.fixture
+def postgres_place(postgres: PostgresServer) -> PostgresPlace:
+    """A PostgreSQL database without any table."""
+    return PostgresPlace.make(postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """An empty database: every test that asks for it runs on both kinds."""
+    kind = "sqlite_place" if request.param == "sqlite" else "postgres_place"
+    made: Place = request.getfixturevalue(kind)
+    return made

@@ -9,6 +9,12 @@ import re
 import httpx
 import pytest
 
+from taskd import build_app
+from taskd.testing import lifespan
+from taskd_sql import migration
+from taskd_sql.dsn import parse
+from tests.conftest import SECRET, client_of
+from tests.databases import Place
 from tests.postgres import PostgresServer, free_port
 from tests.proxy import LOOPBACK, Proxy
 from tests.serving import IMPATIENT, create, read, serving
@@ -112,3 +118,35 @@ async def test_refused_writes_are_told_once_while_reads_go_on(
     [refused, served] = [message for message in changes(caplog) if message.startswith("Writing to ")]
     assert refused.endswith("does not serve: ReadOnlySQLTransactionError 25006: it takes no writes")
     assert "serves again" in served
+
+
+# What a database is like in which taskd does not find the schema that it needs, and what of that it says.
+UNFIT = {
+    "no version table": ("DROP TABLE taskd_version", "run taskd migrate"),
+    "no tasks": ("DROP TABLE tasks", "run taskd migrate"),
+    "no version": ("DELETE FROM taskd_version", "it is at revision none, behind this taskd"),
+    "ahead": ("UPDATE taskd_version SET version_num = '9999'", "it is at revision 9999, ahead of this taskd"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), UNFIT.values(), ids=UNFIT)
+async def test_a_schema_that_does_not_fit_is_said_once(
+    place: Place, user_id: str, change: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many ask, /readyz is a 503 with Retry-After and the log has one line; mended, it serves again."""
+    await migration.upgrade(parse(place.url))
+    place.run(change)
+    app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
+    async with lifespan(app), client_of(app, user_id) as client:
+        answers = [await client.get("/readyz") for _ in range(10)]
+        answers += await asyncio.gather(*[client.get("/readyz") for _ in range(10)])
+        livez = await client.get("/livez")
+        told = [record.getMessage() for record in caplog.records]
+
+    assert [503] * 20 == [answer.status_code for answer in answers]
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 60 for answer in answers)
+    assert 200 == livez.status_code
+    [line] = told
+    assert line.startswith(f"The schema of {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'}")
+    assert said in line
+    assert "\n" not in line
