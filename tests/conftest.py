@@ -23,7 +23,7 @@ from tests.third_parties import Site
 from tests.witness import Witness
 
 # Fixtures of one subject each, for the several modules that test it.
-pytest_plugins = ["tests.databases", "tests.faults", "tests.key_endpoint"]
+pytest_plugins = ["tests.databases", "tests.doctor", "tests.faults", "tests.key_endpoint"]
 
 SECRET = "a secret for the tests, of more than 32 bytes"
 ORIGIN = "https://app.example.com"

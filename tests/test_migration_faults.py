@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 
 import taskd_sql.migration
-import taskd_sql.schema
 from tests.databases import VERSION, Place, PostgresPlace, SQLitePlace
 from tests.migrating import DONE, PASSWORD, UP_TO_DATE, complaint, migrate
 from tests.postgres import PostgresServer, free_port
