@@ -1,14 +1,17 @@
-"""Databases in which nothing is yet, of both kinds: run statements in them, and say all that is there."""
+"""Databases in which nothing is yet, of both kinds: run statements in them, lock them, and say all that is there."""
 
 from __future__ import annotations
 
 import abc
+import asyncio
 import contextlib
 import re
 import sqlite3
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import attrs
 import pytest
 
@@ -104,3 +107,18 @@ def place(request: pytest.FixtureRequest) -> Place:
     kind = "sqlite_place" if request.param == "sqlite" else "postgres_place"
     made: Place = request.getfixturevalue(kind)
     return made
+
+
+@contextlib.contextmanager
+def holding(place: Place) -> Iterator[None]:
+    """Hold a lock on all that is in *place*."""
+    if isinstance(place, SQLitePlace):
+        with contextlib.closing(sqlite3.connect(place.file, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            yield
+        return
+    with asyncio.Runner() as runner:
+        other = runner.run(asyncpg.connect(place.url))
+        runner.run(other.execute("BEGIN; LOCK TABLE taskd_version"))
+        yield
+        runner.run(other.close())

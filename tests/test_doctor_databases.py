@@ -17,12 +17,11 @@ import pytest
 import trustme
 
 import taskd_sql.diagnosis
-from tests.databases import PostgresPlace, SQLitePlace
+from tests.databases import PostgresPlace, SQLitePlace, holding
 from tests.doctor import PASSWORD, examined
 from tests.pgbouncer import PgBouncer
 from tests.postgres import PostgresServer, free_port
 from tests.proxy import ServerWithoutTLS, listening, silent
-from tests.test_http import locked
 
 pytestmark = pytest.mark.usefixtures("_once")
 
@@ -101,7 +100,7 @@ class TestSQLite:
         """A file that others hold is no traceback."""
         monkeypatch.setattr(taskd_sql.diagnosis, "sqlite3", SimpleNamespace(**{**vars(sqlite3), "connect": _impatient}))
         served.run("PRAGMA journal_mode = DELETE")
-        with locked(served.file):
+        with holding(served):
             report = examined(served.url)
 
         assert (["integrity"], "SQLITE_BUSY") == (report.failed(), report.findings["integrity"])

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 import taskd_sql.migration
-from tests.databases import VERSION, Place, PostgresPlace, SQLitePlace
+from tests.databases import VERSION, Place, PostgresPlace, holding
 from tests.migrating import DONE, PASSWORD, UP_TO_DATE, complaint, migrate
 from tests.postgres import PostgresServer, free_port
 from tests.processes import make_distribution
@@ -125,21 +120,6 @@ def _memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_distribution(tmp_path / "site", "memory", "from acme_taskd.memory import taskd_storage")
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples" / "acme")
-
-
-@contextlib.contextmanager
-def holding(place: Place) -> Iterator[None]:
-    """Hold a lock on all that is in *place*."""
-    if isinstance(place, SQLitePlace):
-        with contextlib.closing(sqlite3.connect(place.file, isolation_level=None)) as connection:
-            connection.execute("BEGIN EXCLUSIVE")
-            yield
-        return
-    with asyncio.Runner() as runner:
-        other = runner.run(asyncpg.connect(place.url))
-        runner.run(other.execute("BEGIN; LOCK TABLE taskd_version"))
-        yield
-        runner.run(other.close())
 
 
 class TestForeignTables:
