@@ -15,11 +15,15 @@ from taskd import build_app
 from taskd.app import api_document
 from taskd.testing import lifespan
 from taskd_jwt.lanes import SecretLane
+from tests.clock import Clock, stopped_clock
 from tests.figures import Figures, table
 from tests.pgbouncer import PgBouncer, pgbouncer
 from tests.postgres import PostgresServer, postgres_server
 from tests.third_parties import Site
 from tests.witness import Witness
+
+# Fixtures of one subject each, for the several modules that test it.
+pytest_plugins = ["tests.databases", "tests.doctor", "tests.faults", "tests.key_endpoint"]
 
 SECRET = "a secret for the tests, of more than 32 bytes"
 ORIGIN = "https://app.example.com"
@@ -95,6 +99,12 @@ def _declared_only(witness: Witness) -> Iterator[None]:
     """No test sees from an operation what the API document does not declare."""
     yield
     assert [] == witness.undeclared()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time goes on when this is told to, for all that grows old."""
+    return stopped_clock(monkeypatch)
 
 
 @pytest.fixture

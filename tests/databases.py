@@ -1,15 +1,19 @@
-"""Databases in which nothing is yet, of both kinds: run statements in them, and say all that is there."""
+"""Databases in which nothing is yet, of both kinds: run statements in them, lock them, and say all that is there."""
 
 from __future__ import annotations
 
 import abc
+import asyncio
 import contextlib
 import re
 import sqlite3
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import attrs
+import pytest
 
 from tests.postgres import PostgresServer
 
@@ -83,3 +87,38 @@ class PostgresPlace(Place):
     def schema(self) -> list[str]:
         dumped = self.server.run("pg_dump", "--schema-only", "--restrict-key=x", self.url).splitlines()
         return sorted(line.rstrip(",") for line in dumped)
+
+
+@pytest.fixture
+def sqlite_place(tmp_path: Path) -> SQLitePlace:
+    """An SQLite file that is not there yet."""
+    return SQLitePlace(tmp_path / "empty.db")
+
+
+@pytest.fixture
+def postgres_place(postgres: PostgresServer) -> PostgresPlace:
+    """A PostgreSQL database without any table."""
+    return PostgresPlace.make(postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """An empty database: every test that asks for it runs on both kinds."""
+    kind = "sqlite_place" if request.param == "sqlite" else "postgres_place"
+    made: Place = request.getfixturevalue(kind)
+    return made
+
+
+@contextlib.contextmanager
+def holding(place: Place) -> Iterator[None]:
+    """Hold a lock on all that is in *place*."""
+    if isinstance(place, SQLitePlace):
+        with contextlib.closing(sqlite3.connect(place.file, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            yield
+        return
+    with asyncio.Runner() as runner:
+        other = runner.run(asyncpg.connect(place.url))
+        runner.run(other.execute("BEGIN; LOCK TABLE taskd_version"))
+        yield
+        runner.run(other.close())

@@ -1,4 +1,4 @@
-"""An issuer as Better Auth is one: key pairs, the key set that it publishes, and tokens; and a clock to age them by."""
+"""An issuer as Better Auth is one: key pairs, the key set that it publishes, and tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 import attrs
 import httpx
 import jwt
-import pytest
 import respx
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -123,26 +122,3 @@ def published(issuer: Issuer) -> Iterator[respx.Route]:
     """Answer whoever asks for the keys of *issuer*; no other request leaves this process."""
     with respx.mock(assert_all_called=False) as router:
         yield router.get(JWKS_URL).mock(side_effect=lambda _: httpx.Response(200, json=issuer.document()))
-
-
-def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put a clock in place of the one by which tokens, and the keys of an issuer, grow old."""
-    clock = Clock()
-    for module in ("taskd.availability", "taskd_jwt.jwks", "taskd_jwt.claims", "taskd_jwt.memory"):
-        monkeypatch.setattr(f"{module}.time", clock)
-    return clock
-
-
-@attrs.define(eq=False)
-class Clock:
-    """A clock that goes on when it is told to; it takes the place of the module `time`."""
-
-    now_s: float = 1000.0
-    # A whole number, so that fractions of a second are added to it without loss.
-    _began_s: int = attrs.field(factory=lambda: int(time.time()))
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def time(self) -> float:
-        return self._began_s + self.now_s - 1000

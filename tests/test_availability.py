@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import logging
-import types
 
 import pytest
 
 from taskd import Availability
+from tests.clock import Clock
 
 logger = logging.getLogger("taskd.test_availability")
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr("taskd.availability.time", types.SimpleNamespace(monotonic=made.monotonic))
-    return made
 
 
 @pytest.fixture

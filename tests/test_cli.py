@@ -7,9 +7,7 @@ import shlex
 import signal
 import socket
 import stat
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
@@ -19,15 +17,14 @@ import click
 import httpx
 import jwt
 import pytest
-from click.testing import CliRunner, Result
 
 from taskd import build_app
 from taskd.cli import main
 from taskd.testing import RunningServer, running_server
+from tests.commands import invoke, run_python
 from tests.conftest import SECRET
 from tests.processes import DEV, PLAIN_UVICORN, SERVE, SERVE_WITH_WORKERS, child_environ, make_distribution
 
-TIMEOUT_S = 60
 ROUTES_PLUGIN = """
 from starlette.routing import Route
 import taskd
@@ -36,6 +33,8 @@ import taskd
 def taskd_routes():
     return []
 """
+
+
 AUTH_PLUGIN = """
 import taskd
 from starlette.authentication import AuthenticationBackend
@@ -44,24 +43,6 @@ from starlette.authentication import AuthenticationBackend
 def taskd_auth():
     return AuthenticationBackend()
 """
-
-
-def run_python(*arguments: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run Python with *arguments* to its end."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env=child_environ(settings),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-
-
-def invoke(*arguments: str, settings: Mapping[str, str]) -> Result:
-    """Run `taskd` with *arguments* in this process."""
-    return CliRunner().invoke(main, arguments, env=settings)
 
 
 def subject(token: str, secret: str) -> str:

@@ -24,10 +24,10 @@ from taskd.testing import StoreContract
 from taskd_jwt.settings import JWTSettings
 from taskd_sql.dsn import PostgresAddress
 from taskd_sql.settings import SQLSettings
+from tests.applications import answer_to
+from tests.attacks import ATTACKS, ISSUER
 from tests.conftest import SECRET
 from tests.issuer import URL, published
-from tests.test_auth import BAD_TOKENS, answer_to
-from tests.test_tokens import ATTACKS, ISSUER
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "acme"
@@ -198,9 +198,9 @@ async def test_every_reason_for_a_401_is_documented() -> None:
     documented = {in_general(cell) for cell in table("docs/better-auth.md", "## What a 401 says")}
     said = set()
     with published(ISSUER):
-        for more, tokens in (({}, BAD_TOKENS), ({"BETTER_AUTH_URL": URL}, ATTACKS)):
+        for more in ({}, {"BETTER_AUTH_URL": URL}):
             app = taskd.build_app({"BETTER_AUTH_SECRET": SECRET, **more})
-            said |= {in_general((await answer_to(app, token)).json()["detail"]) for token, _ in tokens.values()}
+            said |= {in_general((await answer_to(app, token)).json()["detail"]) for token, _ in ATTACKS.values()}
 
     # The others are about the header and the path.
     assert said <= documented
@@ -214,6 +214,7 @@ VARYING = (
     r"|(?<=must not have )\w+"
     r"|(?<=The token's )(header|payload|signature)(?= is malformed)"
     r"|(?<=malformed: )(?!it is not a signed JWT).*"
+    r"|(?<=The token is signed with )\w+(?=: set )"
     r"|(?<=The token's audience ).*"
     r"|(?<=The token's issuer ).*"
 )

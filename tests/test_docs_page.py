@@ -13,9 +13,9 @@ import attrs
 import httpx
 import pytest
 
+from tests.applications import build, get, refusal
+from tests.commands import invoke, run_python
 from tests.conftest import ORIGIN, SECRET, client_of
-from tests.test_cli import invoke, run_python
-from tests.test_plugins import build, get, refusal
 
 pytestmark = pytest.mark.anyio
 

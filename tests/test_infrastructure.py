@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import ssl
 import struct
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.anyio
 PATIENCE_S = 0.2
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 LOST = (ConnectionError, asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError)
-
-
-@pytest.fixture
-async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
-    async with Proxy(postgres.port) as running:
-        yield running
 
 
 async def connect(url: str, **options: Any) -> asyncpg.Connection:

@@ -18,9 +18,10 @@ from taskd_jwt.jwks import COOLDOWN_S, MAX_AGE_S
 from taskd_jwt.memory import VerifiedTokens
 from taskd_jwt.plugin import taskd_auth
 from taskd_jwt.verification import Verifier
+from tests.attacks import ATTACKS, ISSUER
+from tests.clock import Clock
 from tests.conftest import SECRET, client_of, token_for
-from tests.issuer import URL, Clock, Issuer, published, stopped_clock
-from tests.test_tokens import ATTACKS, ISSUER
+from tests.issuer import URL, Issuer, published
 
 pytestmark = pytest.mark.anyio
 
@@ -44,11 +45,6 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     for algorithm in (HMACAlgorithm, OKPAlgorithm):
         monkeypatch.setattr(algorithm, "verify", counting(algorithm.verify))
     return texts
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return stopped_clock(monkeypatch)
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
-"""`taskd migrate`, the schema that it makes, and servers whose database has another one."""
+"""`taskd migrate`, and the schema that it makes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
-import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from alembic.config import Config
@@ -21,25 +17,21 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-import taskd.availability
 import taskd_sql.migration
 import taskd_sql.schema
-from taskd import build_app
-from taskd.testing import lifespan, running_server
+from taskd.testing import running_server
 from taskd_sql import migration, schema
 from taskd_sql.dsn import PostgresAddress, parse
 from taskd_sql.plugin import taskd_storage
-from tests.conftest import SECRET, client_of, token_for
+from tests.commands import invoke, run_python
+from tests.conftest import SECRET, token_for
 from tests.databases import VERSION, Place, PostgresPlace, SQLitePlace
+from tests.migrating import DONE, PASSWORD, UP_TO_DATE, complaint, migrate
 from tests.pgbouncer import PgBouncer
-from tests.postgres import SCHEMA, PostgresServer, free_port
-from tests.processes import SERVE, child_environ, make_distribution
-from tests.test_cli import invoke, run_python
+from tests.postgres import SCHEMA, free_port
+from tests.processes import SERVE, child_environ
 
 HEAD = schema.REVISIONS[-1]
-DONE = "0001: The table of tasks."
-UP_TO_DATE = "The schema is up to date."
-PASSWORD = "hunter2"
 LATER_REVISION = '''
 """A later one."""
 import sqlalchemy as sa
@@ -59,55 +51,10 @@ INSERT INTO tasks VALUES (
     '2030-01-01T00:00:00.000000+00:00', '2030-01-01T00:00:00.000000+00:00', NULL
 )
 """
-# What a database is like in which taskd does not find the schema that it needs, and what of that it says.
-UNFIT = {
-    "no version table": ("DROP TABLE taskd_version", "run taskd migrate"),
-    "no tasks": ("DROP TABLE tasks", "run taskd migrate"),
-    "no version": ("DELETE FROM taskd_version", "it is at revision none, behind this taskd"),
-    "ahead": ("UPDATE taskd_version SET version_num = '9999'", "it is at revision 9999, ahead of this taskd"),
-}
-
 DIALECTS: dict[type[Place], Callable[[], Dialect]] = {
     PostgresPlace: postgresql.dialect,
     SQLitePlace: sqlite.dialect,
 }
-
-
-@pytest.fixture
-def sqlite_place(tmp_path: Path) -> SQLitePlace:
-    """An SQLite file that is not there yet."""
-    return SQLitePlace(tmp_path / "empty.db")
-
-
-@pytest.fixture
-def postgres_place(postgres: PostgresServer) -> PostgresPlace:
-    """A PostgreSQL database without any table."""
-    return PostgresPlace.make(postgres)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest) -> Place:
-    """An empty database: every test that asks for it runs on both kinds."""
-    kind = "sqlite_place" if request.param == "sqlite" else "postgres_place"
-    made: Place = request.getfixturevalue(kind)
-    return made
-
-
-def migrate(place: Place, *options: str, **settings: str) -> str:
-    """Run `taskd migrate` on *place*, see it end well, and return what it prints."""
-    result = invoke("migrate", *options, settings={"DATABASE_URL": place.url, **settings})
-    assert (0, "") == (result.exit_code, result.stderr), result.output
-    return result.stdout
-
-
-def complaint(*options: str, **settings: str) -> str:
-    """Run `taskd migrate`, see it fail with one line, and return that."""
-    result = invoke("migrate", *options, settings=settings)
-    assert (1, True) == (result.exit_code, isinstance(result.exception, SystemExit)), repr(result.exception)
-    [line] = result.output.splitlines()
-    assert line.startswith("taskd: ")
-    assert PASSWORD not in line
-    return line.removeprefix("taskd: ")
 
 
 @pytest.fixture
@@ -400,210 +347,3 @@ class TestScript:
 
         assert ["-- The schema is up to date."] == shown.splitlines()
         assert before == place.schema()
-
-
-@pytest.mark.parametrize("options", [(), ("--sql",)], ids=["migrate", "sql"])
-class TestFaults:
-    def test_a_server_that_is_down(self, options: tuple[str, ...]) -> None:
-        """One line says that there was no connection, and not with which password."""
-        line = complaint(*options, DATABASE_URL=f"postgresql://u:{PASSWORD}@127.0.0.1:{free_port()}/d")
-
-        assert "ConnectionRefusedError" in line or "OSError" in line
-
-    @pytest.mark.parametrize(
-        ("user", "database", "said"),
-        [
-            ("nobody_known", "postgres", "28000"),
-            ("taskd", "nowhere", "there is no such database"),
-            ("secured", "postgres", "28"),
-        ],
-        ids=["user", "database", "password"],
-    )
-    def test_a_refused_connection(
-        self, postgres: PostgresServer, options: tuple[str, ...], user: str, database: str, said: str
-    ) -> None:
-        """One line says what was refused."""
-        host = "localhost" if user == "secured" else "127.0.0.1"
-        query = "?sslmode=require" if user == "secured" else ""
-        url = f"postgresql://{user}:{PASSWORD}@{host}:{postgres.port}/{database}{query}"
-
-        assert said in complaint(*options, DATABASE_URL=url)
-
-    def test_a_host_that_nobody_knows(self, options: tuple[str, ...]) -> None:
-        """One line says that it is the name."""
-        line = complaint(*options, DATABASE_URL=f"postgresql://u:{PASSWORD}@taskd.invalid/d")
-
-        assert "the name of the host is not known" == line
-
-    def test_a_certificate_of_others(self, postgres: PostgresServer, options: tuple[str, ...]) -> None:
-        """Nothing is sent to a server that cannot prove who it is."""
-        url = f"postgresql://u:{PASSWORD}@localhost:{postgres.port}/postgres?sslmode=verify-full"
-
-        assert "the server's certificate is not good" in complaint(*options, DATABASE_URL=url)
-
-    def test_a_newer_schema_is_not_touched(self, place: Place, options: tuple[str, ...]) -> None:
-        """An older taskd does nothing to what a later one has made."""
-        migrate(place)
-        place.run("UPDATE taskd_version SET version_num = '9999'")
-        before = place.schema()
-
-        line = complaint(*options, DATABASE_URL=place.url)
-
-        assert line.startswith("the schema is not touched: it is at revision 9999, ahead of this taskd")
-        assert (before, ["9999"]) == (place.schema(), place.run(VERSION))
-
-    def test_a_version_table_with_two_rows(self, place: Place, options: tuple[str, ...]) -> None:
-        """A table that somebody has spoilt is said, not guessed at."""
-        migrate(place)
-        place.run("INSERT INTO taskd_version VALUES ('9999')")
-
-        assert "taskd_version" in complaint(*options, DATABASE_URL=place.url)
-
-    @pytest.mark.usefixtures("_memory")
-    def test_a_store_without_a_schema(self, options: tuple[str, ...]) -> None:
-        """A plugin that has nothing to migrate is named."""
-        line = complaint(*options, TASKD_STORAGE="memory")
-
-        assert "TASKD_STORAGE: the plugin 'memory' has no schema to migrate" == line
-
-    def test_a_wrong_setting(self, options: tuple[str, ...]) -> None:
-        """Settings are checked before anything is done."""
-        assert complaint(*options, DATABASE_URL=f"mysql://u:{PASSWORD}@h/d").startswith("DATABASE_URL: ")
-        assert complaint(*options, TASKD_STORAGE="nobody").startswith("TASKD_STORAGE: ")
-
-    def test_a_file_that_is_no_database(self, tmp_path: Path, options: tuple[str, ...]) -> None:
-        """A file of something else is left as it is."""
-        file = tmp_path / "notes.txt"
-        file.write_text("no database" * 1000)
-
-        assert "SQLITE_NOTADB" in complaint(*options, DATABASE_URL=f"sqlite:///{file}")
-        assert "no database" * 1000 == file.read_text()
-
-    def test_a_lock_that_is_held(self, place: Place, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
-        """Whoever waits for others in vain gives up, and can be started again."""
-        migrate(place)
-        monkeypatch.setattr(taskd_sql.migration, "LOCK_TIMEOUT_S", 0.1)
-        with holding(place):
-            begun_s = time.monotonic()
-            line = complaint(*options, DATABASE_URL=place.url)
-
-        assert time.monotonic() - begun_s < 5
-        assert "others use the tables" in line or "SQLITE_BUSY" in line
-        assert UP_TO_DATE == migrate(place).strip()
-
-    def test_a_role_that_may_read_nothing(self, postgres_place: PostgresPlace, options: tuple[str, ...]) -> None:
-        """A role without rights is told which setting names another."""
-        migrate(postgres_place)
-        role = f"role_{postgres_place.name}"
-        postgres_place.run(f"CREATE ROLE {role} LOGIN")
-
-        line = complaint(*options, DATABASE_URL=postgres_place.url.replace("taskd@", f"{role}@"))
-
-        assert "42501: this user may not change the schema: set TASKD_MIGRATE_URL to one that may" in line
-
-
-@pytest.fixture
-def _memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install the example's store, which has no schema."""
-    make_distribution(tmp_path / "site", "memory", "from acme_taskd.memory import taskd_storage")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples" / "acme")
-
-
-@contextlib.contextmanager
-def holding(place: Place) -> Iterator[None]:
-    """Hold a lock on all that is in *place*."""
-    if isinstance(place, SQLitePlace):
-        with contextlib.closing(sqlite3.connect(place.file, isolation_level=None)) as connection:
-            connection.execute("BEGIN EXCLUSIVE")
-            yield
-        return
-    with asyncio.Runner() as runner:
-        other = runner.run(asyncpg.connect(place.url))
-        runner.run(other.execute("BEGIN; LOCK TABLE taskd_version"))
-        yield
-        runner.run(other.close())
-
-
-class TestForeignTables:
-    def test_tables_of_these_names_are_kept(self, place: Place) -> None:
-        """Where somebody else has a table of that name, it is said, and theirs stays as it is."""
-        place.run("CREATE TABLE tasks (theirs integer)")
-        before = place.schema()
-
-        line = complaint(DATABASE_URL=place.url)
-
-        assert "tables of these names are there already" in line
-        assert before == place.schema()
-
-    def test_a_role_that_may_make_nothing(self, postgres_place: PostgresPlace) -> None:
-        """A role without the right to make tables is told which setting names another."""
-        role = f"role_{postgres_place.name}"
-        postgres_place.run(f"CREATE ROLE {role} LOGIN")
-        before = postgres_place.schema()
-
-        line = complaint(DATABASE_URL=postgres_place.url.replace("taskd@", f"{role}@"))
-
-        assert "42501: this user may not change the schema: set TASKD_MIGRATE_URL to one that may" in line
-        assert before == postgres_place.schema()
-
-    def test_a_file_that_cannot_be_made(self) -> None:
-        """A folder in which nothing can be made, not even by root, is no crash."""
-        assert "No such file or directory" == complaint(DATABASE_URL="sqlite:////proc/self/fd/tasks.db")
-
-    def test_another_one_s_migrations_are_not_disturbed(self, place: Place) -> None:
-        """A frontend may use Alembic too, in the same database."""
-        place.run("CREATE TABLE alembic_version (version_num VARCHAR(32))")
-        place.run("INSERT INTO alembic_version VALUES ('theirs')")
-
-        assert DONE == migrate(place).strip()
-        assert ["theirs"] == place.run("SELECT version_num FROM alembic_version")
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(("change", "said"), UNFIT.values(), ids=UNFIT)
-async def test_a_schema_that_does_not_fit_is_said_once(
-    place: Place, user_id: str, change: str, said: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """However many ask, /readyz is a 503 with Retry-After and the log has one line; mended, it serves again."""
-    await migration.upgrade(parse(place.url))
-    place.run(change)
-    app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
-    async with lifespan(app), client_of(app, user_id) as client:
-        answers = [await client.get("/readyz") for _ in range(10)]
-        answers += await asyncio.gather(*[client.get("/readyz") for _ in range(10)])
-        livez = await client.get("/livez")
-        told = [record.getMessage() for record in caplog.records]
-
-    assert [503] * 20 == [answer.status_code for answer in answers]
-    assert all(1 <= int(answer.headers["Retry-After"]) <= 60 for answer in answers)
-    assert 200 == livez.status_code
-    [line] = told
-    assert line.startswith(f"The schema of {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'}")
-    assert said in line
-    assert "\n" not in line
-
-
-@pytest.mark.anyio
-async def test_a_schema_that_goes_and_comes_is_said_each_time(
-    place: Place, user_id: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The log has a line when tasks cannot be read and one when they can be again, though nobody asks for /readyz."""
-    monkeypatch.setattr(taskd.availability, "MIN_INTERVAL_S", 0)
-    await migration.upgrade(parse(place.url))
-    app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
-    url = f"/api/{user_id}/tasks"
-    statuses = []
-    async with client_of(app, user_id) as client:
-        for _ in range(2):
-            place.run("ALTER TABLE tasks RENAME TO others")
-            statuses.append((await client.get(url)).status_code)
-            place.run("ALTER TABLE others RENAME TO tasks")
-            statuses.append((await client.get(url)).status_code)
-
-    assert [503, 200] * 2 == statuses
-    told = [record.getMessage() for record in caplog.records]
-    assert ["does not serve: ", "serves again, "] * 2 == [
-        word for line in told for word in ("does not serve: ", "serves again, ") if word in line
-    ]
-    assert 4 == len(told)

@@ -6,16 +6,15 @@ import inspect
 import sys
 from types import FunctionType
 
-import httpx
 import pytest
-from starlette.types import ASGIApp
 
-from taskd import PluginError, SettingsError, build_app, hooks
+from taskd import SettingsError, hooks
 from taskd.plugins import HOOKS
 from taskd.testing import lifespan
 from taskd_jwt.lanes import SecretLane
-from tests.conftest import SECRET, client_of, token_for
-from tests.third_parties import Site, auth_source, hook_source, routes_source
+from tests.applications import build, get, refusal
+from tests.conftest import client_of
+from tests.third_parties import STORE, Site, hook_source, routes_source
 
 pytestmark = pytest.mark.anyio
 
@@ -25,35 +24,6 @@ class Gullible(AuthenticationBackend):
     async def authenticate(self, conn):
         return AuthCredentials(), taskd.User(conn.headers["x-user"])
 """
-STORE = """
-class Store(taskd.TaskStore):
-    create = get = update = toggle = delete = ping = None
-
-    async def list(self, owner):
-        return [f"a task of {owner}"]
-
-@hookimpl
-def taskd_storage():
-    return Store()
-"""
-
-
-def build(**environ: str) -> ASGIApp:
-    """An application of the default plugins and those installed, with *environ* on top of what it needs."""
-    return build_app({"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": "sqlite:///tasks.db", **environ})
-
-
-async def get(app: ASGIApp, path: str, user_id: str | None = None, **headers: str) -> httpx.Response:
-    """The answer to a GET, with a good token of *user_id* if there is one."""
-    async with client_of(app, user_id) as client:
-        return await client.get(path, headers=headers)
-
-
-def refusal(**environ: str) -> str:
-    """Why no application is built because of a plugin."""
-    with pytest.raises(PluginError) as caught:
-        build(**environ)
-    return str(caught.value)
 
 
 def wrong_setting(**environ: str) -> str:
@@ -338,233 +308,6 @@ class TestSelection:
         )
 
         assert 200 == (await get(build(), "/hello")).status_code
-
-
-class TestRoutes:
-    @pytest.mark.parametrize(
-        ("route", "claim"),
-        [
-            ("Route('/hello', endpoint)", "GET /hello is claimed by plugin 'hello' of acme 1.0"),
-            ("Route('/hello', endpoint, methods=['HEAD'])", "HEAD /hello is claimed by plugin 'hello' of acme 1.0"),
-            (
-                "Route('/api/{user_id}/tasks', endpoint, methods=['POST'])",
-                "POST /api/{user_id}/tasks is claimed by plugin 'tasks' of taskd ",
-            ),
-            ("Route('/livez', endpoint)", "GET /livez is claimed by taskd"),
-        ],
-    )
-    def test_a_claimed_method_and_path_is_refused(self, site: Site, route: str, claim: str) -> None:
-        """Two that claim the same method of a path are both named."""
-        site.install("hello", routes_source("Route('/hello', endpoint)"), distribution="acme")
-        site.install("zeal", routes_source(route), distribution="zenith")
-
-        # In whichever order they come: HEAD belongs to GET, and the core comes first.
-        message = refusal()
-
-        assert message.startswith(claim)
-        assert message.endswith(" and by plugin 'zeal' of zenith 1.0")
-
-    async def test_methods_of_one_path_may_come_from_two_plugins(self, site: Site) -> None:
-        """A path answers each method by the plugin that brought it, and lists them all to any other."""
-        site.install("hello", routes_source("Route('/hello', open_endpoint)"), distribution="acme")
-        post = site.install(
-            "zeal", routes_source("Route('/hello', open_endpoint, methods=['POST'])"), distribution="zenith"
-        )
-
-        async with client_of(build()) as client:
-            posted, deleted = await client.post("/hello"), await client.delete("/hello")
-
-        assert f"{post}: anyone" == posted.text
-        assert (405, {"GET", "HEAD", "POST"}) == (deleted.status_code, set(deleted.headers["Allow"].split(", ")))
-
-    @pytest.mark.parametrize(
-        ("route", "reason"),
-        [
-            pytest.param(
-                "Route('/api/{user_id}/tasks/{task}', endpoint, methods=['POST'])",
-                "plugin 'tasks' of taskd ",
-                id="other names",
-            ),
-            pytest.param("Route('/hello', OpenEndpoint)", "must name the methods of /hello", id="class, no methods"),
-            pytest.param(
-                "Route('/hello/', endpoint, methods=['GET'])", "must leave out the slash", id="slash at the end"
-            ),
-            pytest.param("Route('/hello', endpoint, methods=[])", "must name the methods of /hello", id="no methods"),
-            pytest.param(
-                "Route('/api/{owner}/notes', endpoint)",
-                "must call the first parameter of /api/{owner}/notes user_id",
-                id="owner",
-            ),
-            pytest.param("Route('/api/{user_ids}', endpoint)", "the first parameter of /api/{user_ids}", id="nearly"),
-            pytest.param("Route('/api/{id:int}', endpoint)", "the first parameter of /api/{id:int}", id="converter"),
-            pytest.param("Route('/api/{owner}', Heir, methods=['GET'])", "the first parameter of", id="heir"),
-            pytest.param("Route('hello', endpoint)", "must start with '/'", id="relative"),
-            pytest.param("Mount('/hello', routes=[])", "returned a Mount", id="mount"),
-        ],
-    )
-    def test_a_route_that_cannot_be_guarded_is_refused(self, site: Site, route: str, reason: str) -> None:
-        """A route is refused, with its plugin's name, when its methods or its owner cannot be told."""
-        site.install("hello", routes_source(route))
-
-        message = refusal()
-
-        assert "plugin 'hello' of acme 1.0" in message
-        assert reason in message
-
-    @pytest.mark.parametrize(
-        ("route", "without_token", "with_token"),
-        [
-            ("Route('/x', endpoint)", 401, 200),
-            ("Route('/x', open_endpoint)", 200, 200),
-            ("Route('/x', OpenEndpoint, methods=['GET'])", 200, 200),
-            ("Route('/x', Heir, methods=['GET'])", 401, 200),
-            ("Route('/{anything}', endpoint)", 401, 200),
-            ("Route('/{user_id}', endpoint)", 401, 401),
-        ],
-    )
-    async def test_a_route_is_protected_unless_it_is_marked(
-        self, site: Site, route: str, without_token: int, with_token: int
-    ) -> None:
-        """Only an endpoint with a mark of its own is public, and a `user_id` is the user's own wherever it stands."""
-        site.install("hello", routes_source(route))
-        app = build()
-
-        assert without_token == (await get(app, "/x")).status_code
-        assert with_token == (await get(app, "/x", "alice")).status_code
-
-    async def test_a_public_route_under_api_may_name_its_parameters(self, site: Site) -> None:
-        """Where nobody is asked for a token, no parameter has to be the owner."""
-        site.install("hello", routes_source("Route('/api/{anything}', open_endpoint)"))
-
-        assert 200 == (await get(build(), "/api/x")).status_code
-
-    @pytest.mark.parametrize(
-        ("wide", "narrow", "path"),
-        [
-            ("/{x}", "/hello", "/hello"),
-            ("/{x:path}", "/hello", "/hello"),
-            ("/{x:path}", "/{x}/hello", "/a/hello"),
-            ("/notes/{id}", "/notes/latest", "/notes/latest"),
-            ("/notes/{id}", "/notes/{id}.txt", "/notes/a.txt"),
-            ("/{x}/b", "/a/b", "/a/b"),
-            ("/{x}/{y}", "/{x}/b", "/a/b"),
-            ("/{x}/b", "/a/{y}", "/a/b"),
-        ],
-    )
-    @pytest.mark.parametrize("names", [("alpha", "omega"), ("omega", "alpha")], ids=["wide first", "narrow first"])
-    async def test_a_literal_path_wins_over_a_parameter(
-        self, site: Site, names: tuple[str, str], wide: str, narrow: str, path: str
-    ) -> None:
-        """The more literal of two paths answers, whichever plugin brought it."""
-        site.install(names[0], routes_source(f"Route({wide!r}, open_endpoint)"), distribution="acme")
-        module = site.install(names[1], routes_source(f"Route({narrow!r}, open_endpoint)"), distribution="zenith")
-
-        assert f"{module}: anyone" == (await get(build(), path)).text
-
-    async def test_a_wide_route_takes_nothing_from_the_tasks(self, site: Site) -> None:
-        """The paths of the tasks are answered as ever beside a route for everything under them."""
-        site.install("hello", routes_source("Route('/api/{user_id:path}', endpoint)") + STORE)
-
-        answer = await get(build(TASKD_STORAGE="hello"), "/api/alice/tasks", "alice")
-
-        assert (200, ["a task of alice"]) == (answer.status_code, answer.json())
-
-
-def answering(site: Site, *statements: str) -> ASGIApp:
-    """An application whose auth runs *statements*, with a protected route `/me`."""
-    site.install("custom", auth_source(*statements) + routes_source("Route('/me', endpoint)"))
-    return build(TASKD_AUTH="custom")
-
-
-class TestGuard:
-    @pytest.mark.parametrize(
-        "statement",
-        [
-            "raise RuntimeError('the key is hunter2')",
-            "raise TimeoutError('its own')",
-            "return taskd.User('alice')",
-            "return AuthCredentials(), object()",
-            "return AuthCredentials(), None",
-        ],
-    )
-    async def test_a_backend_that_fails_makes_a_500(self, site: Site, statement: str) -> None:
-        """Whatever a backend raises or returns that it must not is an error of the server, and nobody is let in."""
-        answer = await get(answering(site, statement), "/me", "alice")
-
-        assert (500, {"detail": "Internal server error"}) == (answer.status_code, answer.json())
-
-    async def test_a_backend_that_returns_none_lets_nobody_in(self, site: Site) -> None:
-        """A request without a user is refused, not anonymous."""
-        answer = await get(answering(site, "return None"), "/me", "alice")
-
-        assert (401, 'Bearer realm="taskd"') == (answer.status_code, answer.headers["WWW-Authenticate"])
-
-    @pytest.mark.parametrize(
-        "statement",
-        [
-            "await asyncio.Event().wait()",
-            "raise taskd.StoreUnavailable('the sessions are away')",
-        ],
-    )
-    async def test_a_backend_that_cannot_answer_makes_a_503(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch, statement: str
-    ) -> None:
-        """A backend that hangs or has lost its database is waited for no longer than its time, and nobody is let in."""
-        monkeypatch.setattr("taskd.auth.AUTH_TIMEOUT_S", 0.01)
-
-        answer = await get(answering(site, statement), "/me", "alice")
-
-        assert (503, True) == (answer.status_code, answer.headers["Retry-After"].isdecimal())
-        assert ["detail"] == list(answer.json())
-
-    @pytest.mark.parametrize("error", ["InvalidCredentials", "MissingCredentials"])
-    async def test_a_backends_refusal_reaches_the_client(self, site: Site, error: str) -> None:
-        """What a backend says of bad credentials is the detail of a 401, and fits in its header."""
-        detail = 'It is "worn out" \u2013 sorry.'
-
-        answer = await get(answering(site, f"raise taskd.{error}({detail!r})"), "/me", "alice")
-
-        assert (401, {"detail": detail}) == (answer.status_code, answer.json())
-        challenge = answer.headers["WWW-Authenticate"]
-        assert (error == "InvalidCredentials") == ('error="invalid_token", error_description="It is \'w' in challenge)
-
-    @pytest.mark.parametrize("identity", ["''", "None", "5", "b'alice'", "'a' * 256", "'a\\0'", "'a\\ud800'"])
-    async def test_an_identity_that_cannot_own_tasks_is_refused(self, site: Site, identity: str) -> None:
-        """An identity must be a text that every store can keep."""
-        app = answering(site, f"return AuthCredentials(), taskd.User({identity})")
-
-        answer = await get(app, "/me")
-
-        assert (401, True) == (answer.status_code, 'error="invalid_token"' in answer.headers["WWW-Authenticate"])
-
-    @pytest.mark.parametrize("identity", ["a", "a" * 255, "\U0001f389" * 255, " "])
-    async def test_an_identity_is_any_other_text(self, site: Site, identity: str) -> None:
-        """An identity is 1 to 255 characters of any kind."""
-        app = answering(site, f"return AuthCredentials(), taskd.User({identity!r})")
-
-        answer = await get(app, "/me")
-
-        assert (200, True) == (answer.status_code, answer.text.endswith(f": {identity}"))
-
-    async def test_the_guard_asks_the_backend_once(self, site: Site) -> None:
-        """A request is verified once, and not at all where its method is not answered."""
-        app = answering(
-            site,
-            "conn.app.state.asked = getattr(conn.app.state, 'asked', 0) + 1",
-            "return AuthCredentials(), taskd.User(str(conn.app.state.asked))",
-        )
-        async with client_of(app) as client:
-            await client.delete("/me")
-            first, second = await client.get("/me"), await client.get("/me")
-
-        assert [": 1", ": 2"] == [first.text[-3:], second.text[-3:]]
-
-    async def test_a_good_token_does_not_open_another_users_path(self) -> None:
-        """The owner in the path must be the token's user, however the path is written."""
-        app = build()
-
-        for path in ("/api/bob/tasks", "/api/alice%2Fx/tasks", "/api/Alice/tasks", "/api/%61lice%00/tasks"):
-            assert 401 == (await get(app, path, Authorization=f"Bearer {token_for('alice')}")).status_code
 
 
 SPECIFICATIONS = {name: hook for name, hook in vars(hooks).items() if isinstance(hook, FunctionType)}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from tests.postgres import NEON_POOLER, SECURED_PASSWORD, SECURED_USER, Postgres
 from tests.proxy import LOOPBACK, Proxy, ServerWithoutTLS
 from tests.serving import connected, create, locked, outcome, read, serving, titles, until, until_waiting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_brief_pauses")]
 
 ENCRYPTED = ["allow", "prefer", "require", "verify-ca", "verify-full"]
 # TLS and the password are done by then.
@@ -33,25 +32,6 @@ SLOW_LOGIN = """
     CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); END';
     CREATE EVENT TRIGGER slow_login ON login EXECUTE FUNCTION wait();
 """
-
-
-@pytest.fixture
-async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
-    async with Proxy(postgres.port) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow each other at once, so that refusals come soon."""
-    monkeypatch.setattr(retries, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(retries, "JITTER_S", 0.01)
-
-
-@pytest.fixture
-def own_url(postgres: PostgresServer) -> str:
-    """The URL of a database that is one test's own."""
-    return postgres.create_database(f"pool_{uuid.uuid4().hex}")
 
 
 def leading_to(port: int) -> Callable[..., Any]:

@@ -6,19 +6,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from taskd import Secret, SettingsError, build_app, load_settings
 from taskd.settings import Settings, read_environ
 from taskd_jwt.plugin import taskd_auth
 from taskd_jwt.settings import JWTSettings
 from tests.conftest import SECRET
+from tests.passwords import AWKWARD_PASSWORDS, PASSWORDS, SENTINEL
 
-SENTINEL = "hunter2"
-PASSWORDS = st.tuples(st.text(max_size=3), st.text(max_size=3)).map(SENTINEL.join)
-AWKWARD_PASSWORDS = st.tuples(st.text("@:/?#&=%,[] \n", max_size=6), st.text("@:/?#&=%,[] \n", max_size=6)).map(
-    SENTINEL.join
-)
 without_a_clock = settings(deadline=None, database=None)
 
 

@@ -18,11 +18,11 @@ import httpx
 import pytest
 
 from taskd.testing import running_server
+from tests.commands import invoke
 from tests.conftest import SECRET, token_for
 from tests.mounts import Disk, mounted
 from tests.processes import SERVE, child_environ
 from tests.serving import serving as serving_over
-from tests.test_cli import invoke
 from tests.test_http import assert_unavailable
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-__all__ = ["Site", "auth_source", "hook_source", "routes_source"]
+__all__ = ["STORE", "Site", "auth_source", "hook_source", "routes_source"]
 
 PRELUDE = """
 import asyncio
@@ -40,6 +40,18 @@ class OpenEndpoint(HTTPEndpoint):
 
 class Heir(OpenEndpoint):
     pass
+"""
+# A plugin with a store that has one task, for whoever asks.
+STORE = """
+class Store(taskd.TaskStore):
+    create = get = update = toggle = delete = ping = None
+
+    async def list(self, owner):
+        return [f"a task of {owner}"]
+
+@hookimpl
+def taskd_storage():
+    return Store()
 """
 
 

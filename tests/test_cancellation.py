@@ -1,0 +1,137 @@
+"""Calls that are cancelled: no connection is lost, and nobody waits for those who have gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import taskd_sql.postgres
+from taskd import NewTask
+from taskd_sql import retries
+from taskd_sql.plugin import taskd_storage
+from tests.faults import backend_of
+from tests.postgres import PostgresServer, free_port
+from tests.proxy import LOOPBACK, Proxy
+from tests.serving import locked, read, serving, titles, until, until_waiting
+
+pytestmark = pytest.mark.anyio
+
+
+class TestCancellation:
+    """Whoever asked has gone."""
+
+    @pytest.mark.parametrize("times", [1, 2, 3])
+    async def test_no_connection_or_slot_is_lost_in_mid_statement(self, own_url: str, user_id: str, times: int) -> None:
+        """With one connection in the pool, the next call gets it, however often the last one was cancelled."""
+        url = f"/api/{user_id}/tasks"
+        async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+            for _ in range(3):
+                async with locked(own_url) as holder:
+                    call = asyncio.create_task(client.post(url, json={"title": "t"}))
+                    await until_waiting(holder, 1)
+                    await cancel(call, times)
+
+                assert 200 == await read(client, url)
+            assert [] == await titles(client, url)
+
+    async def test_no_connection_is_lost_with_a_frozen_backend(
+        self,
+        postgres: PostgresServer,
+        own_url: str,
+        own_database: str,
+        user_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        frozen_backend: Callable[[int], None],
+    ) -> None:
+        """A connection that is not coming back is cut, even when nobody waits for it any more."""
+        monkeypatch.setattr(taskd_sql.postgres, "CANCEL_TIMEOUT_S", 0.1)
+        url = f"/api/{user_id}/tasks"
+        async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+            assert 200 == await read(client, "/readyz")
+            frozen_backend(backend_of(postgres, own_database))
+            call = asyncio.create_task(client.get(url))
+            await asyncio.sleep(0.05)
+            await cancel(call, 2)
+
+            assert 200 == await read(client, url)
+
+    async def test_a_task_that_was_cancelled_may_call_again(self, postgres_url: str, user_id: str) -> None:
+        """What is cancelled is one call: the task that made it is as good as any other."""
+        store = taskd_storage({"DATABASE_URL": postgres_url})
+
+        async def call_twice() -> object:
+            with pytest.raises(asyncio.CancelledError):
+                await store.create(user_id, NewTask(title="t"))
+            waiting.set()
+            await free.wait()
+            return await store.list(user_id)
+
+        waiting, free = asyncio.Event(), asyncio.Event()
+        async with locked(postgres_url) as holder:
+            caller = asyncio.create_task(call_twice())
+            await until_waiting(holder, 1)
+            await cancel_step_by_step(caller, 2)
+            await waiting.wait()
+        free.set()
+
+        assert [] == await caller
+        await store.close()
+
+    async def test_a_call_that_waits_for_its_turn_can_be_cancelled(self, own_url: str, user_id: str) -> None:
+        """It leaves the queue, and those behind it move up."""
+        url = f"/api/{user_id}/tasks"
+        async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+            async with locked(own_url) as holder:
+                calls = [asyncio.create_task(read(client, url)) for _ in range(6)]
+                await until_waiting(holder, 1)
+                for call in calls[::2]:
+                    await cancel(call, 2)
+
+            assert [200] * 3 == await asyncio.gather(*calls[1::2])
+            assert 200 == await read(client, url)
+
+    async def test_a_pause_between_attempts_ends_at_once(self, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody is kept until the next attempt."""
+        monkeypatch.setattr(retries, "FIRST_PAUSE_S", 5)
+        monkeypatch.setattr(retries, "MAX_PAUSE_S", 5)
+        async with Proxy(free_port()) as proxy:
+            store = taskd_storage({"DATABASE_URL": f"postgresql://u@{LOOPBACK}:{proxy.port}/d"})
+            call = asyncio.create_task(store.create(user_id, NewTask(title="t")))
+            await until(lambda: proxy.accepted == 1 and proxy.connections == 0)
+            await asyncio.sleep(0.05)
+            assert not call.done()
+            async with asyncio.timeout(2):
+                await cancel(call, 1)
+            await store.close()
+
+    async def test_a_cancelled_connect_leaves_no_connection(self, proxy: Proxy, own_url: str, user_id: str) -> None:
+        """A connection that is being made for somebody who has gone is closed, and its place is free."""
+        url = f"/api/{user_id}/tasks"
+        proxy.stall()
+        async with serving(proxy.url_through(own_url), user_id, TASKD_SQL_POOL_SIZE="2") as client:
+            calls = [asyncio.create_task(read(client, url)) for _ in range(2)]
+            await until(lambda: proxy.connections == 2)
+            for call in calls:
+                await cancel(call, 2)
+            proxy.resume()
+
+            assert [200] * 10 == await asyncio.gather(*[read(client, url) for _ in range(10)])
+            await until(lambda: proxy.connections <= 2)
+
+
+async def cancel(call: asyncio.Task[Any], times: int) -> None:
+    """Cancel *call*, as often as *times* says, and wait for its end."""
+    await cancel_step_by_step(call, times)
+    await asyncio.wait([call])
+    # The application answers even so: under a real server there may still be somebody to read it.
+    assert call.cancelled() or not call.exception()
+
+
+async def cancel_step_by_step(call: asyncio.Task[Any], times: int) -> None:
+    """Cancel *call*; the second time while it is busy with the first."""
+    for _ in range(times):
+        call.cancel()
+        await asyncio.sleep(0)

@@ -1,0 +1,69 @@
+"""Base64url and JSON to the letter, for random texts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taskd_jwt.strictness import MalformedError, decode_base64url, decode_object
+from tests.attacks import DIGITS
+from tests.issuer import encoded
+
+
+@settings(database=None)
+@given(content=st.binary(max_size=100))
+def test_base64url_has_one_spelling(content: bytes) -> None:
+    """What is encoded is read as it was; with padding, or another last character, it is refused."""
+    text = encoded(content)
+    others = [text + "=", f"{text} ", f" {text}", f"{text}\n", text + "=" * (-len(text) % 4 or 4)]
+    if text and len(text) % 4:
+        others += [
+            text[:-1] + digit for digit in DIGITS if digit != text[-1] and _decoded(text[:-1] + digit) == content
+        ]
+
+    assert content == decode_base64url(text)
+    for other in others:
+        with pytest.raises(MalformedError):
+            decode_base64url(other)
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@settings(database=None)
+@given(text=st.text(max_size=20) | st.text(DIGITS + "+/=. ", max_size=20))
+def test_what_is_read_as_base64url_is_written_so_again(text: str) -> None:
+    """Anything else is refused by one error."""
+    try:
+        content = decode_base64url(text)
+    except MalformedError:
+        return
+
+    assert text == encoded(content)
+
+
+@settings(database=None)
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    ),
+    damage=st.tuples(st.integers(0, 50), st.sampled_from([b"", b'"', b"{", b"]", b",", b"\xff", b" ", b"NaN", b"\0"])),
+)
+def test_what_is_read_as_an_object_is_what_python_reads(value: Any, damage: tuple[int, bytes]) -> None:
+    """Python's own reader takes more, and never something else."""
+    position, inserted = damage
+    content = json.dumps({"a": value}).encode()
+    content = content[:position] + inserted + content[position:]
+    try:
+        decoded = decode_object(content)
+    except MalformedError:
+        return
+
+    assert json.loads(content) == decoded
