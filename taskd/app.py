@@ -31,6 +31,9 @@ from taskd.storage import StoreError, StoreUnavailable, TaskStore
 
 __all__ = ["api_document", "build_app", "paths"]
 
+# After so long without a failure the next one is another outage.
+STORAGE_QUIET_S = 600.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,7 +54,8 @@ def build_app(environ: Mapping[str, str] | None = None) -> ASGIApp:
     store = loaded.storage(settings.storage, environ)
     routes = _all_routes(loaded, store, guard, environ)
     app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=_lifespan(store))
-    app.state.storage = Availability("The storage", logger)
+    # Of what is served, only /readyz tells it.
+    app.state.storage = Availability("The storage", logger, quiet_s=STORAGE_QUIET_S)
     app.state.openapi = openapi.document(routes, loaded.security_scheme(settings.auth))
     app.router.redirect_slashes = False
     app.router.default = _nothing_here
@@ -115,6 +119,9 @@ async def _look(store: TaskStore, availability: Availability) -> None:
             availability.failed(str(error))
     except StoreError as error:
         availability.failed(str(error))
+    except Exception:
+        # Nobody waits for this task, so nobody else would tell.
+        logger.exception("The storage plugin failed when it was asked whether it answers")
 
 
 @attrs.frozen(slots=False)

@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 AUTH_TIMEOUT_S = 3
 RETRY_AFTER_S = 2
+# OpenID Connect Core 1.0, section 2: of a subject.
 MAX_IDENTITY_LENGTH = 255
+IDENTITY = f"neither . nor .., but a text of 1 to {MAX_IDENTITY_LENGTH} characters without NUL"
 
 
 class InvalidCredentials(AuthenticationError):
@@ -112,9 +114,7 @@ class Guard:
 
 def _check_identity(identity: object, path_params: Mapping[str, object]) -> None:
     if not isinstance(identity, str) or not is_identity(identity):
-        # OpenID Connect Core 1.0, section 2: a subject has at most 255 characters.
-        message = f"The token's user must be a text of 1 to {MAX_IDENTITY_LENGTH} characters without NUL."
-        raise _unauthorized(message, invalid=True)
+        raise _unauthorized(f"The token's user must be {IDENTITY}.", invalid=True)
     if path_params.get("user_id", identity) != identity:
         raise _unauthorized("The token is for another user than the one in the path.", invalid=True)
 

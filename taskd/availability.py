@@ -11,8 +11,6 @@ __all__ = ["Availability"]
 
 # What fails now and then, while the rest goes on, is told of once in this time, and not at each request.
 MIN_INTERVAL_S = 10.0
-# Nobody may have been there to take note that it served: a failure after such a time without any is told of again.
-QUIET_S = 600.0
 
 
 @attrs.define(eq=False)
@@ -23,10 +21,13 @@ class Availability:
     Attributes:
         service: Its name in the log.  It must not hold a secret.
         logger: Where to say it.
+        quiet_s: Where not every call that was served is told of here, a failure so long after the last one is another
+            outage.
     """
 
     service: str
     logger: logging.Logger
+    quiet_s: float = float("inf")
     _down_since_s: float | None = attrs.field(init=False, default=None)
     _failed_last_s: float = attrs.field(init=False, default=float("-inf"))
     _told_last_s: float = attrs.field(init=False, default=float("-inf"))
@@ -35,7 +36,7 @@ class Availability:
     def failed(self, reason: str) -> None:
         """Take note of a call that the service did not serve, and why."""
         now_s = time.monotonic()
-        if now_s - self._failed_last_s >= QUIET_S:
+        if now_s - self._failed_last_s >= self.quiet_s:
             self._down_since_s, self._is_told = None, False
         self._failed_last_s = now_s
         if self._down_since_s is None:

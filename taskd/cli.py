@@ -16,7 +16,7 @@ import uvicorn
 
 from taskd import plugins as plugin_registry
 from taskd.app import api_document, build_app, paths
-from taskd.auth import MAX_IDENTITY_LENGTH, TokenIssuer, is_identity
+from taskd.auth import IDENTITY, TokenIssuer, is_identity
 from taskd.diagnosis import Check, Outcome
 from taskd.doctor import examine
 from taskd.plugins import LoadedPlugin, Plugin, PluginError, Plugins
@@ -152,7 +152,7 @@ def serve(host: str, port: int, workers: int, grace: int) -> None:
 def token(user: str, lifetime: int) -> None:
     """Print a token for USER, signed with the configured secret, for trying things out."""
     if not is_identity(user):
-        raise click.BadParameter(f"must have 1 to {MAX_IDENTITY_LENGTH} characters, in UTF-8", param_hint="USER")
+        raise click.BadParameter(f"must be {IDENTITY}", param_hint="USER")
     with _one_line_errors():
         click.echo(_issue_token(read_environ(), user, lifetime))
 

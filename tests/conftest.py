@@ -19,6 +19,7 @@ from tests.clock import Clock, stopped_clock
 from tests.figures import Figures, table
 from tests.pgbouncer import PgBouncer, pgbouncer
 from tests.postgres import PostgresServer, postgres_server
+from tests.processes import child_environ
 from tests.third_parties import Site
 from tests.witness import Witness
 
@@ -139,6 +140,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/tasks.db"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture
+def sqlite_file(tmp_path: Path) -> Path:
+    return tmp_path / "tasks.db"
+
+
+@pytest.fixture
+def embedded_child(sqlite_file: Path) -> dict[str, str]:
+    """The environment of a server over an SQLite file, for what does not depend on the store."""
+    settings = {"DATABASE_URL": f"sqlite:///{sqlite_file}", "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN}
+    return child_environ(settings)
 
 
 @pytest.fixture

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
-from tests.requirements import missing
-
-
-def complaint_of(*command: str) -> str | None:
-    """Run *command* and return its complaint, if it fails."""
-    finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return finished.stdout if finished.returncode else None
+from tests.requirements import complaint_of, permitted
 
 
 @attrs.frozen
@@ -52,8 +45,7 @@ class Disk:
 @contextlib.contextmanager
 def mounted(folder: Path, size: str) -> Iterator[Disk]:
     """Mount a disk of *size* at *folder*."""
-    if complaint := complaint_of("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)):
-        missing(f"no file system can be mounted: {complaint}")
+    permitted("no file system can be mounted", "mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
     try:
         yield Disk(folder)
     finally:

@@ -16,8 +16,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from tests.mounts import complaint_of
-from tests.requirements import missing, required
+from tests.requirements import permitted, required
 
 # Of a domain that is nobody's (RFC 2606, section 2).
 NAME = "database.test"
@@ -90,12 +89,10 @@ class NameServer:
 @contextlib.contextmanager
 def name_server() -> Iterator[NameServer]:
     """Run a name server, at a loopback address of its own: the port is not one to choose."""
+    permitted("no name server can be put in place of the machine's", required("unshare"), "--mount", "true")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
-        try:
-            listening.bind((address, 53))
-        except PermissionError:
-            missing("only root may run a name server")
+        listening.bind((address, 53))
         server = NameServer(address)
         serving = threading.Thread(target=server.serve, args=(listening,))
         serving.start()
@@ -113,8 +110,5 @@ def asking(server: NameServer, folder: Path, arguments: Sequence[str]) -> Sequen
     configuration.write_text(f"nameserver {server.address}\n")
     # For that process alone, whose mounts are its own.
     replacing = ["--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(configuration)]
-    unshare = required("unshare")
-    if complaint := complaint_of(unshare, *replacing, "true"):
-        missing(f"no file can be mounted: {complaint}")
     run = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
-    return ["-c", run, unshare, *replacing, sys.executable, *arguments]
+    return ["-c", run, required("unshare"), *replacing, sys.executable, *arguments]

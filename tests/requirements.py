@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from typing import NoReturn
 
 import pytest
 
-__all__ = ["missing", "required"]
+__all__ = ["complaint_of", "missing", "permitted", "required"]
 
 
 def missing(what: str) -> NoReturn:
@@ -24,3 +25,15 @@ def required(program: str, path: str | None = None) -> str:
     if found is None:
         missing(f"{program} is not installed")
     return found
+
+
+def permitted(without: str, *command: str) -> None:
+    """Run *command*, without which a test cannot go on; say so in the words of *without* if it fails."""
+    if complaint := complaint_of(*command):
+        missing(f"{without}: {complaint}")
+
+
+def complaint_of(*command: str) -> str | None:
+    """Run *command* and return its complaint, if it fails."""
+    finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return finished.stdout if finished.returncode else None

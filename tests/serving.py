@@ -40,6 +40,25 @@ def outcome(answer: httpx.Response) -> int:
     return answer.status_code
 
 
+async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """Every endpoint and /readyz say 503 and when to come again, while /livez is well."""
+    one = f"{tasks_url}/01a202b8-f11b-754f-a9d2-4d7b6419c012"
+    requests = [
+        client.get(tasks_url, headers={"Origin": ORIGIN}),
+        client.post(tasks_url, json={"title": "t"}),
+        client.get(one),
+        client.put(one, json={}),
+        client.delete(one),
+        client.patch(f"{one}/complete"),
+        client.get("/readyz"),
+    ]
+    for answer in await asyncio.gather(*requests):
+        assert 503 == answer.status_code, answer.text
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert {"detail"} == set(answer.json())
+    assert 200 == (await client.get("/livez")).status_code
+
+
 async def create(client: httpx.AsyncClient, tasks_url: str, title: str = "t") -> int:
     return outcome(await client.post(tasks_url, json={"title": title}))
 

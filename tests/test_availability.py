@@ -103,9 +103,10 @@ def test_a_second_outage_soon_after_the_first_is_told_when_it_lasts(
 
 
 def test_an_outage_long_after_another_is_told_though_nobody_saw_the_first_one_end(
-    service: Availability, clock: Clock, caplog: pytest.LogCaptureFixture
+    clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The end of the first one is not made up; the length of the second one is its own."""
+    service = Availability("The database", logger, quiet_s=600)
     service.failed("first")
     clock.now_s += 600
     service.failed("second")

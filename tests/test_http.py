@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import re
@@ -21,7 +20,7 @@ from taskd_sql.store import SQLTaskStore
 from tests.conftest import ORIGIN, SECRET, client_of
 from tests.postgres import PostgresServer, free_port
 from tests.proxy import listening, silent
-from tests.serving import serving
+from tests.serving import assert_unavailable, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -232,25 +231,6 @@ async def test_the_database_s_own_words_do_not_reach_the_log(
     assert "StoreError" in caplog.text
     assert "a secret plan" not in caplog.text
     assert user_id not in caplog.text.replace(f"POST {tasks_url}", "").replace(f"http://taskd{tasks_url}", "")
-
-
-async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """Every endpoint and /readyz say 503 and when to come again, while /livez is well."""
-    one = f"{tasks_url}/01a202b8-f11b-754f-a9d2-4d7b6419c012"
-    requests = [
-        client.get(tasks_url, headers={"Origin": ORIGIN}),
-        client.post(tasks_url, json={"title": "t"}),
-        client.get(one),
-        client.put(one, json={}),
-        client.delete(one),
-        client.patch(f"{one}/complete"),
-        client.get("/readyz"),
-    ]
-    for answer in await asyncio.gather(*requests):
-        assert 503 == answer.status_code, answer.text
-        assert 1 <= int(answer.headers["Retry-After"]) <= 60
-        assert {"detail"} == set(answer.json())
-    assert 200 == (await client.get("/livez")).status_code
 
 
 async def test_a_server_that_is_down_is_a_503(user_id: str, tasks_url: str) -> None:

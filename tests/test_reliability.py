@@ -115,17 +115,6 @@ def child(extent: Extent, database: Database) -> dict[str, str]:
     return child_environ({"DATABASE_URL": database.url, "BETTER_AUTH_SECRET": SECRET, **extent.settings})
 
 
-@pytest.fixture
-def sqlite_file(tmp_path: Path) -> Path:
-    return tmp_path / "tasks.db"
-
-
-@pytest.fixture
-def embedded_child(sqlite_file: Path) -> dict[str, str]:
-    """The environment of a server over an SQLite file."""
-    return child_environ({"DATABASE_URL": f"sqlite:///{sqlite_file}", "BETTER_AUTH_SECRET": SECRET})
-
-
 def integrity(file: Path) -> list[tuple[str]]:
     """Return what SQLite says of *file*."""
     with contextlib.closing(sqlite3.connect(file)) as connection:

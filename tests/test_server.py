@@ -48,13 +48,6 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
         yield server
 
 
-@pytest.fixture
-def embedded_child(tmp_path: Path) -> dict[str, str]:
-    """The environment of a server over an SQLite file, for what does not depend on the store."""
-    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN}
-    return child_environ(settings)
-
-
 def client_of(server: RunningServer, user_id: str) -> httpx.Client:
     """A client with a good token, which waits until the first worker listens."""
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}

@@ -22,14 +22,14 @@ from tests.commands import invoke
 from tests.conftest import SECRET, token_for
 from tests.mounts import Disk, mounted
 from tests.processes import SERVE, child_environ
+from tests.serving import assert_unavailable
 from tests.serving import serving as serving_over
-from tests.test_http import assert_unavailable
 
 pytestmark = pytest.mark.anyio
 
 LONG = "x" * 9000
 # A statement that waits for others in vain gives up soon.
-IMPATIENT = {"TASKD_SQL_STATEMENT_TIMEOUT": "0.1", "TASKD_SQL_ACQUIRE_TIMEOUT": "0.5"}
+IMPATIENT = {"TASKD_SQL_STATEMENT_TIMEOUT": "0.1"}
 
 
 @pytest.fixture

@@ -10,23 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SECRET
 from tests.figures import Figures, table
-from tests.processes import child_environ
 from tests.writers import Answer, Outcome, load, refusal_fault, target
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def sqlite_file(tmp_path: Path) -> Path:
-    return tmp_path / "tasks.db"
-
-
-@pytest.fixture
-def embedded_child(sqlite_file: Path) -> dict[str, str]:
-    """The environment of a server over an SQLite file."""
-    return child_environ({"DATABASE_URL": f"sqlite:///{sqlite_file}", "BETTER_AUTH_SECRET": SECRET})
 
 
 class TestMeasuring:

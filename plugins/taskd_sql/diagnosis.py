@@ -18,7 +18,7 @@ from taskd import Check, Outcome, StoreError
 from taskd_sql import tls
 from taskd_sql.faults import Refused, SchemaUnfit
 from taskd_sql.postgres import PostgresDatabase
-from taskd_sql.schema import VERSION_TABLE, is_newer, version_fault
+from taskd_sql.schema import VERSION_TABLE, is_newer, revision_in, version_fault
 from taskd_sql.sqlite import SQLiteDatabase
 from taskd_sql.statements import PING, Statement
 
@@ -38,7 +38,10 @@ _REACH_IT = (
     " may reach its port."
 )
 _VERIFY = "Say sslmode=verify-full; if the certificate is of an authority of your own, also sslrootcert=FILE."
-_GRANT = "As the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO it, and SELECT ON taskd_version."
+_GRANT = (
+    "As the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO it;"
+    " GRANT SELECT ON taskd_version TO it."
+)
 
 _RIGHTS = """
     SELECT to_regclass('tasks') IS NOT NULL, bool_and(has_table_privilege(to_regclass('tasks'), privilege)),
@@ -77,7 +80,7 @@ async def _tls(database: PostgresDatabase) -> Check:
             return Check("tls", Outcome.OK, "none, on this machine")
         return Check("tls", Outcome.NOTE, "none: password and tasks are readable on the way", "Leave sslmode out.")
     try:
-        async with asyncio.timeout(database.settings.connect_timeout_s):
+        async with asyncio.timeout(database.connect_timeout_s):
             done = await tls.shake_hands(address.host, address.port, address.tls)
     except OSError as error:
         return Check("tls", Outcome.FAILED, *_handshake_fault(error))
@@ -156,7 +159,7 @@ async def _schema(database: PostgresDatabase) -> Check:
         rows = []
     except Refused as error:
         return Check("schema", Outcome.FAILED, str(error), _GRANT)
-    return _of_revision(rows[0][0] if rows else None)
+    return _of_revision(revision_in(rows))
 
 
 async def _writing(database: PostgresDatabase) -> Check:

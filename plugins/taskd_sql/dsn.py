@@ -28,6 +28,7 @@ _PARAMETERS = ("application_name", "channel_binding", "connect_timeout", "sslmod
 _CHANNEL_BINDINGS = ("disable", "prefer", "require")
 _MAX_CONNECT_TIMEOUT_S = 600
 _HOST = re.compile(r"[\w:][\w.:-]*")
+_BRACKETED = re.compile(r"(^|@)\[[^][]*\](:\d*)?$")
 _NEVER_RAW = re.compile(r"[\s\x00-\x1f]")
 _FORMS = (
     "must be postgresql://USER:PASSWORD@HOST/DATABASE, where other characters of USER and PASSWORD than letters and"
@@ -77,7 +78,8 @@ class PostgresAddress:
     @property
     def is_neon(self) -> bool:
         """Whether the host is one of Neon's."""
-        return self.host.endswith(".neon.tech")
+        # With a dot at its end, a name is not looked for in this machine's own domains.
+        return self.host.rstrip(".").endswith(".neon.tech")
 
     @property
     def is_neon_pooler(self) -> bool:
@@ -145,7 +147,9 @@ def _sqlite_address(text: str) -> SQLiteAddress:
     except OSError:  # the name is too long
         is_possible = False
     if not is_possible:
-        raise _WrongURLError(f"{text!r} must be a file in a directory that exists")
+        # With another scheme in mind, people have a password before an @.
+        shown = "FILE" if "@" in text else repr(text)
+        raise _WrongURLError(f"{shown} must be a file in a directory that exists")
     return SQLiteAddress(file)
 
 
@@ -177,6 +181,8 @@ def _split(url: str) -> tuple[SplitResult, str]:
         parts = urlsplit(url)
         host = parts.hostname or ""
         host.encode("idna")
+        # Neither PostgreSQL nor a log takes what is not UTF-8.
+        unquote(url, errors="strict").encode()
     except ValueError:
         raise _WrongURLError(_FORMS) from None
     # A second @, or one after the host, is a password's: the rest of it would be taken for the host, and be shown.
@@ -185,7 +191,8 @@ def _split(url: str) -> tuple[SplitResult, str]:
         raise _WrongURLError(_FORMS)
     if not host:
         raise _WrongURLError(f"names no host; it {_FORMS}")
-    if not _HOST.fullmatch(host):
+    # `hostname` is only what is within brackets, whatever comes behind them.
+    if not _HOST.fullmatch(host) or ("[" in parts.netloc and not _BRACKETED.search(parts.netloc)):
         raise _WrongURLError(f"names something else than one host; it {_FORMS}")
     return parts, host
 
@@ -226,10 +233,13 @@ def _tls(parameters: Mapping[str, str], is_local: bool, allow_plaintext: bool) -
         return None
     if root == "system" and mode != "verify-full":
         raise _WrongURLError("sslrootcert=system needs sslmode=verify-full")
+    no_file = "sslrootcert must be a file of certificates in PEM, or system"
+    if root == "":
+        raise _WrongURLError(no_file)
     try:
         return tls.context(mode, None if root == "system" else root)
     except (OSError, ValueError):
-        raise _WrongURLError("sslrootcert must be a file of certificates in PEM, or system") from None
+        raise _WrongURLError(no_file) from None
 
 
 def _tls_mode(parameters: Mapping[str, str], is_local: bool) -> str:

@@ -67,7 +67,8 @@ _WORDS = {
     "28000": "this user may not connect",
     "3D000": "there is no such database",
     "25006": "it takes no writes",
-    "42501": "this user may not use the tables, see GRANT in docs/neon.md",
+    "42501": "this user may not use the tables; their owner can say GRANT SELECT, INSERT, UPDATE, DELETE ON tasks"
+    " TO it, and GRANT SELECT ON taskd_version TO it",
     "53300": "no connection is left",
     "57P03": "it is starting or stopping",
 }

@@ -156,7 +156,8 @@ async def _transaction(address: PostgresAddress | SQLiteAddress) -> AsyncIterato
 def _postgres_engine(address: PostgresAddress) -> AsyncEngine:
     arguments = {
         **address.connect_arguments(),
-        "timeout": CONNECT_TIMEOUT_S,
+        "timeout": address.connect_timeout_s or CONNECT_TIMEOUT_S,
+        "server_settings": {"application_name": address.application_name},
         # Behind a pooler, a connection may have statements of others already.
         "prepared_statement_name_func": lambda: f"taskd_{uuid.uuid4().hex}",
         "prepared_statement_cache_size": 0,
@@ -190,7 +191,10 @@ def _fault(error: Exception, is_connected: bool) -> StoreError:
     if isinstance(error, sqlite3.Error):
         # SQLite has no code for it.
         is_there = str(error).endswith("already exists")
-        return StoreError(f"SQLITE_ERROR: {_ADVICE['42P07']}") if is_there else sqlite_fault(error)
+        if is_there:
+            return StoreError(f"SQLITE_ERROR: {_ADVICE['42P07']}")
+        fault = sqlite_fault(error)
+        return StoreError(f"{fault}: {_ADVICE['55P03']}") if str(fault) == "SQLITE_BUSY" else fault
     if isinstance(error, TimeoutError):
         return StoreError("the database did not answer in time: is it running, and may this machine reach its port?")
     state = getattr(error, "sqlstate", None)

@@ -78,6 +78,11 @@ class PostgresDatabase:
         """Whether each transaction may be run on another connection of a PgBouncer's."""
         return self.address.is_neon_pooler if self.settings.pooler is None else self.settings.pooler
 
+    @property
+    def connect_timeout_s(self) -> float:
+        """How long a connection may take to be made: what the URL says comes before the setting."""
+        return self.address.connect_timeout_s or self.settings.connect_timeout_s
+
     async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True) -> Sequence[Sequence[Any]]:
         """Run one statement on a connection of the pool; try again where that is safe."""
 
@@ -147,7 +152,7 @@ class PostgresDatabase:
         is_connected = False
         try:
             async with (
-                asyncio.timeout_at(min(until, now() + self._connect_timeout_s)) as timeout,
+                asyncio.timeout_at(min(until, now() + self.connect_timeout_s)) as timeout,
                 pool.connections.connection() as connection,
             ):
                 is_connected = True
@@ -175,15 +180,11 @@ class PostgresDatabase:
         is_verified = self.address.tls is not None and self.address.tls.check_hostname
         return "the server's certificate is verified instead" if is_verified else "the connection is encrypted only"
 
-    @property
-    def _connect_timeout_s(self) -> float:
-        return self.address.connect_timeout_s or self.settings.connect_timeout_s
-
     def _options(self) -> dict[str, Any]:
         return {
             **self.address.connect_arguments(),
             "max_size": self.settings.pool_size,
-            "timeout": self._connect_timeout_s,
+            "timeout": self.connect_timeout_s,
             "max_inactive_connection_lifetime": self.settings.idle_timeout_s,
             "statement_cache_size": 0 if self.is_pooled else 100,
             "server_settings": self._server_settings(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -32,7 +32,17 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from taskd import Priority, Status
 
-__all__ = ["REVISIONS", "VERSION_TABLE", "creation", "is_newer", "metadata", "tasks", "version", "version_fault"]
+__all__ = [
+    "REVISIONS",
+    "VERSION_TABLE",
+    "creation",
+    "is_newer",
+    "metadata",
+    "revision_in",
+    "tasks",
+    "version",
+    "version_fault",
+]
 
 # Every revision of the schema that this taskd knows, the oldest first; the last is the one that it needs.
 REVISIONS = ("0001",)
@@ -107,6 +117,11 @@ def creation(dialect: Dialect) -> Iterator[str]:
         yield str(CreateTable(table).compile(dialect=dialect))
     stamp = insert(version).values(version_num=literal_column(f"'{REVISIONS[-1]}'"))
     yield str(stamp.compile(dialect=dialect))
+
+
+def revision_in(rows: Sequence[Sequence[Any]]) -> str | None:
+    """Return the revision that *rows* of the version table say; if there are several, one that nobody knows."""
+    return " and ".join(sorted(row[0] for row in rows)) or None
 
 
 def is_newer(revision: str | None) -> bool:

@@ -17,7 +17,7 @@ from taskd_sql import statements
 from taskd_sql.dsn import PostgresAddress, SQLiteAddress
 from taskd_sql.faults import Refused, SchemaUnfit
 from taskd_sql.postgres import PostgresDatabase
-from taskd_sql.schema import tasks, version_fault
+from taskd_sql.schema import revision_in, tasks, version_fault
 from taskd_sql.sqlite import SQLiteDatabase
 from taskd_sql.statements import Statement
 
@@ -97,7 +97,7 @@ class SQLTaskStore(TaskStore):
         """Return if the database answers, and has the schema that this taskd needs."""
         begun_s = time.monotonic()
         rows = await self._run(statements.PING, {})
-        if fault := version_fault(rows[0][0] if rows else None):
+        if fault := version_fault(revision_in(rows)):
             unfit = SchemaUnfit(fault)
             self._tell(unfit, statements.PING)
             raise unfit
