@@ -24,6 +24,7 @@ import pytest
 from tests.conftest import SECRET, token_for
 from tests.figures import Figures, percentile_99
 from tests.names import IMPATIENT_RESOLVER, NAME, NameServer, asking, name_server
+from tests.pgbouncer import PgBouncer
 from tests.postgres import PostgresServer
 from tests.processes import SERVE, child_environ
 from tests.proxy import LOOPBACK
@@ -42,7 +43,6 @@ from tests.writers import (
 )
 
 ANSWER_BOUND_S = 10
-RETURN_BOUND_S = 2
 CLIENTS_AT_ONCE = 100
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +56,7 @@ class Extent:
     Attributes:
         hold_s: How long an outage lasts after every writer was refused.
         livez_bound_s: What 99 of 100 answers of `/livez` do not exceed; the hundredth is left to the machine.
+        return_bound_s: After how long all requests are served again.
         settings: Of taskd; short time-outs where nobody looks at the figures.
     """
 
@@ -66,6 +67,7 @@ class Extent:
     clients: int
     hold_s: float
     livez_bound_s: float
+    return_bound_s: float
     settings: dict[str, str]
 
 
@@ -78,6 +80,7 @@ BRIEF = Extent(
     hold_s=0.5,
     # Other tests may have all cores.
     livez_bound_s=ANSWER_BOUND_S,
+    return_bound_s=ANSWER_BOUND_S,
     settings={
         "TASKD_SQL_CONNECT_TIMEOUT": "1",
         "TASKD_SQL_ACQUIRE_TIMEOUT": "1",
@@ -85,7 +88,15 @@ BRIEF = Extent(
     },
 )
 THOROUGH = Extent(
-    kills=20, shared_kills=10, stops=10, terminations=100, clients=10_000, hold_s=8, livez_bound_s=0.1, settings={}
+    kills=20,
+    shared_kills=10,
+    stops=10,
+    terminations=100,
+    clients=10_000,
+    hold_s=8,
+    livez_bound_s=0.1,
+    return_bound_s=2,
+    settings={},
 )
 
 
@@ -100,19 +111,30 @@ class Database:
 
     server: PostgresServer
     name: str
-    url: str
+
+    @property
+    def url(self) -> str:
+        """The URL by which it is reached as Neon is: by TLS, with a password, and with the certificate verified."""
+        return self.server.secured_url(self.name, sslmode="verify-full", sslrootcert=str(self.server.ca))
 
 
 @pytest.fixture
 def database(postgres: PostgresServer) -> Database:
     name = f"reliability_{uuid.uuid4().hex}"
-    return Database(postgres, name, postgres.create_database(name))
+    postgres.create_database(name)
+    return Database(postgres, name)
 
 
 @pytest.fixture
 def child(extent: Extent, database: Database) -> dict[str, str]:
     """The environment of a server over PostgreSQL."""
     return child_environ({"DATABASE_URL": database.url, "BETTER_AUTH_SECRET": SECRET, **extent.settings})
+
+
+@pytest.fixture
+def pooled_child(child: dict[str, str], database: Database, pooler: PgBouncer) -> dict[str, str]:
+    """The environment of a server over PostgreSQL behind a PgBouncer in transaction mode."""
+    return {**child, "DATABASE_URL": pooler.url(database.name), "TASKD_SQL_POOLER": "yes"}
 
 
 def integrity(file: Path) -> list[tuple[str]]:
@@ -279,35 +301,38 @@ class TestKilledServer:
         assert [("ok",)] == integrity(sqlite_file)
 
 
-FAULTS = {"stops": "immediate restart of PostgreSQL", "terminations": "pg_terminate_backend on everything"}
-
-
 def restart(server: PostgresServer) -> None:
     server.stop("immediate")
     server.start()
 
 
+# By which number of an extent says how often.
+FAULTS: dict[str, tuple[str, Callable[[PostgresServer], object]]] = {
+    "stops": ("immediate restart of PostgreSQL", restart),
+    "terminations": ("pg_terminate_backend on everything", PostgresServer.terminate_backends),
+}
+
+
 class TestDatabaseRestarts:
     """PostgreSQL goes away and comes back under eight writers."""
 
-    @pytest.mark.parametrize(
-        ("disturb", "often"),
-        [(restart, "stops"), (PostgresServer.terminate_backends, "terminations")],
-        ids=["restart", "terminate"],
-    )
+    @pytest.mark.parametrize("way", ["", ", behind PgBouncer"], ids=["direct", "pooled"])
+    @pytest.mark.parametrize("often", FAULTS)
     async def test_acknowledged_writes_survive(
         self,
+        request: pytest.FixtureRequest,
         extent: Extent,
         database: Database,
-        child: dict[str, str],
+        way: str,
         measured: list[Figures],
-        disturb: Callable[[PostgresServer], object],
         often: str,
     ) -> None:
         """After each time writes succeed again, and no acknowledged one is lost."""
+        environ = request.getfixturevalue("pooled_child" if way else "child")
+        name, disturb = FAULTS[often]
         rounds: int = getattr(extent, often)
         back_s = []
-        async with target(child) as running:
+        async with target(environ) as running:
             with probing(running) as livez_s:
                 async with load(running) as working:
                     for number in range(rounds):
@@ -315,10 +340,10 @@ class TestDatabaseRestarts:
                         await asyncio.to_thread(disturb, database.server)
                         back_s.append(await working.each(Outcome.ACKNOWLEDGED))
             await running.stop()
-        figures = figures_of(working, FAULTS[often], rounds, livez_s=livez_s, back_s=max(back_s))
+        figures = figures_of(working, name + way, rounds, livez_s=livez_s, back_s=max(back_s))
         measured.append(figures)
 
-        assert_good(working, figures, extent.livez_bound_s)
+        assert_good(working, figures, extent)
         assert [] == unexpected(running.output)
 
 
@@ -349,7 +374,7 @@ class TestOutages:
         measured: list[Figures],
     ) -> None:
         """The name is looked up again for each connection, and nothing remembers that it was not known."""
-        url = f"{database.url.replace(LOOPBACK, NAME)}?sslmode=disable"
+        url = f"{database.server.url(database.name).replace(LOOPBACK, NAME)}?sslmode=disable"
         environ = {**child, **IMPATIENT_RESOLVER, "DATABASE_URL": url, "TASKD_ALLOW_PLAINTEXT": "1"}
         with name_server() as names:
             async with target(environ, asking(names, tmp_path, SERVE)) as running:
@@ -374,7 +399,9 @@ class TestOutages:
         assert 1 == running.output.count("WARNING")
         assert [] == unexpected(running.output)
 
-    async def test_it_starts_while_the_database_is_down(self, database: Database, child: dict[str, str]) -> None:
+    async def test_it_starts_while_the_database_is_down(
+        self, extent: Extent, database: Database, child: dict[str, str]
+    ) -> None:
         """It serves `/livez` at once, and is ready as soon as there is a database, without a restart."""
         async with contextlib.AsyncExitStack() as stack:
             async with in_thread(stopped(database)):
@@ -386,7 +413,7 @@ class TestOutages:
 
         assert [200, 503] == [answer.status for answer in down]
         assert refusal_fault(down[1]) is None
-        assert back_s < RETURN_BOUND_S
+        assert back_s < extent.return_bound_s
 
 
 class TestLock:
@@ -401,7 +428,7 @@ class TestLock:
         measured: list[Figures],
     ) -> None:
         """While the table is locked 50 requests are refused in time; one second after its release 50 succeed."""
-        holder = await asyncpg.connect(database.url, ssl=False)
+        holder = await asyncpg.connect(database.server.url(database.name), ssl=False)
         async with target(child) as running:
             with probing(running) as livez_s:
                 async with holder.transaction():
@@ -427,7 +454,7 @@ class TestLock:
         assert {None} == {refusal_fault(answer) for answer in refused}
         assert {200, 201} == {answer.status for answer in served}
         assert refused_s < ANSWER_BOUND_S
-        assert served_s < RETURN_BOUND_S
+        assert served_s < extent.return_bound_s
         assert percentile_99(livez_s) < extent.livez_bound_s
         assert [] == unexpected(running.output)
 
@@ -486,8 +513,8 @@ async def outlasted(
     await running.stop()
     figures = figures_of(working, name, 1, livez_s=livez_s, back_s=back_s)
 
-    assert_good(working, figures, extent.livez_bound_s)
-    late = [each for each in working.journal if each.sent_s > returned_s + RETURN_BOUND_S]
+    assert_good(working, figures, extent)
+    late = [each for each in working.journal if each.sent_s > returned_s + extent.return_bound_s]
     assert [] == [each for each in late if each.outcome is not Outcome.ACKNOWLEDGED]
     assert [] == unexpected(running.output)
     return figures
@@ -500,15 +527,15 @@ def unexpected(output: str) -> list[str]:
     return [line for line in output.splitlines() if not expected.fullmatch(line)]
 
 
-def assert_good(working: Load, figures: Figures, livez_bound_s: float) -> None:
+def assert_good(working: Load, figures: Figures, extent: Extent) -> None:
     """What holds whatever happened to the database."""
     assert [] == working.faults()
     assert 0 == working.count(Outcome.UNKNOWN)
     assert working.longest_s() < ANSWER_BOUND_S
     assert figures.back_s is not None
-    assert figures.back_s < RETURN_BOUND_S
+    assert figures.back_s < extent.return_bound_s
     assert figures.livez_s is not None
-    assert percentile_99(figures.livez_s) < livez_bound_s
+    assert percentile_99(figures.livez_s) < extent.livez_bound_s
 
 
 async def until_ready(running: Target) -> float:
