@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskd import openapi, plugins
+from taskd import openapi
 from taskd.auth import Guard
 from taskd.availability import Availability
 from taskd.http import ERROR_HANDLERS, JSONAnswer
@@ -26,7 +26,7 @@ from taskd.middleware import CORSLayer, PathLayer, RefusalLayer, RequestLayer
 from taskd.operations import Answer, operation
 from taskd.plugins import Claimant, Plugins
 from taskd.routing import public, resources
-from taskd.settings import Settings, load_settings, read_environ
+from taskd.settings import read_environ
 from taskd.storage import StoreError, StoreUnavailable, TaskStore
 
 __all__ = ["api_document", "build_app", "paths"]
@@ -48,18 +48,17 @@ def build_app(environ: Mapping[str, str] | None = None) -> ASGIApp:
         PluginError: A plugin is broken or ambiguous.
     """
     environ = read_environ() if environ is None else environ
-    settings = load_settings(Settings, environ)
-    loaded = Plugins(plugins.find(settings))
-    guard = Guard(loaded.auth(settings.auth, environ))
-    store = loaded.storage(settings.storage, environ)
-    routes = _all_routes(loaded, store, guard, environ)
+    plugins = Plugins.load(environ)
+    guard = Guard(plugins.auth())
+    store = plugins.storage()
+    routes = _all_routes(plugins, store, guard)
     app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS, lifespan=_lifespan(store))
     # Of what is served, only /readyz tells it.
     app.state.storage = Availability("The storage", logger, quiet_s=STORAGE_QUIET_S)
-    app.state.openapi = openapi.document(routes, loaded.security_scheme(settings.auth))
+    app.state.openapi = openapi.document(routes, plugins.security_scheme())
     app.router.redirect_slashes = False
     app.router.default = _nothing_here
-    return RequestLayer(CORSLayer(RefusalLayer(PathLayer(app)), settings.frontend_origins))
+    return RequestLayer(CORSLayer(RefusalLayer(PathLayer(app)), plugins.settings.frontend_origins))
 
 
 def api_document(environ: Mapping[str, str]) -> bytes:
@@ -70,11 +69,9 @@ def api_document(environ: Mapping[str, str]) -> bytes:
         SettingsError: A setting is wrong.
         PluginError: A plugin is broken or ambiguous.
     """
-    settings = load_settings(Settings, environ)
-    loaded = Plugins(plugins.find(settings))
-    store = loaded.storage(settings.storage, environ)
+    plugins = Plugins.load(environ)
     nobody = Guard(AuthenticationBackend())
-    return openapi.document(_all_routes(loaded, store, nobody, environ), loaded.security_scheme(settings.auth))
+    return openapi.document(_all_routes(plugins, plugins.storage(), nobody), plugins.security_scheme())
 
 
 def paths(app: ASGIApp) -> set[str]:
@@ -85,10 +82,10 @@ def paths(app: ASGIApp) -> set[str]:
     return {route.path for route in inner.routes if isinstance(route, Route)}
 
 
-def _all_routes(loaded: Plugins, store: TaskStore, guard: Guard, environ: Mapping[str, str]) -> list[Route]:
+def _all_routes(plugins: Plugins, store: TaskStore, guard: Guard) -> list[Route]:
     core = Claimant("server", "taskd")
     own = [(core, route) for route in _health_routes(store)]
-    return resources([*own, *loaded.routes(store, environ)], guard)
+    return resources([*own, *plugins.routes(store)], guard)
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:

@@ -158,10 +158,12 @@ def token(user: str, lifetime: int) -> None:
 
 
 def _issue_token(environ: Mapping[str, str], user: str, lifetime_s: int) -> str:
-    settings = load_settings(Settings, environ)
-    backend = Plugins(plugin_registry.find(settings)).auth(settings.auth, environ)
+    plugins = Plugins.load(environ)
+    backend = plugins.auth()
     if not isinstance(backend, TokenIssuer):
-        raise SettingsError("TASKD_AUTH", f"the plugin {settings.auth!r} makes no tokens; get one where it gets them")
+        raise SettingsError(
+            "TASKD_AUTH", f"the plugin {plugins.settings.auth!r} makes no tokens; get one where it gets them"
+        )
     return backend.issue_token(user, lifetime_s)
 
 
@@ -175,11 +177,10 @@ def migrate(*, only_show: bool) -> None:
     past the pooler; TASKD_MIGRATE_URL names another way, or another user.
     """
     with _one_line_errors():
-        environ = read_environ()
-        settings = load_settings(Settings, environ)
-        store = Plugins(plugin_registry.find(settings)).storage(settings.storage, environ)
+        plugins = Plugins.load(read_environ())
+        store = plugins.storage()
         if not isinstance(store, Migratable):
-            raise SettingsError("TASKD_STORAGE", f"the plugin {settings.storage!r} has no schema to migrate")
+            raise SettingsError("TASKD_STORAGE", f"the plugin {plugins.settings.storage!r} has no schema to migrate")
         if only_show:
             click.echo(asyncio.run(store.migration_script()), nl=False)
             return

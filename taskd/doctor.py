@@ -10,11 +10,10 @@ from typing import TypeVar
 
 import attrs
 
-from taskd import plugins
 from taskd.app import build_app
 from taskd.diagnosis import Check, Diagnosable, Outcome
 from taskd.plugins import PluginError, Plugins
-from taskd.settings import Settings, SettingsError, load_settings
+from taskd.settings import SettingsError
 from taskd.storage import StoreError, TaskStore
 
 __all__ = ["examine"]
@@ -30,15 +29,14 @@ _CORRECT_IT = "Correct it: docs/configuration.md lists what each variable may be
 async def examine(environ: Mapping[str, str]) -> AsyncIterator[Check]:
     """Check the settings in *environ*, the plugins that they select, whatever those need, and the whole."""
     try:
-        settings = load_settings(Settings, environ)
-        loaded = Plugins(plugins.find(settings))
+        plugins = Plugins.load(environ)
     except (SettingsError, PluginError) as error:
         yield Check("settings", Outcome.FAILED, str(error), _CORRECT_IT)
         return
-    yield _origins(settings.frontend_origins)
-    async for check in _auth(loaded, settings.auth, environ):
+    yield _origins(plugins.settings.frontend_origins)
+    async for check in _auth(plugins):
         yield check
-    async for check in _storage(loaded, settings.storage, environ):
+    async for check in _storage(plugins):
         yield check
     yield _whole(environ)
 
@@ -50,16 +48,16 @@ def _origins(origins: tuple[str, ...]) -> Check:
     return Check("frontend", Outcome.NOTE, "no page of another origin may read answers", remedy)
 
 
-async def _auth(loaded: Plugins, name: str, environ: Mapping[str, str]) -> AsyncIterator[Check]:
-    check, backend = _made("auth", name, functools.partial(loaded.auth, name, environ))
+async def _auth(plugins: Plugins) -> AsyncIterator[Check]:
+    check, backend = _made("auth", plugins.settings.auth, plugins.auth)
     yield check
     if backend is not None and isinstance(backend, Diagnosable):
         async for check in _guarded("auth", backend.diagnose):
             yield check
 
 
-async def _storage(loaded: Plugins, name: str, environ: Mapping[str, str]) -> AsyncIterator[Check]:
-    check, store = _made("storage", name, functools.partial(loaded.storage, name, environ))
+async def _storage(plugins: Plugins) -> AsyncIterator[Check]:
+    check, store = _made("storage", plugins.settings.storage, plugins.storage)
     yield check
     if store is None:
         return

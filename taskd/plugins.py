@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from taskd import hooks
 from taskd.conversion import encode
-from taskd.settings import Settings, SettingsError
+from taskd.settings import Settings, SettingsError, load_settings
 from taskd.storage import TaskStore
 
 __all__ = ["Claimant", "LoadedPlugin", "Plugin", "PluginError", "Plugins", "find"]
@@ -151,33 +151,45 @@ class LoadedPlugin:
         return result
 
 
+@attrs.frozen
 class Plugins:
-    """The enabled plugins, and what is selected of them."""
+    """
+    The enabled plugins, and what is selected of them.
 
-    def __init__(self, found: Iterable[Plugin]) -> None:
-        """
-        Load those of *found* that are enabled.
+    Each method raises `SettingsError` if a setting is wrong, the selection itself among them, and `PluginError` if a
+    plugin is broken.
 
-        Raises:
-            PluginError: One is broken.
-        """
-        self._loaded = {plugin.name: LoadedPlugin(plugin) for plugin in found if plugin.enabled}
+    Attributes:
+        environ: What plugins read their settings from.
+        settings: The core's own, by which plugins are enabled and selected.
+    """
 
-    def auth(self, name: str, environ: Mapping[str, str]) -> AuthenticationBackend:
-        """Return the backend of the auth plugin called *name*."""
-        plugin = self._selected("TASKD_AUTH", name, "taskd_auth")
-        backend: AuthenticationBackend = plugin.call("taskd_auth", AuthenticationBackend, environ=environ)
+    environ: Mapping[str, str]
+    settings: Settings
+    _loaded: Mapping[str, LoadedPlugin]
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Plugins:
+        """Find the plugins that *environ* enables, and load them."""
+        settings = load_settings(Settings, environ)
+        loaded = {plugin.name: LoadedPlugin(plugin) for plugin in find(settings) if plugin.enabled}
+        return cls(environ, settings, loaded)
+
+    def auth(self) -> AuthenticationBackend:
+        """Return the backend of the auth plugin that is selected."""
+        plugin = self._selected("TASKD_AUTH", self.settings.auth, "taskd_auth")
+        backend: AuthenticationBackend = plugin.call("taskd_auth", AuthenticationBackend, environ=self.environ)
         return backend
 
-    def storage(self, name: str, environ: Mapping[str, str]) -> TaskStore:
-        """Return the store of the storage plugin called *name*."""
-        plugin = self._selected("TASKD_STORAGE", name, "taskd_storage")
-        store: TaskStore = plugin.call("taskd_storage", TaskStore, environ=environ)
+    def storage(self) -> TaskStore:
+        """Return the store of the storage plugin that is selected."""
+        plugin = self._selected("TASKD_STORAGE", self.settings.storage, "taskd_storage")
+        store: TaskStore = plugin.call("taskd_storage", TaskStore, environ=self.environ)
         return store
 
-    def security_scheme(self, name: str) -> Mapping[str, object] | None:
-        """Return how the auth plugin called *name* wants to be sent credentials, if it says so."""
-        plugin = self._selected("TASKD_AUTH", name, "taskd_auth")
+    def security_scheme(self) -> Mapping[str, object] | None:
+        """Return how the auth plugin that is selected wants to be sent credentials, if it says so."""
+        plugin = self._selected("TASKD_AUTH", self.settings.auth, "taskd_auth")
         if "taskd_security_scheme" not in plugin.hooks:
             return None
         scheme = dict(plugin.call("taskd_security_scheme", Mapping))
@@ -189,13 +201,13 @@ class Plugins:
             raise PluginError(f"{plugin.plugin} returned no JSON from taskd_security_scheme: {reason}") from error
         return scheme
 
-    def routes(self, store: TaskStore, environ: Mapping[str, str]) -> list[tuple[Claimant, Route]]:
+    def routes(self, store: TaskStore) -> list[tuple[Claimant, Route]]:
         """Return the routes of all plugins, each with the plugin that brought it."""
         found = []
         for loaded in self._loaded.values():
             if "taskd_routes" in loaded.hooks:
                 claimant = Claimant(loaded.plugin.name, str(loaded.plugin))
-                routes = loaded.call("taskd_routes", Sequence, store=store, environ=environ)
+                routes = loaded.call("taskd_routes", Sequence, store=store, environ=self.environ)
                 found += [(claimant, loaded.checked(route, Route, "taskd_routes")) for route in routes]
         return found
 

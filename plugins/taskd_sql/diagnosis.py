@@ -58,19 +58,27 @@ def of(database: PostgresDatabase | SQLiteDatabase) -> AsyncIterator[Check]:
 
 async def _of_postgres(database: PostgresDatabase) -> AsyncIterator[Check]:
     yield await _tls(database)
+    checks = {
+        "pooler": _pooler,
+        "server": _server,
+        "round trip": _round_trip,
+        "clock": _clock,
+        "schema": _schema,
+        "writing": _writing,
+    }
     try:
         await database.fetch("SELECT 1")
     except StoreError as error:
         yield Check("connection", Outcome.FAILED, f"{database.name}: {error}", _REACH_IT)
-        for name in ("pooler", "server", "round trip", "clock", "schema", "writing"):
+        for name in checks:
             yield Check(name, Outcome.NOT_CHECKED, "there is no connection")
         return
     yield Check("connection", Outcome.OK, f"{database.name}, database {database.address.database or '(default)'}")
-    for examine in (_pooler, _server, _round_trip, _clock, _schema, _writing):
+    for name, check in checks.items():
         try:
-            yield await examine(database)
+            yield await check(database)
         except StoreError as error:
-            yield Check(examine.__name__.strip("_").replace("_", " "), Outcome.FAILED, str(error), _REACH_IT)
+            yield Check(name, Outcome.FAILED, str(error), _REACH_IT)
 
 
 async def _tls(database: PostgresDatabase) -> Check:

@@ -64,9 +64,9 @@ class PostgresDatabase:
     _pool: LoopBound[_Pool] = attrs.field(init=False)
     _is_binding_told: bool = attrs.field(init=False, default=False)
 
-    def __attrs_post_init__(self) -> None:
-        """Open nothing yet."""
-        self._pool = LoopBound(self._open)
+    @_pool.default
+    def _open_at_first_use(self) -> LoopBound[_Pool]:
+        return LoopBound(self._open)
 
     @property
     def name(self) -> str:

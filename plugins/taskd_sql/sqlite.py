@@ -144,9 +144,9 @@ class SQLiteDatabase:
     dialect: Dialect = attrs.field(init=False, factory=dialects.dialect)
     _held: LoopBound[_Held] = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        """Open nothing yet."""
-        self._held = LoopBound(self._open)
+    @_held.default
+    def _open_at_first_use(self) -> LoopBound[_Held]:
+        return LoopBound(self._open)
 
     @property
     def name(self) -> str:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from taskd import Status
 from taskd_sql.schema import tasks, version
 
-__all__ = ["CREATE", "DELETE", "GET", "LIST", "PING", "TOGGLE", "UPDATE", "Statement"]
+__all__ = ["CREATE", "DELETE", "GET", "LIST", "PING", "STATEMENTS", "TOGGLE", "UPDATE", "Statement"]
 
 
 def _parameter(name: str, column: ColumnElement[Any]) -> Any:
@@ -84,6 +84,8 @@ UPDATE = _change(
     due_at=_new_unless_kept(tasks.c.due_at, "new_due_at"),
 )
 TOGGLE = _change(case((tasks.c.status == Status.COMPLETED, _status(Status.PENDING)), else_=_status(Status.COMPLETED)))
+
+STATEMENTS = (PING, LIST, GET, CREATE, DELETE, UPDATE, TOGGLE)
 
 Processor = Callable[[Any], Any]
 

@@ -50,8 +50,7 @@ class SQLTaskStore(TaskStore):
         self._service = Availability(self.database.name, logger)
         self._writing = Availability(f"Writing to {self.database.name}", logger)
         self._schema = Availability(f"The schema of {self.database.name}", logger)
-        everything = (getattr(statements, name) for name in statements.__all__ if name.isupper())
-        self._compiled = {each: Statement.compile(each, self.database.dialect) for each in everything}
+        self._compiled = {each: Statement.compile(each, self.database.dialect) for each in statements.STATEMENTS}
 
     async def list(self, owner: str) -> list[Task]:
         """Return all tasks of *owner*, the newest first."""
