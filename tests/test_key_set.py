@@ -294,7 +294,7 @@ def is_read(document: bytes) -> bool:
 
 
 def test_whatever_can_be_read_can_be_compared() -> None:
-    """What stands in a key beside it may be so deep that a thread has room to read it, and its caller not to compare it."""
+    """What stands in a key beside it may be so deep that a thread can read it, and its caller not compare it."""
     with ThreadPoolExecutor(1) as thread:
         depth = bisect.bisect_left(
             range(100_000), True, key=lambda depth: not thread.submit(is_read, with_a_deep_note(depth)).result()

@@ -9,6 +9,10 @@ from typing import Any, NoReturn
 __all__ = ["MalformedError", "decode_base64url", "decode_object"]
 
 
+# Python writes those of its own in 24 at most, and takes long to read some of hundreds: those between two of its own.
+MAX_NUMBER_LENGTH = 40
+
+
 class MalformedError(Exception):
     """A text is not what it should be.  The message says what is wrong, and does not quote it."""
 
@@ -33,7 +37,8 @@ def decode_object(content: bytes) -> dict[str, Any]:
     """
     Return the JSON object that *content* is.
 
-    It is in UTF-8, no name occurs twice in an object (RFC 7515, section 4; RFC 7519, section 4), and all numbers are.
+    It is in UTF-8, no name occurs twice in an object (RFC 7515, section 4; RFC 7519, section 4), and all numbers are
+    some, written with `MAX_NUMBER_LENGTH` characters at most.
 
     Raises:
         MalformedError: It is anything else.
@@ -60,5 +65,16 @@ def _refuse(_: str) -> NoReturn:
     raise MalformedError("NaN and Infinity are not JSON")
 
 
+def _bounded(text: str) -> str:
+    if len(text) > MAX_NUMBER_LENGTH:
+        raise MalformedError(f"a number in it has more than {MAX_NUMBER_LENGTH} characters")
+    return text
+
+
 # Made once: `json.loads` would make one for each call.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_float=lambda text: float(_bounded(text)),
+    parse_int=lambda text: int(_bounded(text)),
+    parse_constant=_refuse,
+)

@@ -19,12 +19,15 @@ __all__ = ["KEY_ID", "Token", "read"]
 
 KEY_ID = re.compile(r"[\x21-\x7e]{1,255}")
 # Better Auth's session token, and as its bearer plugin signs it.
-_SESSION_TOKEN = re.compile(r"[A-Za-z0-9]{32}(\.[A-Za-z0-9+/=%_-]+)?")
+_SESSION_TOKEN = re.compile(r"[A-Za-z0-9]{32}(\.[A-Za-z0-9+/=%_-]{1,200})?")
 # RFC 7516, section 3.1.
 _PARTS_OF_A_JWE = 5
-_ENCRYPTED = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){4}")
-# Arrays and objects in a part, itself included: each costs more to read than its two characters to send.
-MAX_NESTED = 100
+# Possessive: what does not match in the end is not tried once more for each of its characters.
+_ENCRYPTED = re.compile(r"[A-Za-z0-9_-]++(\.[A-Za-z0-9_-]*+){4}")
+# Braces and brackets that open, and commas, in each part: what stands between them costs more to read than to send.
+# Those in texts are counted, too, since telling them apart would take reading them.
+MAX_STRUCTURE = {"header": 16, "payload": 64}
+_STRUCTURE = (b"{", b"[", b",")
 # Extensions that would have to be understood, and keys that come with the token (RFC 8725, section 3.10).
 _REFUSED_PARAMETERS = ("crit", "b64", "jwk", "jku", "x5u", "x5c", "enc")
 # RFC 7519, section 5.1; RFC 9068, section 2.1.  RFC 8725, section 3.11: other kinds of JWTs are not taken for these.
@@ -64,7 +67,7 @@ def read(compact: str) -> Token:
         InvalidCredentials: It is not a well-formed JWS in the compact serialization with claims, or it is of a kind
             that is never accepted.  The message says why, without quoting it.
     """
-    parts = compact.split(".")
+    parts = compact.split(".", _PARTS_OF_A_JWE)
     if len(parts) != 3:
         raise InvalidCredentials(_what_is_no_jws(compact, len(parts)))
     header, payload, signature = parts
@@ -95,8 +98,10 @@ def _bytes(part: str, name: str) -> bytes:
 
 def _object(part: str, name: str) -> dict[str, Any]:
     content = _bytes(part, name)
-    if content.count(b"{") + content.count(b"[") > MAX_NESTED:
-        raise InvalidCredentials(f"The token's {name} is malformed: it has more than {MAX_NESTED} arrays and objects.")
+    if sum(map(content.count, _STRUCTURE)) > (most := MAX_STRUCTURE[name]):
+        raise InvalidCredentials(
+            f"The token's {name} is malformed: it has more than {most} braces, brackets and commas."
+        )
     try:
         return decode_object(content)
     except MalformedError as error:
