@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 __all__ = ["MalformedError", "decode_base64url", "decode_object"]
 
 
-# Python writes those of its own in 24 at most, and takes long to read some of hundreds: those between two of its own.
-MAX_NUMBER_LENGTH = 40
+# What any of Python's own takes, "-2.2250738585072014e-308" for example.  Longer ones are rounded, digit by digit.
+MAX_NUMBER_LENGTH = 24
 
 
 class MalformedError(Exception):
@@ -65,16 +65,17 @@ def _refuse(_: str) -> NoReturn:
     raise MalformedError("NaN and Infinity are not JSON")
 
 
-def _bounded(text: str) -> str:
-    if len(text) > MAX_NUMBER_LENGTH:
-        raise MalformedError(f"a number in it has more than {MAX_NUMBER_LENGTH} characters")
-    return text
+def _float(text: str) -> float:
+    return float(text) if len(text) <= MAX_NUMBER_LENGTH else _refuse_number()
+
+
+def _int(text: str) -> int:
+    return int(text) if len(text) <= MAX_NUMBER_LENGTH else _refuse_number()
+
+
+def _refuse_number() -> NoReturn:
+    raise MalformedError(f"a number in it has more than {MAX_NUMBER_LENGTH} characters")
 
 
 # Made once: `json.loads` would make one for each call.
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique,
-    parse_float=lambda text: float(_bounded(text)),
-    parse_int=lambda text: int(_bounded(text)),
-    parse_constant=_refuse,
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_float, parse_int=_int, parse_constant=_refuse)
