@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 __all__ = ["MalformedError", "decode_base64url", "decode_object"]
 
-
 # What any of Python's own takes, "-2.2250738585072014e-308" for example.  Longer ones are rounded, digit by digit.
 MAX_NUMBER_LENGTH = 24
 
@@ -37,8 +36,8 @@ def decode_object(content: bytes) -> dict[str, Any]:
     """
     Return the JSON object that *content* is.
 
-    It is in UTF-8, no name occurs twice in an object (RFC 7515, section 4; RFC 7519, section 4), and all numbers are
-    some, written with `MAX_NUMBER_LENGTH` characters at most.
+    It is in UTF-8, no name occurs twice in an object (RFC 7515, section 4; RFC 7519, section 4), and all numbers are,
+    and have `MAX_NUMBER_LENGTH` characters at most.
 
     Raises:
         MalformedError: It is anything else.
