@@ -94,6 +94,7 @@ DROPPED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "none": (lambda: key("EdDSA").jwk(alg="none"), "not one for"),
     "HS256 by a public key": (lambda: key("RS256").jwk(alg="HS256"), "not one for"),
     "an algorithm that is a list": (lambda: key("EdDSA").jwk(alg=["EdDSA"]), "not one for"),
+    "a kind that is a long number": (lambda: key("EdDSA").jwk(kty=10**30), "not one for"),
     "a kind that is a list": (lambda: key("EdDSA").jwk(kty=["OKP"]), "not one for"),
     "an algorithm of another kind": (lambda: key("EdDSA").jwk(alg="ES256"), "not one for"),
     "an algorithm of another curve": (lambda: key("ES256").jwk(alg="ES512"), "not one for"),

@@ -32,18 +32,18 @@ def decode_base64url(text: str) -> bytes:
     return decoded
 
 
-def decode_object(content: bytes) -> dict[str, Any]:
+def decode_object(content: bytes, *, short_numbers: bool = False) -> dict[str, Any]:
     """
     Return the JSON object that *content* is.
 
-    It is in UTF-8, no name occurs twice in an object (RFC 7515, section 4; RFC 7519, section 4), and all numbers are,
-    and have `MAX_NUMBER_LENGTH` characters at most.
+    It is in UTF-8, no name occurs twice in an object (RFC 7515, section 4; RFC 7519, section 4), and all numbers are;
+    with *short_numbers* they have `MAX_NUMBER_LENGTH` characters at most.
 
     Raises:
         MalformedError: It is anything else.
     """
     try:
-        decoded = _DECODER.decode(content.decode())
+        decoded = (_FOR_SHORT_NUMBERS if short_numbers else _DECODER).decode(content.decode())
     except UnicodeDecodeError:
         raise MalformedError("it is not UTF-8") from None
     except (ValueError, RecursionError):
@@ -77,4 +77,7 @@ def _refuse_number() -> NoReturn:
 
 
 # Made once: `json.loads` would make one for each call.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_float, parse_int=_int, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+_FOR_SHORT_NUMBERS = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_float, parse_int=_int, parse_constant=_refuse
+)

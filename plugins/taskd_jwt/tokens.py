@@ -103,7 +103,7 @@ def _object(part: str, name: str) -> dict[str, Any]:
             f"The token's {name} is malformed: it has more than {most} braces, brackets and commas."
         )
     try:
-        return decode_object(content)
+        return decode_object(content, short_numbers=True)
     except MalformedError as error:
         raise InvalidCredentials(f"The token's {name} is malformed: {error}.") from None
 
