@@ -26,7 +26,7 @@ _PARTS_OF_A_JWE = 5
 _ENCRYPTED = re.compile(r"[A-Za-z0-9_-]++(\.[A-Za-z0-9_-]*+){4}")
 # Braces and brackets that open, and commas, in each part: what stands between them costs more to read than to send.
 # Those in texts are counted, too, since telling them apart would take reading them.
-MAX_STRUCTURE = {"header": 16, "payload": 64}
+MAX_STRUCTURE = {"header": 12, "payload": 40}
 _STRUCTURE = (b"{", b"[", b",")
 # Extensions that would have to be understood, and keys that come with the token (RFC 8725, section 3.10).
 _REFUSED_PARAMETERS = ("crit", "b64", "jwk", "jku", "x5u", "x5c", "enc")
