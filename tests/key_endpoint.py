@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,14 @@ async def caller(both_lanes: dict[str, str], endpoint: Endpoint) -> AsyncIterato
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a fetch; those that answer at once answer before that."""
-    monkeypatch.setattr(taskd_jwt.jwks, "WAIT_S", 0.05)
+def lose_patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From when it is called on nobody waits for a fetch: before, one that answers has as long as always to do so."""
+    return lambda: monkeypatch.setattr(taskd_jwt.jwks, "WAIT_S", 0.05)
 
 
 async def fetched() -> None:
     """Wait for the fetch that is under way."""
-    coroutine = taskd_jwt.jwks.RemoteKeySet._load.__qualname__
-    names = {task: getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
-    await asyncio.gather(*(task for task, name in names.items() if name == coroutine))
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "taskd key set"))
 
 
 async def answer_to(client: httpx.AsyncClient, token: str) -> httpx.Response:

@@ -44,8 +44,8 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def _is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let taskd fetch the keys again as soon as it wants to."""
-    monkeypatch.setattr("taskd_jwt.jwks.COOLDOWN_S", 0.0)
-    monkeypatch.setattr("taskd_jwt.jwks.MIN_INTERVAL_S", 0.0, raising=False)
+    monkeypatch.setattr("taskd_jwt.fetch_limit.COOLDOWN_S", 0.0)
+    monkeypatch.setattr("taskd_jwt.fetch_limit.MIN_INTERVAL_S", 0.0)
 
 
 @pytest.fixture

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from typing import Any
 
 import httpx
 import pytest
 import respx
+from starlette.types import ASGIApp
 
 import taskd_jwt.jwks
 from taskd import build_app
 from taskd.auth import AUTH_TIMEOUT_S
 from taskd.testing import lifespan
+from taskd_jwt.download import FETCH_TIMEOUT_S
+from taskd_jwt.keys import KeySet, read_key_set
 from tests.clock import Clock
 from tests.conftest import client_of, token_for
 from tests.issuer import JWKS_URL, KINDS, LIFETIME_S, URL, Issuer, KeyPair
@@ -265,21 +269,59 @@ def test_a_loop_for_each_call_is_no_obstacle(
     both_lanes: dict[str, str], endpoint: Endpoint, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As serverless adapters have it: a fetch that ended with its loop is begun again in another."""
-    monkeypatch.setattr(taskd_jwt.jwks, "WAIT_S", 0.05)
     app, token = build_app(both_lanes), endpoint.issuer.sign()
-
-    async def ask(is_open: bool) -> int:
-        endpoint.gate = asyncio.Event()
-        if is_open:
-            endpoint.gate.set()
-        async with client_of(app) as client:
-            return await status(client, token)
-
-    assert 503 == asyncio.run(ask(is_open=False))
+    with monkeypatch.context() as impatient:
+        impatient.setattr(taskd_jwt.jwks, "WAIT_S", 0.05)
+        assert 503 == asyncio.run(ask(app, endpoint, token, is_open=False))
     clock.now_s += COOLDOWN_S
 
-    assert [200, 200] == [asyncio.run(ask(is_open=True)) for _ in range(2)]
+    assert [200, 200] == [asyncio.run(ask(app, endpoint, token, is_open=True)) for _ in range(2)]
     assert 2 == endpoint.fetches
+
+
+def test_a_fetch_of_a_loop_that_stands_still_is_nobody_else_s(
+    both_lanes: dict[str, str], endpoint: Endpoint, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adapter may stop a loop and keep it: another loop does not wait for what is under way there."""
+    app, token = build_app(both_lanes), endpoint.issuer.sign()
+    with asyncio.Runner() as stopped:
+        with monkeypatch.context() as impatient:
+            impatient.setattr(taskd_jwt.jwks, "WAIT_S", 0.05)
+            assert 503 == stopped.run(ask(app, endpoint, token, is_open=False))
+        clock.now_s += COOLDOWN_S
+
+        assert 200 == asyncio.run(ask(app, endpoint, token, is_open=True))
+
+
+async def ask(app: ASGIApp, endpoint: Endpoint, token: str, *, is_open: bool) -> int:
+    """Ask in a loop that has no other request."""
+    endpoint.gate = asyncio.Event()
+    if is_open:
+        endpoint.gate.set()
+    async with client_of(app) as client:
+        return await status(client, token)
+
+
+async def test_keys_are_read_beside_the_event_loop(
+    caller: httpx.AsyncClient, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mebibyte of them takes a while, in which others are answered."""
+    threads = []
+
+    def watched(document: bytes) -> KeySet:
+        threads.append(threading.current_thread())
+        return read_key_set(document)
+
+    monkeypatch.setattr(taskd_jwt.jwks, "read_key_set", watched)
+
+    assert 200 == await status(caller, endpoint.issuer.sign())
+    assert 1 == len(threads)
+    assert threading.current_thread() not in threads
+
+
+def test_a_fetch_ends_before_the_next_may_begin() -> None:
+    """None that hangs keeps the keys from being fetched by one that does not."""
+    assert FETCH_TIMEOUT_S < COOLDOWN_S
 
 
 def test_a_request_waits_for_keys_for_less_than_the_core_waits_for_it() -> None:

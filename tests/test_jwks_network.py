@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from pathlib import Path
@@ -11,7 +12,7 @@ import httpx
 import pytest
 import trustme
 
-import taskd_jwt.jwks
+import taskd_jwt.download
 from taskd import build_app
 from taskd.testing import lifespan
 from tests.conftest import client_of, token_for
@@ -72,7 +73,7 @@ class TestOverTheNetwork:
         handle: Handler,
     ) -> None:
         """For all of its answer: one that sends a little now and then does not hold up a fetch for ever."""
-        monkeypatch.setattr(taskd_jwt.jwks, "FETCH_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(taskd_jwt.download, "FETCH_TIMEOUT_S", 0.2)
         async with listening(handle) as port:
             origin = f"http://127.0.0.1:{port}"
             app = build_app({**both_lanes, "BETTER_AUTH_URL": origin})
@@ -86,7 +87,7 @@ class TestOverTheNetwork:
         self, both_lanes: dict[str, str], issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An endpoint that is silent where it should speak TLS is hung up on."""
-        monkeypatch.setattr(taskd_jwt.jwks, "FETCH_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(taskd_jwt.download, "FETCH_TIMEOUT_S", 0.2)
         is_hung_up = asyncio.Event()
 
         async def watch(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -148,3 +149,40 @@ class TestOverTheNetwork:
 
                 assert (200 if is_trusted else 503) == await status(client, token)
         assert is_trusted == ("CERTIFICATE_VERIFY_FAILED" not in caplog.text)
+
+    async def test_an_endpoint_that_wants_a_certificate_does_not_serve(
+        self,
+        both_lanes: dict[str, str],
+        issuer: Issuer,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """In TLS 1.3 it says so when the handshake has succeeded; whoever asks is told to come again."""
+        authority = trustme.CA()
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.minimum_version, tls.verify_mode = ssl.TLSVersion.TLSv1_3, ssl.CERT_REQUIRED
+        authority.issue_cert("127.0.0.1").configure_cert(tls)
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Not by asyncio's own TLS, which hangs up without a word.
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            server = tls.wrap_bio(incoming, outgoing, server_side=True)
+            while received := await reader.read(65536):
+                incoming.write(received)
+                with contextlib.suppress(ssl.SSLError):
+                    server.do_handshake()
+                writer.write(outgoing.read())
+
+        async with listening(refuse) as port:
+            origin = f"https://127.0.0.1:{port}"
+            app = build_app({**both_lanes, "BETTER_AUTH_URL": origin})
+            async with lifespan(app), client_of(app) as client:
+                token = issuer.sign({"iss": origin, "aud": origin})
+
+                assert [503, 503] == [await status(client, token) for _ in range(2)]
+        [line] = told(caplog)
+        assert line.startswith(f"The key set at {origin}/api/auth/jwks does not serve: ")
+        assert "alert certificate required" in line.lower().replace("_", " ")

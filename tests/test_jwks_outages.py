@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -28,6 +30,8 @@ FAULTS: dict[str, tuple[httpx.Response | Exception, str]] = {
     "a redirect": (httpx.Response(302, headers={"Location": f"{URL}/elsewhere"}), "it answers 302"),
     "no connection": (httpx.ConnectError("All connection attempts failed"), "All connection attempts failed"),
     "a fault without words": (httpx.ReadError(""), "ReadError"),
+    "a record of TLS that is none": (ssl.SSLError(1, "[SSL] record layer failure"), "record layer failure"),
+    "a broken pipe": (BrokenPipeError(32, "Broken pipe"), "Broken pipe"),
     "a time-out": (httpx.ReadTimeout("slow"), "no answer in time"),
     "nonsense": (httpx.RemoteProtocolError("illegal status line"), "illegal status line"),
     "HTML": (httpx.Response(200, html="<h1>Welcome</h1>"), "not a JSON Web Key Set"),
@@ -175,11 +179,11 @@ class TestWhileItFails:
         assert 200 == await status(caller, token)
         assert 3 == endpoint.fetches
 
-    @pytest.mark.usefixtures("impatient")
     async def test_a_fetch_that_takes_long_goes_on_without_the_request(
-        self, caller: httpx.AsyncClient, endpoint: Endpoint
+        self, caller: httpx.AsyncClient, endpoint: Endpoint, lose_patience: Callable[[], None]
     ) -> None:
         """The request is answered in time, and what it began serves the next."""
+        lose_patience()
         endpoint.gate.clear()
         token = endpoint.issuer.sign()
         assert [503, 503] == [await status(caller, token) for _ in range(2)]
@@ -190,31 +194,76 @@ class TestWhileItFails:
         assert 200 == await status(caller, token)
         assert 1 == endpoint.fetches
 
-    @pytest.mark.usefixtures("impatient")
     async def test_a_new_key_that_is_on_its_way_is_no_unknown_one(
-        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock
+        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock, lose_patience: Callable[[], None]
     ) -> None:
         """While the fetch takes long, its token may yet turn out good."""
         old = endpoint.issuer.sign()
         assert 200 == await status(caller, old)
+        lose_patience()
         endpoint.issuer.rotate()
         endpoint.gate.clear()
         clock.now_s += COOLDOWN_S
 
         assert [503, 200] == [await status(caller, token) for token in (endpoint.issuer.sign(), old)]
 
-    @pytest.mark.usefixtures("impatient")
     async def test_old_keys_serve_when_the_fetch_takes_long(
-        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock
+        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock, lose_patience: Callable[[], None]
     ) -> None:
         """The first that finds them too old waits for a moment, and is then answered by them."""
         token = endpoint.issuer.sign()
         assert 200 == await status(caller, token)
+        lose_patience()
         endpoint.gate.clear()
         clock.now_s += 3600
 
         assert 200 == await status(caller, token)
         assert 2 == endpoint.fetches
+
+    async def test_after_ten_minutes_a_failure_is_no_longer_news(
+        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock
+    ) -> None:
+        """Who then comes first waits for the fetch, and a key that was taken back meanwhile is not believed again."""
+        token = endpoint.issuer.sign()
+        assert 200 == await status(caller, token)
+        endpoint.fault = httpx.Response(500)
+        clock.now_s += 601
+        assert 200 == await status(caller, token)
+        await fetched()
+        endpoint.fault = None
+        endpoint.issuer.rotate()
+        clock.now_s += 601
+
+        assert 401 == await status(caller, token)
+        assert 3 == endpoint.fetches
+
+    async def test_a_defect_is_like_an_outage(
+        self,
+        caller: httpx.AsyncClient,
+        endpoint: Endpoint,
+        clock: Clock,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """What nobody foresaw is told once, with where it comes from; old keys serve, and new ones may be good."""
+        token = endpoint.issuer.sign()
+        assert 200 == await status(caller, token)
+        told(caplog)
+        endpoint.fault = RuntimeError("nobody foresaw this")
+        for _ in range(2):
+            clock.now_s += 601
+            assert [200, 503] == [await status(caller, each) for each in (token, unknown(endpoint.issuer, 1))]
+            await fetched()
+        assert ["RuntimeError: nobody foresaw this"] == [
+            record.exc_text.splitlines()[-1] for record in caplog.records if record.exc_text
+        ]
+        assert [
+            f"Fetching the key set at {JWKS_URL} failed by a defect; report it",
+            f"The key set at {JWKS_URL} does not serve: a defect, RuntimeError",
+        ] == told(caplog)
+        endpoint.fault = None
+        clock.now_s += COOLDOWN_S
+
+        assert [200, 401] == [await status(caller, each) for each in (token, unknown(endpoint.issuer, 1))]
 
     @pytest.mark.parametrize(
         "url", ["https://a..b", f"https://{'a' * 64}.example", "https://[::::]", "https://xn--a/keys"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
@@ -92,6 +94,7 @@ DROPPED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "none": (lambda: key("EdDSA").jwk(alg="none"), "not one for"),
     "HS256 by a public key": (lambda: key("RS256").jwk(alg="HS256"), "not one for"),
     "an algorithm that is a list": (lambda: key("EdDSA").jwk(alg=["EdDSA"]), "not one for"),
+    "a kind that is a long number": (lambda: key("EdDSA").jwk(kty=10**30), "not one for"),
     "a kind that is a list": (lambda: key("EdDSA").jwk(kty=["OKP"]), "not one for"),
     "an algorithm of another kind": (lambda: key("EdDSA").jwk(alg="ES256"), "not one for"),
     "an algorithm of another curve": (lambda: key("ES256").jwk(alg="ES512"), "not one for"),
@@ -272,9 +275,35 @@ def test_key_sets_are_equal_if_all_their_members_are() -> None:
     renamed = KeyPair.generate("EdDSA", key("EdDSA").key_id)
 
     assert read(key("EdDSA").jwk()) == read(key("EdDSA").jwk())
+    assert read(key("EdDSA").jwk()) == read(key("EdDSA").jwk(note="another"))
     assert read(key("EdDSA").jwk()) != read(renamed.jwk())
     assert read(key("EdDSA").jwk()) != read(key("EdDSA").jwk(), {})
     assert read(key("EdDSA").jwk()) != read()
+    assert read(key("PS256").jwk()) != read(key("PS256").jwk(alg="RS256"))
+
+
+def with_a_deep_note(depth: int) -> bytes:
+    return f'{{"keys": [{json.dumps(key("EdDSA").jwk())[:-1]}, "note": {"[" * depth}{"]" * depth}}}]}}'.encode()
+
+
+def is_read(document: bytes) -> bool:
+    try:
+        read_key_set(document)
+    except KeySetError:
+        return False
+    return True
+
+
+def test_whatever_can_be_read_can_be_compared() -> None:
+    """What stands in a key beside it may be so deep that a thread can read it, and its caller not compare it."""
+    with ThreadPoolExecutor(1) as thread:
+        depth = bisect.bisect_left(
+            range(100_000), True, key=lambda depth: not thread.submit(is_read, with_a_deep_note(depth)).result()
+        )
+        first, second = thread.map(read_key_set, [with_a_deep_note(depth - 1)] * 2)
+
+    assert 1 == len(first.keys)
+    assert first == second
 
 
 def assert_harmless(found: KeySet) -> None:

@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable
 
 import attrs
-import httpx
 import jwt
 
 from taskd import AuthUnavailable, Availability, InvalidCredentials
+from taskd_jwt import fetch_limit
+from taskd_jwt.download import download
+from taskd_jwt.fetch_limit import FetchLimit
 from taskd_jwt.keys import KeySet, KeySetError, read_key_set
 
 __all__ = ["RemoteKeySet"]
@@ -30,18 +32,10 @@ MAX_AGE_S = 600.0
 REFRESH_AGE_S = 540.0
 # How old they may become while they cannot be fetched.
 MAX_STALE_AGE_S = 24 * 60 * 60.0
-# Between the beginnings of fetches, whatever they are for.  After a while without any there may be two at the lesser
-# interval, so that a key that is new soon after a fetch is found; there are never more than three in a minute.
-MIN_INTERVAL_S = 5.0
-COOLDOWN_S = 31.0
-FETCH_TIMEOUT_S = 10.0
 # Less than the core gives an auth plugin, so that it is this that ends first.
 WAIT_S = 2.5
-MAX_DOCUMENT_BYTES = 1024 * 1024
 # How many of the keys that are not used have a line of their own in the log.
 MAX_TOLD = 20
-# How much of what went wrong is said in the log: the endpoint may have worded it.
-MAX_REASON_LENGTH = 200
 
 
 @attrs.define(eq=False)
@@ -61,10 +55,11 @@ class RemoteKeySet:
     _keys: KeySet = attrs.field(init=False, factory=KeySet)
     _fetched_s: float = attrs.field(init=False, default=float("-inf"))
     _failed_s: float = attrs.field(init=False, default=float("-inf"))
-    _begun_s: tuple[float, float] = attrs.field(init=False, default=(float("-inf"), float("-inf")))
+    _limit: FetchLimit = attrs.field(init=False, factory=FetchLimit)
     _fetch: asyncio.Task[None] | None = attrs.field(init=False, default=None)
     _tls: ssl.SSLContext = attrs.field(init=False, factory=ssl.create_default_context)
     _availability: Availability = attrs.field(init=False)
+    _is_defect_told: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self._availability = Availability(f"The key set at {self.url}", logger)
@@ -95,7 +90,7 @@ class RemoteKeySet:
     def good_for_s(self) -> float:
         """Return for how many seconds a key that was just returned may be relied upon without asking again."""
         age_s = time.monotonic() - self._fetched_s
-        return MAX_AGE_S - age_s if age_s < MAX_AGE_S else min(COOLDOWN_S, MAX_STALE_AGE_S - age_s)
+        return MAX_AGE_S - age_s if age_s < MAX_AGE_S else min(fetch_limit.COOLDOWN_S, MAX_STALE_AGE_S - age_s)
 
     async def fetch(self) -> KeySet:
         """
@@ -104,7 +99,7 @@ class RemoteKeySet:
         Raises:
             KeySetError: It cannot be had.
         """
-        document = await _download(self.url, self._tls)
+        document = await download(self.url, self._tls)
         # A mebibyte of keys takes a while to read.
         return await asyncio.to_thread(read_key_set, document)
 
@@ -128,27 +123,35 @@ class RemoteKeySet:
         fetch = self._fetch
         if fetch is not None and not fetch.done() and fetch.get_loop() is asyncio.get_running_loop():
             return fetch
-        if time.monotonic() < self._may_begin_s():
+        now_s = time.monotonic()
+        if self._limit.wait_s(now_s) > 0:
             return None
-        self._begun_s = (self._begun_s[1], time.monotonic())
-        self._fetch = asyncio.create_task(self._load())
+        self._limit.begin(now_s)
+        self._fetch = asyncio.create_task(self._load(), name="taskd key set")
         return self._fetch
 
     async def _load(self) -> None:
         """Fetch the keys and keep them; if they cannot be had, say so once and keep those that there are."""
         begun_s = time.monotonic()
         try:
-            keys = await self.fetch()
+            self._keep(await self.fetch())
         except KeySetError as error:
-            self._failed_s = time.monotonic()
-            self._availability.failed(str(error))
-            return
-        self._keep(keys)
-        self._fetched_s = begun_s
-        if keys.keys:
-            self._availability.served(begun_s)
+            self._fail(str(error))
+        except Exception as error:
+            if not self._is_defect_told:
+                logger.exception("Fetching the key set at %s failed by a defect; report it", self.url)
+            self._is_defect_told = True
+            self._fail(f"a defect, {type(error).__name__}")
         else:
-            self._availability.failed("none of its keys can be used")
+            self._fetched_s = begun_s
+            if self._keys.keys:
+                self._availability.served(begun_s)
+            else:
+                self._availability.failed("none of its keys can be used")
+
+    def _fail(self, reason: str) -> None:
+        self._failed_s = time.monotonic()
+        self._availability.failed(reason)
 
     def _keep(self, keys: KeySet) -> None:
         """Use *keys* from now on."""
@@ -167,48 +170,6 @@ class RemoteKeySet:
         """Whether the last fetch that ended has failed."""
         return self._failed_s > self._fetched_s
 
-    def _may_begin_s(self) -> float:
-        """Return when the next fetch may begin, by the clock of `time.monotonic`."""
-        last_but_one_s, last_s = self._begun_s
-        return max(last_s + MIN_INTERVAL_S, min(last_s + COOLDOWN_S, last_but_one_s + 2 * COOLDOWN_S))
-
     def _retry_after_s(self) -> int:
         """Return after how many seconds the next fetch may begin."""
-        return max(1, math.ceil(self._may_begin_s() - time.monotonic()))
-
-
-async def _download(url: str, tls: ssl.SSLContext) -> bytes:
-    """Return what is at *url*; raises `KeySetError`."""
-    client = httpx.AsyncClient(
-        verify=tls,
-        # Neither a proxy nor a password of the environment's: who answers decides who gets in.
-        trust_env=False,
-        follow_redirects=False,
-        # httpcore closes a connection whose handshake it has given up itself, but not one whose fetch was cancelled.
-        timeout=httpx.Timeout(FETCH_TIMEOUT_S, connect=FETCH_TIMEOUT_S / 2),
-        # What is compressed could be as large as one likes.
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-    )
-    try:
-        async with asyncio.timeout(FETCH_TIMEOUT_S), client, client.stream("GET", url) as answer:
-            return await _content(answer)
-    except (TimeoutError, httpx.TimeoutException):
-        raise KeySetError("no answer in time") from None
-    # ValueError: of a host that is none, by the rules of international names.
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise KeySetError((str(error) or type(error).__name__)[:MAX_REASON_LENGTH]) from None
-
-
-async def _content(answer: httpx.Response) -> bytes:
-    if answer.status_code != httpx.codes.OK:
-        raise KeySetError(f"it answers {answer.status_code}")
-    if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise KeySetError("it answers in an encoding that was not asked for")
-    content = bytearray()
-    async for chunk in answer.aiter_raw():
-        content += chunk
-        if len(content) > MAX_DOCUMENT_BYTES:
-            raise KeySetError(f"it answers with more than {MAX_DOCUMENT_BYTES} bytes")
-        # Chunks that are there already are given without a pause, and there may be ten thousand of them.
-        await asyncio.sleep(0)
-    return bytes(content)
+        return max(1, math.ceil(self._limit.wait_s(time.monotonic())))

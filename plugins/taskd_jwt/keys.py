@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from taskd_jwt.algorithms import KEY_SET_ALGORITHMS
@@ -46,13 +48,19 @@ class KeySet:
 
     keys: Mapping[str, jwt.PyJWK] = attrs.field(factory=dict, eq=False)
     dropped: tuple[str, ...] = ()
-    # PyJWK does not compare; what it was made from does.
-    _members: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False)
+    # PyJWK does not compare; what it consists of does.
+    _comparable: Mapping[str, tuple[str, Any]] = attrs.field(
+        init=False, repr=False, default=attrs.Factory(lambda self: _comparable(self.keys), takes_self=True)
+    )
 
     @property
     def algorithms(self) -> list[str]:
         """The algorithms of the keys."""
         return sorted({key.algorithm_name for key in self.keys.values()})
+
+
+def _comparable(keys: Mapping[str, jwt.PyJWK]) -> dict[str, tuple[str, Any]]:
+    return {name: (key.algorithm_name, key.key) for name, key in keys.items()}
 
 
 def read_key_set(document: bytes) -> KeySet:
@@ -71,16 +79,16 @@ def read_key_set(document: bytes) -> KeySet:
     if len(members) > MAX_KEYS:
         raise KeySetError(f"it has more than {MAX_KEYS} keys")
     occurrences = Counter(_key_id(member) for member in members)
-    keys, kept, dropped = {}, {}, []
+    keys, dropped = {}, []
     for member in members:
         key_id = _key_id(member)
         try:
             if key_id and occurrences[key_id] > 1:
                 raise _UnusableError("its kid is not its own")  # noqa: TRY301  it is one reason among others
-            keys[key_id], kept[key_id] = _key(member), member
+            keys[key_id] = _key(member)
         except _UnusableError as error:
             dropped.append(f"{key_id or 'one without a good kid'}: {error}")
-    return KeySet(keys, tuple(dropped), kept)
+    return KeySet(keys, tuple(dropped))
 
 
 def _key_id(member: object) -> str:
@@ -91,6 +99,19 @@ def _key_id(member: object) -> str:
 
 def _key(member: Any) -> jwt.PyJWK:
     """Return a key that can only verify, and only by one algorithm; raises `_UnusableError`."""
+    _check_member(member)
+    algorithm = _algorithm(member)
+    try:
+        key = jwt.PyJWK(member, algorithm)
+    # PyJWT lets through what Python raises for values of other types than the RFC's.
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
+        raise _UnusableError(f"it is no key for {algorithm}") from None
+    _check_strength(key)
+    return key
+
+
+def _check_member(member: Any) -> None:
+    """Refuse what nobody needs to parse to know that it must not verify anything."""
     if not _key_id(member):
         raise _UnusableError("no token can name it")
     if member.get("kty") == "oct":
@@ -100,19 +121,15 @@ def _key(member: Any) -> jwt.PyJWK:
         raise _UnusableError("its private part is published")
     if member.get("use", "sig") != "sig" or not _verifies(member.get("key_ops", ["verify"])):
         raise _UnusableError("it is not for signatures")
-    algorithm = _algorithm(member)
     if any(isinstance(value, str) and len(value) > MAX_PARAMETER_LENGTH for value in member.values()):
         raise _UnusableError("it is too large")
-    try:
-        key = jwt.PyJWK(member, algorithm)
-    # PyJWT lets through what Python raises for values of other types than the RFC's.
-    except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
-        raise _UnusableError(f"it is no key for {algorithm}") from None
-    if member["kty"] == "RSA" and key.key.key_size < MIN_RSA_BITS:
+
+
+def _check_strength(key: jwt.PyJWK) -> None:
+    if isinstance(key.key, RSAPublicKey) and key.key.key_size < MIN_RSA_BITS:
         raise _UnusableError(f"it is too weak: RSA needs {MIN_RSA_BITS} bits")
-    if algorithm == "EdDSA" and _is_of_small_order(key.key.public_bytes_raw()):
+    if isinstance(key.key, Ed25519PublicKey) and _is_of_small_order(key.key.public_bytes_raw()):
         raise _UnusableError("it is too weak: anybody can sign for it")
-    return key
 
 
 def _is_of_small_order(ed25519_key: bytes) -> bool:

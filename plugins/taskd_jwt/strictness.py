@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 __all__ = ["MalformedError", "decode_base64url", "decode_object"]
 
+# What any of Python's own takes, "-2.2250738585072014e-308" for example.  Longer ones are rounded, digit by digit.
+MAX_NUMBER_LENGTH = 24
+
 
 class MalformedError(Exception):
     """A text is not what it should be.  The message says what is wrong, and does not quote it."""
@@ -29,17 +32,18 @@ def decode_base64url(text: str) -> bytes:
     return decoded
 
 
-def decode_object(content: bytes) -> dict[str, Any]:
+def decode_object(content: bytes, *, short_numbers: bool = False) -> dict[str, Any]:
     """
     Return the JSON object that *content* is.
 
-    It is in UTF-8, no name occurs twice in an object (RFC 7515, section 4; RFC 7519, section 4), and all numbers are.
+    It is in UTF-8, no name occurs twice in an object (RFC 7515, section 4; RFC 7519, section 4), and all numbers are;
+    with *short_numbers* they have `MAX_NUMBER_LENGTH` characters at most.
 
     Raises:
         MalformedError: It is anything else.
     """
     try:
-        decoded = _DECODER.decode(content.decode())
+        decoded = (_FOR_SHORT_NUMBERS if short_numbers else _DECODER).decode(content.decode())
     except UnicodeDecodeError:
         raise MalformedError("it is not UTF-8") from None
     except (ValueError, RecursionError):
@@ -60,5 +64,20 @@ def _refuse(_: str) -> NoReturn:
     raise MalformedError("NaN and Infinity are not JSON")
 
 
+def _float(text: str) -> float:
+    return float(text) if len(text) <= MAX_NUMBER_LENGTH else _refuse_number()
+
+
+def _int(text: str) -> int:
+    return int(text) if len(text) <= MAX_NUMBER_LENGTH else _refuse_number()
+
+
+def _refuse_number() -> NoReturn:
+    raise MalformedError(f"a number in it has more than {MAX_NUMBER_LENGTH} characters")
+
+
 # Made once: `json.loads` would make one for each call.
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+_FOR_SHORT_NUMBERS = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_float, parse_int=_int, parse_constant=_refuse
+)

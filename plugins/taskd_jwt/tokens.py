@@ -19,12 +19,18 @@ __all__ = ["KEY_ID", "Token", "read"]
 
 KEY_ID = re.compile(r"[\x21-\x7e]{1,255}")
 # Better Auth's session token, and as its bearer plugin signs it.
-_SESSION_TOKEN = re.compile(r"[A-Za-z0-9]{32}(\.[A-Za-z0-9+/=%_-]+)?")
+_SESSION_TOKEN = re.compile(r"[A-Za-z0-9]{32}(\.[A-Za-z0-9+/=%_-]{1,200})?")
 # RFC 7516, section 3.1.
 _PARTS_OF_A_JWE = 5
-_ENCRYPTED = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){4}")
-# Arrays and objects in a part, itself included: each costs more to read than its two characters to send.
-MAX_NESTED = 100
+# Possessive: what does not match in the end is not tried once more for each of its characters.
+_ENCRYPTED = re.compile(r"[A-Za-z0-9_-]++(\.[A-Za-z0-9_-]*+){4}")
+# Braces and brackets that open, commas, and backslashes: what stands between them costs more to read than to send.
+# Those in texts are counted, too, since telling them apart would take reading them.
+_STRUCTURE = (b"{", b"[", b",", b"\\")
+# That of Better Auth has three members.
+MAX_HEADER_STRUCTURE = 12
+# Above that of Better Auth's tokens and cookies, and low enough that reading costs less than the rest of a request.
+LIGHT_STRUCTURE = 32
 # Extensions that would have to be understood, and keys that come with the token (RFC 8725, section 3.10).
 _REFUSED_PARAMETERS = ("crit", "b64", "jwk", "jku", "x5u", "x5c", "enc")
 # RFC 7519, section 5.1; RFC 9068, section 2.1.  RFC 8725, section 3.11: other kinds of JWTs are not taken for these.
@@ -39,21 +45,37 @@ _VERIFICATION = f"This is Better Auth's token to verify an e-mail address, {_GET
 @attrs.frozen
 class Token:
     """
-    A signed JWT as it came: well-formed, and not to be believed before its signature is verified.
+    A JWS as it came: well-formed, and not to be believed before its signature is verified.
 
     Attributes:
         algorithm: Its `alg`.
         key_id: Its `kid`, if it has one.
-        claims: What it claims.
+        payload: What should be claims, in JSON.
         signed: What the signature is of (RFC 7515, section 5.1).
         signature: The signature.
     """
 
     algorithm: str
     key_id: str | None
-    claims: dict[str, Any] = attrs.field(repr=False)
+    payload: bytes = attrs.field(repr=False)
     signed: bytes = attrs.field(repr=False)
     signature: bytes = attrs.field(repr=False)
+
+    @property
+    def is_light(self) -> bool:
+        """Whether reading the claims certainly costs little."""
+        return _structure(self.payload) <= LIGHT_STRUCTURE
+
+    def claims(self) -> dict[str, Any]:
+        """
+        Read what it claims.
+
+        Raises:
+            InvalidCredentials: It is not a JSON object, or that of a kind of token that is never accepted.
+        """
+        claims = _object(self.payload, "payload")
+        _recognize(claims)
+        return claims
 
 
 def read(compact: str) -> Token:
@@ -61,21 +83,19 @@ def read(compact: str) -> Token:
     Take a token apart.
 
     Raises:
-        InvalidCredentials: It is not a well-formed JWS in the compact serialization with claims, or it is of a kind
-            that is never accepted.  The message says why, without quoting it.
+        InvalidCredentials: It is not a well-formed JWS in the compact serialization, or it is of a kind that is never
+            accepted.  The message says why, without quoting it.
     """
-    parts = compact.split(".")
+    parts = compact.split(".", _PARTS_OF_A_JWE)
     if len(parts) != 3:
         raise InvalidCredentials(_what_is_no_jws(compact, len(parts)))
     header, payload, signature = parts
-    parameters = _object(header, "header")
-    algorithm, key_id = _check_header(parameters)
-    claims = _object(payload, "payload")
-    _recognize(claims)
+    algorithm, key_id = _check_header(_header(header))
+    content = _bytes(payload, "payload")
     if not signature:
         raise InvalidCredentials("The token has no signature.")
     signed = f"{header}.{payload}".encode()
-    return Token(algorithm, key_id, claims, signed, _bytes(signature, "signature"))
+    return Token(algorithm, key_id, content, signed, _bytes(signature, "signature"))
 
 
 def _what_is_no_jws(compact: str, parts: int) -> str:
@@ -93,12 +113,20 @@ def _bytes(part: str, name: str) -> bytes:
         raise InvalidCredentials(f"The token's {name} is malformed: {error}.") from None
 
 
-def _object(part: str, name: str) -> dict[str, Any]:
-    content = _bytes(part, name)
-    if content.count(b"{") + content.count(b"[") > MAX_NESTED:
-        raise InvalidCredentials(f"The token's {name} is malformed: it has more than {MAX_NESTED} arrays and objects.")
+def _structure(content: bytes) -> int:
+    return sum(map(content.count, _STRUCTURE))
+
+
+def _header(part: str) -> dict[str, Any]:
+    content = _bytes(part, "header")
+    if _structure(content) > MAX_HEADER_STRUCTURE:
+        raise InvalidCredentials("The token's header is malformed: it has too many members.")
+    return _object(content, "header")
+
+
+def _object(content: bytes, name: str) -> dict[str, Any]:
     try:
-        return decode_object(content)
+        return decode_object(content, short_numbers=True)
     except MalformedError as error:
         raise InvalidCredentials(f"The token's {name} is malformed: {error}.") from None
 

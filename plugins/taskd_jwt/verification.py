@@ -7,6 +7,8 @@ for the token to say, and every key knows the one algorithm that it is for.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from taskd import InvalidCredentials, User
@@ -15,6 +17,7 @@ from taskd_jwt.algorithms import HS256, KEY_SET_ALGORITHMS
 from taskd_jwt.claims import check_dates
 from taskd_jwt.lanes import KeySetLane, Lane, SecretLane
 from taskd_jwt.memory import VerifiedTokens
+from taskd_jwt.tokens import Token
 
 __all__ = ["Verifier"]
 
@@ -52,16 +55,17 @@ class Verifier:
         # What costs little comes first, so that what is wrong costs less than what is good.
         token = tokens.read(compact)
         lane = self._lane(token.algorithm)
-        lane.rules.check(token.claims)
+        claims = _claims(token, lane) if token.is_light else None
         key = await lane.key(token)
-        # That may have taken a while.
-        check_dates(token.claims)
         if token.algorithm != key.algorithm_name:
             raise InvalidCredentials("The token's alg is not that of the key that its kid names.")
         if not key.Algorithm.verify(token.signed, key.key, token.signature):
             raise InvalidCredentials(f"The token's signature is wrong: {lane.advice}")
-        user = User(token.claims["sub"])
-        self.verified.remember(compact, user, token.claims["exp"], lane.good_for_s())
+        claims = claims or _claims(token, lane)
+        # To get the key may have taken a while.
+        check_dates(claims)
+        user = User(claims["sub"])
+        self.verified.remember(compact, user, claims["exp"], lane.good_for_s())
         return user
 
     def _lane(self, algorithm: str) -> Lane:
@@ -77,3 +81,10 @@ class Verifier:
         if lane is None:
             raise InvalidCredentials(f"The token is signed with {algorithm}: set {variable}.")
         return lane
+
+
+def _claims(token: Token, lane: Lane) -> dict[str, Any]:
+    """Return the claims of a token, which are as *lane* wants them; raises `InvalidCredentials`."""
+    claims = token.claims()
+    lane.rules.check(claims)
+    return claims
