@@ -1,4 +1,4 @@
-"""Networks and servers that misbehave: a TCP proxy with faults to order, a server without TLS, and any other."""
+"""Networks and servers that misbehave: a TCP proxy with faults to order, a DNS, a server without TLS, and any other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import attrs
@@ -207,6 +207,15 @@ class ServerWithoutTLS:
                 return
             is_asked = True
             writer.write(_PASSWORD_PLEASE)
+
+
+def leading_to(port: int) -> Callable[..., Any]:
+    """Return a DNS by which every name is this machine's, and every port is *port*."""
+
+    async def getaddrinfo(*_: Any, **__: Any) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (LOOPBACK, port))]
+
+    return getaddrinfo
 
 
 @contextlib.asynccontextmanager

@@ -127,6 +127,18 @@ async def test_a_user_id_is_opaque(app: ASGIApp, user_id: str, user: str) -> Non
         assert [created.json()] == (await client.get(url)).json()
 
 
+@pytest.mark.parametrize("user", [".", ".."])
+async def test_what_clients_leave_out_of_a_path_is_no_user(app: ASGIApp, user: str) -> None:
+    """A good token of such a user is refused with what a user may be called (RFC 3986, section 6.2.2.3)."""
+    answer = await answer_to(app, token_for(user))
+
+    challenge(answer)
+    assert (
+        "The token's user must be neither . nor .., but a text of 1 to 255 characters without NUL."
+        == (answer.json()["detail"])
+    )
+
+
 async def test_the_path_is_compared_exactly(app: ASGIApp) -> None:
     """Letters that look alike or differ in case are other users."""
     for path in ("ALICE", "alice%20", "%61lice%00", "ålice"):

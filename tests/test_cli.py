@@ -328,6 +328,14 @@ class TestToken:
         assert (2, "") == (result.exit_code, result.stdout)
         assert named in result.stderr
 
+    @pytest.mark.parametrize("user", ["", ".", "..", "x" * 256], ids=["empty", "dot", "dots", "long"])
+    def test_what_no_user_may_be_called_is_said(self, user: str) -> None:
+        """The message says which names can be users'."""
+        result = invoke("token", user, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert (2, "") == (result.exit_code, result.stdout)
+        assert "neither . nor .., but a text of 1 to 255 characters without NUL" in result.stderr
+
     def test_without_a_secret_there_is_none(self) -> None:
         """One line names the variable."""
         result = invoke("token", "alice", settings={})

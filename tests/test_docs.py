@@ -39,10 +39,11 @@ def blocks(file: str, language: str) -> list[str]:
     return [textwrap.dedent(each) for each in re.findall(rf"(?ms)^ *```{language}\n(.*?)^ *```$", text)]
 
 
-def table(file: str, heading: str) -> list[str]:
-    """Return the first cells of the table below *heading*, less its head."""
+def table(file: str, heading: str, column: int = 0) -> list[str]:
+    """Return the cells in a *column* of the table below *heading*, less its head."""
     section = (ROOT / file).read_text().split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
-    return [line.split(" | ")[0].removeprefix("| ") for line in section.splitlines() if line.startswith("| ")][2:]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return [row[column] for row in rows[2:]]
 
 
 @pytest.fixture
@@ -136,6 +137,25 @@ def test_every_variable_is_documented() -> None:
     }
 
     assert declared == {cell.strip("`") for cell in table("docs/configuration.md", "## Variables")}
+
+
+def test_every_default_is_documented() -> None:
+    """The table of variables has the default of each as it is set; where that is none, it may say what is derived."""
+    # A set of pairs: two parts may declare the same variable.
+    defaults = {
+        (line.split(" ")[0], (re.findall(r"\bDefault=(.*)\)$", line) or [None])[0])
+        for settings in (Settings, JWTSettings, SQLSettings)
+        for line in environ_config.generate_help(settings, display_defaults=True).splitlines()
+    }
+    cells = zip(*[table("docs/configuration.md", "## Variables", column) for column in (0, 2)], strict=True)
+    documented = {(name.strip("`"), said.strip("`") if re.fullmatch("`[^`]*`", said) else None) for name, said in cells}
+
+    assert defaults == documented
+
+
+def test_an_idle_connection_does_not_keep_neon_awake() -> None:
+    """Neon suspends a compute that nobody has been connected to for 300 s: idle connections end long before that."""
+    assert load_settings(SQLSettings, {}).idle_timeout_s < 120
 
 
 def test_the_readme_s_variables_are_among_those() -> None:

@@ -19,9 +19,10 @@ import trustme
 import taskd_sql.diagnosis
 from tests.databases import PostgresPlace, SQLitePlace, holding
 from tests.doctor import PASSWORD, examined
-from tests.pgbouncer import PgBouncer
-from tests.postgres import PostgresServer, free_port
-from tests.proxy import ServerWithoutTLS, listening, silent
+from tests.pgbouncer import PgBouncer, pgbouncer
+from tests.postgres import NEON_POOLER, PostgresServer, free_port
+from tests.proxy import ServerWithoutTLS, leading_to, listening, silent
+from tests.serving import ANSWER_BOUND_S
 
 pytestmark = pytest.mark.usefixtures("_once")
 
@@ -33,8 +34,9 @@ unfit = pytest.mark.parametrize(
         ("DROP TABLE taskd_version", "it is at revision none, behind this taskd", "Run taskd migrate."),
         ("DELETE FROM taskd_version", "it is at revision none, behind this taskd", "Run taskd migrate."),
         ("UPDATE taskd_version SET version_num = '9'", "it is at revision 9, ahead of this taskd", "Update taskd."),
+        ("INSERT INTO taskd_version VALUES ('9')", "it is at revision 0001 and 9, ahead of", "Update taskd."),
     ],
-    ids=["no table", "no row", "ahead"],
+    ids=["no table", "no row", "ahead", "two rows"],
 )
 
 
@@ -202,6 +204,31 @@ class TestPostgres:
         assert 1 == report.exit_code
         assert "TASKD_SQL_POOLER=yes" in report.text
 
+    @pytest.mark.parametrize(
+        ("host", "outcome", "finding"),
+        [
+            (NEON_POOLER.replace("-pooler", ""), "ok", "none: prepared statements are kept"),
+            ("db.example.com", "note", "none is expected, and something is in between"),
+        ],
+        ids=["neon", "another"],
+    )
+    def test_something_in_between_is_noted_but_for_neon_s_proxy(
+        self,
+        postgres: PostgresServer,
+        migrated: PostgresPlace,
+        monkeypatch: pytest.MonkeyPatch,
+        host: str,
+        outcome: str,
+        finding: str,
+    ) -> None:
+        """What hides the numbers of processes may pool; Neon's direct hosts do so and do not pool."""
+        with pgbouncer(postgres, pool_mode="session", ignore_startup_parameters="statement_timeout") as between:
+            monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", leading_to(between.port))
+            url = f"postgresql://taskd@{host}/{migrated.name}?sslmode=disable"
+            report = examined(url, TASKD_ALLOW_PLAINTEXT="1")
+
+        assert (0, outcome, finding) == (report.exit_code, report.outcomes["pooler"], report.findings["pooler"])
+
     @unfit
     def test_a_schema_that_does_not_fit(self, migrated: PostgresPlace, change: str, said: str, remedy: str) -> None:
         """It says which revision there is, and which command mends it."""
@@ -324,11 +351,14 @@ class TestPostgres:
         assert said in report.findings["tls"]
 
     @pytest.mark.anyio
-    async def test_a_server_that_is_silent(self) -> None:
-        """The time to connect in holds for every check."""
-        async with listening(silent) as port:
-            url = f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/d?sslmode=require"
-            report = await asyncio.to_thread(examined, url, TASKD_SQL_CONNECT_TIMEOUT="0.2")
+    @pytest.mark.parametrize(
+        ("setting", "query"), [("0.2", ""), ("600", "&connect_timeout=1")], ids=["setting", "parameter"]
+    )
+    async def test_a_server_that_is_silent(self, setting: str, query: str) -> None:
+        """The time to connect in holds for every check, and the URL's own comes before the setting."""
+        async with listening(silent) as port, asyncio.timeout(ANSWER_BOUND_S):
+            url = f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/d?sslmode=require{query}"
+            report = await asyncio.to_thread(examined, url, TASKD_SQL_CONNECT_TIMEOUT=setting)
 
         assert (["tls", "connection"], "no answer in time") == (report.failed(), report.findings["tls"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 from urllib.parse import quote
@@ -110,10 +111,11 @@ class TestPostgres:
         """A password that was pasted as it is arrives as it is, unless it has what delimits the parts of a URL."""
         assert Secret(password) == postgres(f"postgresql://alice:{password}@db.example.com/tasks").password
 
-    @pytest.mark.parametrize(("host", "port"), [("[::1]", 5432), ("[2001:db8::1]:6432", 6432)])
-    def test_ipv6_hosts_stand_in_brackets(self, host: str, port: int) -> None:
+    @pytest.mark.parametrize("user", ["", "alice:hunter2@"])
+    @pytest.mark.parametrize(("host", "port"), [("[::1]", 5432), ("[::1]:5433", 5433), ("[2001:db8::1]:6432", 6432)])
+    def test_ipv6_hosts_stand_in_brackets(self, host: str, port: int, user: str) -> None:
         """The brackets of an IPv6 address are no part of the host."""
-        address = postgres(f"postgresql://alice:hunter2@{host}/tasks")
+        address = postgres(f"postgresql://{user}{host}/tasks")
 
         assert (host.partition("]")[0].strip("["), port) == (address.host, address.port)
 
@@ -139,11 +141,12 @@ class TestPostgres:
 
         assert address == address.direct()
 
-    def test_the_direct_host_of_neons_pooler_is_known(self) -> None:
-        """Migrations go past the pooler, with all else the same."""
-        direct = postgres(f"postgresql://alice:npg_x@{NEON_POOLER}/neondb").direct()
+    @pytest.mark.parametrize("dot", ["", "."])
+    def test_the_direct_host_of_neons_pooler_is_known(self, dot: str) -> None:
+        """Migrations go past the pooler, with all else the same, a dot at the host's end included."""
+        direct = postgres(f"postgresql://alice:npg_x@{NEON_POOLER}{dot}/neondb").direct()
 
-        assert (NEON, 5432, "alice", Secret("npg_x"), "neondb") == (
+        assert (f"{NEON}{dot}", 5432, "alice", Secret("npg_x"), "neondb") == (
             direct.host,
             direct.port,
             direct.user,
@@ -230,6 +233,8 @@ class TestPostgres:
             ("a%20b=c", "parameters that are not known: (not a name)"),
             ("channel_binding=yes", "channel_binding must be one of disable, prefer, require"),
             ("sslmode=require&sslrootcert=missing.pem", "sslrootcert must be a file of certificates in PEM, or system"),
+            ("sslrootcert=", "sslrootcert must be a file of certificates in PEM, or system"),
+            ("sslmode=require&sslrootcert=", "sslrootcert must be a file of certificates in PEM, or system"),
             ("sslrootcert=.", "sslrootcert must be a file of certificates in PEM, or system"),
             ("sslmode=require&sslrootcert=system", "sslrootcert=system needs sslmode=verify-full"),
             ("connect_timeout=0", "connect_timeout must be a number of seconds from 1 to 600"),
@@ -274,7 +279,7 @@ class TestPostgres:
         """Nothing is connected to by default."""
         assert refusal(url).startswith("DATABASE_URL: names no host; it must be postgresql://USER:PASSWORD@HOST/")
 
-    @pytest.mark.parametrize("host", ["one,two", "%2Ftmp", "-h"])
+    @pytest.mark.parametrize("host", ["one,two", "%2Ftmp", "-h", "[::1]x", "[::1]x:5433", "u:p@[::1]x"])
     def test_one_host_is_named(self, host: str) -> None:
         """Neither several hosts nor the folder of a socket are understood."""
         assert refusal(f"postgresql://{host}/tasks").startswith("DATABASE_URL: names something else than one host; it ")
@@ -312,6 +317,23 @@ class TestPostgres:
     def test_other_forms_are_refused(self, url: str) -> None:
         """What is no address of a known kind is answered with the forms that are."""
         assert refusal(url).startswith("DATABASE_URL: must be postgresql://USER:PASSWORD@HOST/DATABASE, where ")
+
+    @pytest.mark.parametrize("raw", ["%FF", os.fsdecode(b"\xff")], ids=["encoded", "raw"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://al{}ice:hunter2@db.example.com/tasks",
+            "postgresql://alice:{}hunter2@db.example.com/tasks",
+            "postgresql://alice:hunter2@db.example.com/ta{}sks",
+            "postgresql://alice:hunter2@db.example.com/tasks?application_name=night{}shift",
+        ],
+    )
+    def test_what_is_no_utf8_is_refused(self, url: str, raw: str) -> None:
+        """Bytes that no text has, and which neither PostgreSQL nor a log would take, are found at the start."""
+        message = refusal(url.format(raw))
+
+        assert message.startswith("DATABASE_URL: must be postgresql://USER:PASSWORD@HOST/DATABASE, where ")
+        assert ("\n" in message, SENTINEL in message) == (False, False)
 
     @pytest.mark.parametrize("password", ["p@w", "@", "p@w?x=1", "p@w?x", "p@w/x", "p/w", "1/w", "1?w", "1#w", "[p]"])
     def test_a_delimiter_in_a_password_must_be_encoded(self, password: str) -> None:
@@ -379,6 +401,8 @@ class TestSQLite:
             ("sqlite:///tasks.db#x", "takes no parameters after sqlite:///FILE"),
             ("sqlite:///tasks\0.db", "takes no parameters after sqlite:///FILE"),
             ("sqlite:///.", "must be a file in a directory that exists"),
+            # Whoever has another scheme in mind has a password there.
+            ("sqlite:///u:hunter2@h/db", ": FILE must be a file in a directory that exists"),
             ("sqlite:////", "must be a file in a directory that exists"),
             ("sqlite:///missing/tasks.db", "must be a file in a directory that exists"),
             (f"sqlite:///{'x' * 5000}", "must be a file in a directory that exists"),

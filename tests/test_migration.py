@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from alembic.config import Config
-from sqlalchemy import Dialect
+from sqlalchemy import Connection, Dialect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
@@ -30,6 +30,7 @@ from tests.migrating import DONE, PASSWORD, UP_TO_DATE, complaint, migrate
 from tests.pgbouncer import PgBouncer
 from tests.postgres import SCHEMA, free_port
 from tests.processes import SERVE, child_environ
+from tests.serving import connected, until_waiting
 
 HEAD = schema.REVISIONS[-1]
 LATER_REVISION = '''
@@ -50,6 +51,12 @@ INSERT INTO tasks VALUES (
     'alice', '01a202b8f11b754fa9d24d7b6419c012', 't', NULL, 'pending', 'low', NULL,
     '2030-01-01T00:00:00.000000+00:00', '2030-01-01T00:00:00.000000+00:00', NULL
 )
+"""
+NOTE_WHO_CHANGES = """
+    CREATE TABLE who (name text);
+    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO who VALUES (current_setting('application_name')); END $$;
+    CREATE EVENT TRIGGER note ON ddl_command_end EXECUTE FUNCTION note();
 """
 DIALECTS: dict[type[Place], Callable[[], Dialect]] = {
     PostgresPlace: postgresql.dialect,
@@ -245,6 +252,46 @@ class TestMigrate:
             return [len(steps) for steps in await asyncio.gather(*[migration.upgrade(address) for _ in range(8)])]
 
         assert [0] * 7 + [1] == sorted(asyncio.run(all_at_once()))
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
+    async def test_the_user_s_own_time_outs_do_not_end_its_waiting(
+        self, postgres_place: PostgresPlace, setting: str
+    ) -> None:
+        """Another migration may take longer than what the database allows other work."""
+        postgres_place.run(f"ALTER DATABASE {postgres_place.name} SET {setting} = '500ms'")
+        async with connected(postgres_place.url) as other:
+            await other.execute("SET statement_timeout = 0")
+            async with other.transaction():
+                await other.execute(f"SELECT pg_advisory_xact_lock({migration._ADVISORY_LOCK})")
+                migrating = asyncio.create_task(migration.upgrade(parse(postgres_place.url)))
+                await until_waiting(other, 1)
+                await other.execute("SELECT pg_sleep(0.7)")
+
+        assert [DONE] == await migrating
+
+    def test_the_user_s_own_time_outs_do_not_end_its_work(
+        self, postgres_place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A migration that computes for longer than a transaction may be idle is not ended."""
+        postgres_place.run(f"ALTER DATABASE {postgres_place.name} SET idle_in_transaction_session_timeout = '500ms'")
+        upgrade = migration._upgrade
+
+        def upgrade_slowly(connection: Connection) -> None:
+            postgres_place.server.psql("postgres", "-c", "SELECT pg_sleep(0.7)")
+            upgrade(connection)
+
+        monkeypatch.setattr(migration, "_upgrade", upgrade_slowly)
+
+        assert DONE == migrate(postgres_place).strip()
+
+    @pytest.mark.parametrize(("query", "expected"), [("", "taskd"), ("?application_name=mine", "mine")])
+    def test_the_server_knows_who_migrates(self, postgres_place: PostgresPlace, query: str, expected: str) -> None:
+        """The name is the URL's, where it has one."""
+        postgres_place.run(NOTE_WHO_CHANGES)
+
+        assert [DONE] == migrate_in_thread(postgres_place.url + query)
+        assert [expected] == postgres_place.run("SELECT DISTINCT name FROM who")
 
     def test_another_url_is_used_instead(self, postgres_place: PostgresPlace) -> None:
         """With TASKD_MIGRATE_URL, nothing is done by way of DATABASE_URL."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
 import pytest
 
 import taskd_sql.migration
+from taskd import StoreError
+from taskd_sql.dsn import parse
 from tests.databases import VERSION, Place, PostgresPlace, holding
 from tests.migrating import DONE, PASSWORD, UP_TO_DATE, complaint, migrate
 from tests.postgres import PostgresServer, free_port
 from tests.processes import make_distribution
+from tests.proxy import LOOPBACK, listening, silent
+from tests.serving import ANSWER_BOUND_S
 
 
 @pytest.mark.parametrize("options", [(), ("--sql",)], ids=["migrate", "sql"])
@@ -100,7 +105,7 @@ class TestFaults:
             line = complaint(*options, DATABASE_URL=place.url)
 
         assert time.monotonic() - begun_s < 5
-        assert "others use the tables" in line or "SQLITE_BUSY" in line
+        assert "others use the tables, or migrate them, and did not come to an end: try again later" in line
         assert UP_TO_DATE == migrate(place).strip()
 
     def test_a_role_that_may_read_nothing(self, postgres_place: PostgresPlace, options: tuple[str, ...]) -> None:
@@ -112,6 +117,16 @@ class TestFaults:
         line = complaint(*options, DATABASE_URL=postgres_place.url.replace("taskd@", f"{role}@"))
 
         assert "42501: this user may not change the schema: set TASKD_MIGRATE_URL to one that may" in line
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("timeout_s", "query"), [(0.2, ""), (600, "?connect_timeout=1")], ids=["own", "parameter"])
+async def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch, timeout_s: float, query: str) -> None:
+    """It is not waited for without end; the URL's own time comes before ours."""
+    monkeypatch.setattr(taskd_sql.migration, "CONNECT_TIMEOUT_S", timeout_s)
+    async with listening(silent) as port, asyncio.timeout(ANSWER_BOUND_S):
+        with pytest.raises(StoreError, match="the database did not answer in time"):
+            await taskd_sql.migration.upgrade(parse(f"postgresql://u:{PASSWORD}@{LOOPBACK}:{port}/d{query}"))
 
 
 @pytest.fixture

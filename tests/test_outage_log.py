@@ -13,11 +13,13 @@ from taskd import build_app
 from taskd.testing import lifespan
 from taskd_sql import migration
 from taskd_sql.dsn import parse
+from tests.applications import build, get
 from tests.conftest import SECRET, client_of
 from tests.databases import Place
 from tests.postgres import PostgresServer, free_port
 from tests.proxy import LOOPBACK, Proxy
-from tests.serving import IMPATIENT, create, read, serving
+from tests.serving import IMPATIENT, create, read, serving, until
+from tests.third_parties import STORE, Site
 
 pytestmark = pytest.mark.anyio
 
@@ -126,6 +128,10 @@ UNFIT = {
     "no tasks": ("DROP TABLE tasks", "run taskd migrate"),
     "no version": ("DELETE FROM taskd_version", "it is at revision none, behind this taskd"),
     "ahead": ("UPDATE taskd_version SET version_num = '9999'", "it is at revision 9999, ahead of this taskd"),
+    "two versions": (
+        "INSERT INTO taskd_version VALUES ('9999')",
+        "it is at revision 0001 and 9999, ahead of this",
+    ),
 }
 
 
@@ -142,6 +148,9 @@ async def test_a_schema_that_does_not_fit_is_said_once(
         answers += await asyncio.gather(*[client.get("/readyz") for _ in range(10)])
         livez = await client.get("/livez")
         told = [record.getMessage() for record in caplog.records]
+        place.run("DROP TABLE IF EXISTS tasks; DROP TABLE IF EXISTS taskd_version;")
+        await migration.upgrade(parse(place.url))
+        mended = await client.get("/readyz")
 
     assert [503] * 20 == [answer.status_code for answer in answers]
     assert all(1 <= int(answer.headers["Retry-After"]) <= 60 for answer in answers)
@@ -150,6 +159,35 @@ async def test_a_schema_that_does_not_fit_is_said_once(
     assert line.startswith(f"The schema of {'SQLite' if place.url.startswith('sqlite') else 'PostgreSQL'}")
     assert said in line
     assert "\n" not in line
+    assert 200 == mended.status_code
+    assert 1 == sum(" serves again, " in record.getMessage() for record in caplog.records)
+
+
+async def test_a_schema_that_does_not_fit_is_said_at_the_start(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody has to ask for anything before the log says that taskd migrate is to be run."""
+    await migration.upgrade(parse(place.url))
+    place.run("DELETE FROM taskd_version")
+    async with lifespan(build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})):
+        await until(lambda: bool(caplog.records))
+
+    [line] = changes(caplog)
+    assert line.startswith("The schema of ")
+    assert "it is at revision none, behind this taskd" in line
+
+
+async def test_a_store_that_breaks_down_at_the_start_is_told_of(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """What a third party's store raises beyond its contract is logged with its traceback, and the server starts."""
+    site.install("odd", STORE + "async def ping(self):\n    raise RuntimeError('odd')\nStore.ping = ping\n")
+    app = build(TASKD_STORAGE="odd")
+    async with lifespan(app):
+        await until(lambda: bool(caplog.records))
+        livez = await get(app, "/livez")
+
+    assert 200 == livez.status_code
+    [record] = caplog.records
+    assert "The storage plugin failed when it was asked whether it answers" == record.getMessage()
+    assert record.exc_info is not None
+    assert RuntimeError is record.exc_info[0]
 
 
 async def test_a_schema_that_goes_and_comes_is_said_each_time(

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import trustme
 
 import taskd_sql.postgres
-from taskd import build_app
+from taskd import StoreUnavailable, build_app
 from taskd_sql import retries
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.postgres import PostgresDatabase
 from tests.conftest import SECRET
 from tests.pgbouncer import PgBouncer
 from tests.postgres import NEON_POOLER, SECURED_PASSWORD, SECURED_USER, PostgresServer
-from tests.proxy import LOOPBACK, Proxy, ServerWithoutTLS
+from tests.proxy import LOOPBACK, Proxy, ServerWithoutTLS, leading_to
 from tests.serving import connected, create, locked, outcome, read, serving, titles, until, until_waiting
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_brief_pauses")]
@@ -32,15 +28,6 @@ SLOW_LOGIN = """
     CREATE FUNCTION wait() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); END';
     CREATE EVENT TRIGGER slow_login ON login EXECUTE FUNCTION wait();
 """
-
-
-def leading_to(port: int) -> Callable[..., Any]:
-    """Return a DNS by which every name is this machine's, and every port is *port*."""
-
-    async def getaddrinfo(*_: Any, **__: Any) -> list[tuple[Any, ...]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (LOOPBACK, port))]
-
-    return getaddrinfo
 
 
 class TestNeonURL:
@@ -418,10 +405,30 @@ async def life(client: httpx.AsyncClient, tasks_url: str, title: str) -> tuple[i
 
 
 def test_no_environment_of_the_driver_s_is_read(own_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What libpq's variables say of TLS does not reach a connection that the URL describes."""
-    monkeypatch.setitem(os.environ, "PGSSLMODE", "verify-full")
-    monkeypatch.setitem(os.environ, "PGSSLROOTCERT", "nowhere")
-    monkeypatch.setitem(os.environ, "PGPORT", "1")
+    """What libpq's variables say of a connection does not reach one that the URL describes."""
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", "nowhere")
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGSSLNEGOTIATION", "none")
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "standby")
+    monkeypatch.setenv("PGGSSLIB", "none")
     store = taskd_storage({"DATABASE_URL": own_url})
 
     assert [] == asyncio.run(store.list(user_id))
+
+
+@pytest.mark.usefixtures("postgres_url")
+@pytest.mark.parametrize("variable", ["PGPASSWORD", "PGPASSFILE"])
+def test_no_password_of_the_driver_s_is_used(
+    postgres: PostgresServer, user_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A URL without a password has none, even where libpq's variables know the right one."""
+    file = tmp_path / "passwords"
+    file.write_text(f"*:*:*:*:{SECURED_PASSWORD}\n")
+    file.chmod(0o600)
+    monkeypatch.setenv(variable, {"PGPASSWORD": SECURED_PASSWORD, "PGPASSFILE": str(file)}[variable])
+    url = f"postgresql://{SECURED_USER}@localhost:{postgres.port}/tests?sslmode=require"
+    store = taskd_storage({"DATABASE_URL": url})
+
+    with pytest.raises(StoreUnavailable, match="28P01"):
+        asyncio.run(store.list(user_id))

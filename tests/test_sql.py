@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy
 
 import taskd_sql.postgres
+import taskd_sql.sqlite
 import taskd_sql.store
 from taskd import NewTask, StoreUnavailable, TaskChanges
 from taskd_sql.plugin import taskd_storage
@@ -26,6 +27,7 @@ from taskd_sql.postgres import PostgresDatabase
 from taskd_sql.sqlite import SQLiteDatabase
 from taskd_sql.store import SQLTaskStore
 from tests.postgres import PostgresServer
+from tests.serving import ANSWER_BOUND_S
 
 pytestmark = pytest.mark.anyio
 
@@ -229,6 +231,32 @@ async def test_a_call_that_gave_up_waiting_is_not_run_afterwards(tmp_path: Path,
         async with held.writer.turn:
             with pytest.raises(StoreUnavailable):
                 await store.create(user_id, NewTask(title="t"))
+
+        assert [] == await store.list(user_id)
+
+
+async def test_all_time_outs_together_keep_the_promise_of_sqlite(
+    tmp_path: Path, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the single time-outs are, waiting for a turn, waiting for a lock and running end within a call's."""
+    monkeypatch.setattr(taskd_sql.sqlite, "CALL_TIMEOUT_S", 0.2)
+    settings = {f"TASKD_SQL_{name}_TIMEOUT": "600" for name in ("CONNECT", "ACQUIRE", "STATEMENT")}
+    go_on = threading.Event()
+    async with opened(f"sqlite:///{tmp_path}/tasks.db", settings) as store, asyncio.timeout(ANSWER_BOUND_S):
+        database = store.database
+        assert isinstance(database, SQLiteDatabase)
+        held = await database._held.get()
+        async with held.writer.turn:
+            with pytest.raises(StoreUnavailable, match="no answer in time"):
+                await store.create(user_id, NewTask(title="t"))
+        with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailable, match="SQLITE_BUSY"):
+                await store.create(user_id, NewTask(title="t"))
+        await held.writer.raw.create_function("wait", 0, lambda: go_on.wait(60))
+        with pytest.raises(StoreUnavailable, match="no answer in time"):
+            await database.fetch("SELECT wait()", is_read=False)
+        go_on.set()
 
         assert [] == await store.list(user_id)
 

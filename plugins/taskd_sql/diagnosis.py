@@ -242,12 +242,12 @@ def _revision_in(connection: sqlite3.Connection) -> str | None:
     """Return the revision of the schema; None if the tables are not those of any."""
     try:
         connection.execute("SELECT 1 FROM tasks LIMIT 1")
-        row = connection.execute(_REVISION).fetchone()
+        rows = connection.execute(_REVISION).fetchall()
     except sqlite3.OperationalError as error:
         if not str(error).startswith(("no such table", "no such column")):
             raise
         return None
-    return str(row[0]) if row else None
+    return revision_in(rows)
 
 
 def _folder(file: Path) -> Check:
