@@ -125,7 +125,7 @@ def test_the_command_of_the_figures_is_an_environment_of_tox() -> None:
     tox.read(ROOT / "tox.ini")
 
     assert f"testenv:{command.split()[-1]}" in tox.sections()
-    assert 10 == len(table("docs/reliability.md", "## Figures"))
+    assert 14 == len(table("docs/reliability.md", "## Figures"))
 
 
 def test_every_variable_is_documented() -> None:

@@ -199,6 +199,12 @@ def unanswered(database: Database, names: NameServer) -> Iterator[None]:
         yield
 
 
+DNS_FAULTS: dict[str, Callable[[Database, NameServer], contextlib.AbstractContextManager[None]]] = {
+    "PostgreSQL's host not in DNS": nameless,
+    "PostgreSQL's name server silent": unanswered,
+}
+
+
 @contextlib.asynccontextmanager
 async def in_thread(fault: contextlib.AbstractContextManager[None]) -> AsyncIterator[None]:
     """Begin and end *fault* without holding up those who write meanwhile."""
@@ -363,14 +369,14 @@ class TestOutages:
         async with target(child) as running:
             measured.append(await outlasted(running, fault(database), f"PostgreSQL {fault.__name__}", extent))
 
-    @pytest.mark.parametrize("fault", [nameless, unanswered])
+    @pytest.mark.parametrize("name", DNS_FAULTS)
     async def test_a_host_that_vanishes_from_dns_is_no_reason_to_restart(
         self,
         extent: Extent,
         database: Database,
         child: dict[str, str],
         tmp_path: Path,
-        fault: Callable[[Database, NameServer], contextlib.AbstractContextManager[None]],
+        name: str,
         measured: list[Figures],
     ) -> None:
         """The name is looked up again for each connection, and nothing remembers that it was not known."""
@@ -378,8 +384,7 @@ class TestOutages:
         environ = {**child, **IMPATIENT_RESOLVER, "DATABASE_URL": url, "TASKD_ALLOW_PLAINTEXT": "1"}
         with name_server() as names:
             async with target(environ, asking(names, tmp_path, SERVE)) as running:
-                name = f"host of PostgreSQL {fault.__name__}"
-                measured.append(await outlasted(running, fault(database, names), name, extent))
+                measured.append(await outlasted(running, DNS_FAULTS[name](database, names), name, extent))
 
     async def test_a_name_server_that_answers_late_is_no_news_for_each_request(
         self, child: dict[str, str], tmp_path: Path
