@@ -139,6 +139,9 @@ class CORSLayer(CORSMiddleware):
         """Answer a preflight request (Fetch standard, "CORS-preflight request")."""
         answer = super().preflight_response(request_headers)
         headers = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+        if "upgrade" in request_headers:
+            # What follows may be its body, see `_refuse_upgrade`.
+            headers["Connection"] = "close"
         if answer.status_code == 200:
             return Response(status_code=204, headers=headers)
         return error_answer(answer.status_code, f"{bytes(answer.body).decode()}.", headers)

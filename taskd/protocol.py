@@ -53,6 +53,11 @@ class HTTPProtocol(HttpToolsProtocol):
         self._end_wait()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """Wait for the next request from here on, if this one was answered before its body had come."""
+        self._end_wait()
+        super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
         """Read what came, and refuse a head that has not ended after `MAX_HEAD_BYTES`."""
         super().data_received(data)

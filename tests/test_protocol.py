@@ -227,6 +227,25 @@ def test_a_body_behind_an_upgrade_is_not_taken_for_a_request(
             assert 200 == client.get(location).status_code
 
 
+def test_a_body_behind_a_preflight_that_asks_for_an_upgrade_is_no_request(server: RunningServer) -> None:
+    """What a page asks for in advance is answered at once, and nothing is read behind it."""
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token_for('alice')}"}) as client:
+        location = client.post("/api/alice/tasks", json={"title": "t"}).headers["Location"]
+        headers = (f"Origin: {ORIGIN}", "Access-Control-Request-Method: GET", "Connection: Upgrade", "Upgrade: h2c")
+        whole = request("OPTIONS", "/livez", *headers, body=request("DELETE", location).decode())
+        head, separator, body = whole.partition(b"\r\n\r\n")
+        with connected(server) as connection:
+            connection.sendall(head + separator)
+            answer = connection.recv(65536)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(body)
+            answer += first_answer(connection)
+
+        assert answer.startswith(b"HTTP/1.1 204 ")
+        assert 1 == answer.count(b"HTTP/1.1")
+        assert 200 == client.get(location).status_code
+
+
 def first_answer(connection: socket.socket) -> bytes:
     """Return what the server sends until it closes, or resets because it has not read all."""
     answer = b""

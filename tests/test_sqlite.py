@@ -292,6 +292,16 @@ def _replace_folder(file: Path) -> None:
     file.parent.mkdir()
 
 
+def _hide_folder(file: Path) -> None:
+    _move_folder(file)
+    file.parent.touch()
+
+
+def _uncover_folder(file: Path) -> None:
+    file.parent.unlink()
+    _return_folder(file)
+
+
 def _replace(file: Path) -> None:
     other = file.with_name("other")
     other.touch()
@@ -306,6 +316,7 @@ GONE: dict[str, tuple[Change, Change | None]] = {
     "folder moved": (_move_folder, _return_folder),
     # An empty folder gives way to the one that comes.
     "folder replaced": (_replace_folder, _return_folder),
+    "folder replaced by a file": (_hide_folder, _uncover_folder),
     "replaced": (_replace, None),
     "journal deleted": (lambda file: file.with_name(f"{file.name}-wal").unlink(), None),
     "index of the journal deleted": (lambda file: file.with_name(f"{file.name}-shm").unlink(), None),

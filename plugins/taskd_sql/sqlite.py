@@ -49,15 +49,16 @@ class _OpenFiles:
         real = file.resolve()
         return cls({each: _inode(each) for each in (real.with_name(real.name + end) for end in ("", "-wal", "-shm"))})
 
-    def are_in_place(self) -> bool:
-        """Tell whether their names still lead to them."""
-        return all(inode is None or inode == _inode(file) for file, inode in self.inodes.items())
+    def check(self) -> None:
+        """Raise `StoreUnavailable` unless their names still lead to them."""
+        if not all(inode is None or inode == _inode(file) for file, inode in self.inodes.items()):
+            raise StoreUnavailable("it was moved or replaced while in use: put it back, or restart taskd")
 
 
 def _inode(file: Path) -> tuple[int, int] | None:
     try:
         found = os.stat(file)  # noqa: PTH116  for every statement: pathlib takes twice as long
-    except FileNotFoundError:
+    except OSError:  # not there, or not to be reached
         return None
     return found.st_dev, found.st_ino
 
@@ -85,10 +86,8 @@ class _Connection:
         If the caller is cancelled, the statement goes on in the thread of aiosqlite.  Others that were sent there
         meanwhile would be run after it, even if their callers had given up by then: so they wait for the turn.
         """
-        if not self.files.are_in_place():
-            self.turn.release()
-            raise StoreUnavailable("it was moved or replaced while in use: put it back, or restart taskd")
         try:
+            self.files.check()
             rows = list(await self.raw.execute_fetchall(sql, arguments))
         except asyncio.CancelledError:
             self._releasing = asyncio.create_task(self._release_when_idle())
