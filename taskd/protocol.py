@@ -30,7 +30,7 @@ class HTTPProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
+        self._begin_wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
@@ -62,7 +62,7 @@ class HTTPProtocol(HttpToolsProtocol):
         """Read what came, and refuse a head that has not ended after `MAX_HEAD_BYTES`."""
         super().data_received(data)
         if self._head_timer is None and (self._is_in_head or not self._is_answering):
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
+            self._begin_wait()
         if self._is_in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -71,6 +71,9 @@ class HTTPProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
         self._refuse(400, "Bad Request", "The request is not valid HTTP.")
+
+    def _begin_wait(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._on_head_timeout)
 
     def _on_head_timeout(self) -> None:
         self._head_timer = None

@@ -114,7 +114,7 @@ async def test_refused_writes_are_told_once_while_reads_go_on(
             )
         postgres.psql("postgres", "-c", f"ALTER DATABASE {own_database} RESET default_transaction_read_only")
         postgres.terminate_backends()
-        while await create(client, tasks_url) != 201:  # noqa: ASYNC110
+        while await create(client, tasks_url) != 201:  # noqa: ASYNC110  the pool finds out as it goes
             await asyncio.sleep(0.01)
 
     [refused, served] = [message for message in changes(caplog) if message.startswith("Writing to ")]
