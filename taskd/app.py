@@ -33,6 +33,8 @@ __all__ = ["api_document", "build_app", "paths"]
 
 # After so long without a failure the next one is another outage.
 STORAGE_QUIET_S = 600.0
+# What asyncio calls the task that looks at the storage early.
+LOOK = "taskd: look at the storage"
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ def _lifespan(store: TaskStore) -> Callable[[Starlette], AbstractAsyncContextMan
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        looking = asyncio.create_task(_look(store, app.state.storage))
+        looking = asyncio.create_task(_look(store, app.state.storage), name=LOOK)
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ import asyncpg
 import httpx
 
 from taskd import build_app
+from taskd.app import LOOK
 from taskd.testing import lifespan
 from tests.conftest import ORIGIN, SECRET, client_of
 
@@ -57,6 +58,13 @@ async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
         assert {"detail"} == set(answer.json())
     assert 200 == (await client.get("/livez")).status_code
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    """Wait for the look that an application takes when it starts, which occupies a connection; /readyz is well."""
+    assert 200 == await read(client, "/readyz")
+    if looks := [task for task in asyncio.all_tasks() if task.get_name() == LOOK]:
+        await asyncio.wait(looks)
 
 
 async def create(client: httpx.AsyncClient, tasks_url: str, title: str = "t") -> int:

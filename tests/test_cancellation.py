@@ -15,7 +15,7 @@ from taskd_sql.plugin import taskd_storage
 from tests.faults import backend_of
 from tests.postgres import PostgresServer, free_port
 from tests.proxy import LOOPBACK, Proxy
-from tests.serving import locked, read, serving, titles, until, until_waiting
+from tests.serving import locked, read, serving, titles, until, until_ready, until_waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +28,7 @@ class TestCancellation:
         """With one connection in the pool, the next call gets it, however often the last one was cancelled."""
         url = f"/api/{user_id}/tasks"
         async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+            await until_ready(client)
             for _ in range(3):
                 async with locked(own_url) as holder:
                     call = asyncio.create_task(client.post(url, json={"title": "t"}))
@@ -50,7 +51,7 @@ class TestCancellation:
         monkeypatch.setattr(taskd_sql.postgres, "CANCEL_TIMEOUT_S", 0.1)
         url = f"/api/{user_id}/tasks"
         async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
-            assert 200 == await read(client, "/readyz")
+            await until_ready(client)
             frozen_backend(backend_of(postgres, own_database))
             call = asyncio.create_task(client.get(url))
             await asyncio.sleep(0.05)
@@ -84,6 +85,7 @@ class TestCancellation:
         """It leaves the queue, and those behind it move up."""
         url = f"/api/{user_id}/tasks"
         async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+            await until_ready(client)
             async with locked(own_url) as holder:
                 calls = [asyncio.create_task(read(client, url)) for _ in range(6)]
                 await until_waiting(holder, 1)

@@ -20,7 +20,7 @@ from taskd_sql.store import SQLTaskStore
 from tests.conftest import ORIGIN, SECRET, client_of
 from tests.postgres import PostgresServer, free_port
 from tests.proxy import listening, silent
-from tests.serving import assert_unavailable, serving
+from tests.serving import assert_unavailable, serving, until_ready
 
 pytestmark = pytest.mark.anyio
 
@@ -274,7 +274,7 @@ async def test_a_locked_file_is_a_503_until_it_is_free(tmp_path: Path, user_id: 
     """Another process that holds the file does not make the server fail; nothing is written afterwards in secret."""
     url = f"sqlite:///{tmp_path}/tasks.db"
     async with serving(url, user_id, TASKD_SQL_STATEMENT_TIMEOUT="0.1") as client:
-        assert 200 == (await client.get("/readyz")).status_code
+        await until_ready(client)
         with locked(tmp_path / "tasks.db"):
             answer = await client.post(tasks_url, json={"title": "t"})
 

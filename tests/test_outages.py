@@ -14,7 +14,7 @@ from taskd_sql import retries
 from tests.faults import backend_of
 from tests.postgres import PostgresServer
 from tests.proxy import LOOPBACK, Proxy, listening
-from tests.serving import IMPATIENT, connected, create, locked, read, serving, titles, until, until_waiting
+from tests.serving import IMPATIENT, connected, create, locked, read, serving, titles, until, until_ready, until_waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -186,7 +186,7 @@ async def test_more_than_can_wait_are_refused_at_once(
     """Where hundreds wait for a connection already, the next one need not wait to be refused."""
     monkeypatch.setattr(taskd_sql.postgres, "MAX_WAITING_PER_CONNECTION", 1)
     async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
-        assert 200 == await read(client, "/readyz")
+        await until_ready(client)
         async with locked(own_url) as holder:
             calls = [asyncio.create_task(create(client, tasks_url)) for _ in range(5)]
             await until_waiting(holder, 1)

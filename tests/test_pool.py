@@ -18,7 +18,7 @@ from tests.conftest import SECRET
 from tests.pgbouncer import PgBouncer
 from tests.postgres import NEON_POOLER, SECURED_PASSWORD, SECURED_USER, PostgresServer
 from tests.proxy import LOOPBACK, Proxy, ServerWithoutTLS, leading_to
-from tests.serving import connected, create, locked, outcome, read, serving, titles, until, until_waiting
+from tests.serving import connected, create, locked, outcome, read, serving, titles, until, until_ready, until_waiting
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_brief_pauses")]
 
@@ -257,7 +257,7 @@ class TestPool:
         # Long enough for a connection to be made, on a machine that has much to do.
         settings = {"TASKD_SQL_POOL_SIZE": "2", "TASKD_SQL_ACQUIRE_TIMEOUT": "1"}
         async with serving(own_url, user_id, **settings) as client:
-            assert 200 == await read(client, "/readyz")
+            await until_ready(client)
             async with locked(own_url) as holder:
                 first = [asyncio.create_task(create(client, url, "waits")) for _ in range(2)]
                 await until_waiting(holder, 2)
@@ -278,7 +278,7 @@ class TestPool:
         url = f"/api/{user_id}/tasks"
         limits = {"TASKD_SQL_POOL_SIZE": "2", "TASKD_SQL_STATEMENT_TIMEOUT": "0.3", **settings}
         async with serving(own_url, user_id, **limits) as client:
-            assert 200 == await read(client, "/readyz")
+            await until_ready(client)
             async with locked(own_url) as holder:
                 async with asyncio.timeout(8):
                     assert [503] * 2 == await asyncio.gather(*[create(client, url) for _ in range(2)])
@@ -311,7 +311,7 @@ class TestPool:
         names = ["CONNECT", "ACQUIRE", "STATEMENT"]
         settings = {f"TASKD_SQL_{name}_TIMEOUT": "600" for name in names}
         async with serving(own_url, user_id, **settings, TASKD_SQL_POOL_SIZE="1") as client:
-            assert 200 == await read(client, "/readyz")
+            await until_ready(client)
             async with locked(own_url), asyncio.timeout(5):
                 calls = [read(client, f"/api/{user_id}/tasks") for _ in range(5)]
                 assert [503] * 5 == await asyncio.gather(*calls)
