@@ -210,6 +210,7 @@ class TestPool:
         """A hundred requests at once share them."""
         url = f"/api/{user_id}/tasks"
         async with serving(proxy.url_through(postgres_url), user_id, TASKD_SQL_POOL_SIZE=str(size)) as client:
+            await until_ready(client)
             assert [201] * 100 == await asyncio.gather(*[create(client, url) for _ in range(100)])
             assert 100 == len(await titles(client, url))
             assert size == proxy.accepted == proxy.connections
@@ -307,11 +308,11 @@ class TestPool:
         self, own_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """However long the single time-outs are, a call ends within its own."""
-        monkeypatch.setattr(taskd_sql.postgres, "CALL_TIMEOUT_S", 0.4)
         names = ["CONNECT", "ACQUIRE", "STATEMENT"]
         settings = {f"TASKD_SQL_{name}_TIMEOUT": "600" for name in names}
         async with serving(own_url, user_id, **settings, TASKD_SQL_POOL_SIZE="1") as client:
             await until_ready(client)
+            monkeypatch.setattr(taskd_sql.postgres, "CALL_TIMEOUT_S", 0.4)
             async with locked(own_url), asyncio.timeout(5):
                 calls = [read(client, f"/api/{user_id}/tasks") for _ in range(5)]
                 assert [503] * 5 == await asyncio.gather(*calls)
@@ -321,10 +322,13 @@ class TestPool:
         store = taskd_storage({"DATABASE_URL": own_url, "TASKD_SQL_POOL_SIZE": "4"})
         database = store.database
         assert isinstance(database, PostgresDatabase)
-        sql = "SELECT pg_backend_pid() FROM pg_sleep(0.1)"
-        pids = {row[0] for [row] in await asyncio.gather(*[database.fetch(sql) for _ in range(4)])}
+        async with locked(own_url) as holder:
+            calls = [
+                asyncio.create_task(database.fetch("SELECT pg_backend_pid(), count(*) FROM tasks")) for _ in range(4)
+            ]
+            await until_waiting(holder, 4)
 
-        assert 4 == len(pids)
+        assert 4 == len({pid for [(pid, _)] in await asyncio.gather(*calls)})
         assert [] == await store.list(user_id)
         await store.close()
 
