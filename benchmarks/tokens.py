@@ -165,9 +165,13 @@ def malformed() -> dict[str, str]:
         "8 KB of numbers that are hard to read": unsealed(listed([halfway()] * 7)),
         "8 KB of digits": unsealed(listed(["9" * 4299])),
         "8 KB of escapes": unsealed(listed(['"' + r"\u0041" * 950 + '"'])),
-        "8 KB of all that may be": unsealed(
-            listed([*hard(30), f'"{"a" * 5000}"']), listed(hard(9), '"alg":"EdDSA","kid":"EdDSA","a"')
-        ),
+        # One is read before the signature, as far as a payload ever is, and the other is not.
+        **{
+            f"{length} bytes of all that may be": unsealed(
+                listed([*hard(30), f'"{"a" * (length - 760)}"']), listed(hard(9), '"alg":"EdDSA","kid":"EdDSA","a"')
+            )
+            for length in (2048, 5800)
+        },
     }
 
 

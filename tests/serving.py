@@ -63,8 +63,7 @@ async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
 async def until_ready(client: httpx.AsyncClient) -> None:
     """Wait for the look that an application takes when it starts, which occupies a connection; /readyz is well."""
     assert 200 == await read(client, "/readyz")
-    if looks := [task for task in asyncio.all_tasks() if task.get_name() == LOOK]:
-        await asyncio.wait(looks)
+    await asyncio.gather(*[task for task in asyncio.all_tasks() if task.get_name() == LOOK])
 
 
 async def create(client: httpx.AsyncClient, tasks_url: str, title: str = "t") -> int:

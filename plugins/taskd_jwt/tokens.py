@@ -29,7 +29,8 @@ _ENCRYPTED = re.compile(r"[A-Za-z0-9_-]++(\.[A-Za-z0-9_-]*+){4}")
 _STRUCTURE = (b"{", b"[", b",", b"\\")
 # That of Better Auth has three members.
 MAX_HEADER_STRUCTURE = 12
-# Above that of Better Auth's tokens and cookies, and low enough that reading costs less than the rest of a request.
+# Above those of Better Auth's tokens and cookies, and low enough that reading costs less than the rest of a request.
+LIGHT_LENGTH = 2048
 LIGHT_STRUCTURE = 32
 # Extensions that would have to be understood, and keys that come with the token (RFC 8725, section 3.10).
 _REFUSED_PARAMETERS = ("crit", "b64", "jwk", "jku", "x5u", "x5c", "enc")
@@ -64,7 +65,7 @@ class Token:
     @property
     def is_light(self) -> bool:
         """Whether reading the claims certainly costs little."""
-        return _structure(self.payload) <= LIGHT_STRUCTURE
+        return len(self.payload) <= LIGHT_LENGTH and _structure(self.payload) <= LIGHT_STRUCTURE
 
     def claims(self) -> dict[str, Any]:
         """
