@@ -77,8 +77,9 @@ class NameServer:
             if not question:
                 return
             if answer := self.answer(question):
-                self._answering.append(threading.Timer(self.delay_s, listening.sendto, (answer, client)))
-                self._answering[-1].start()
+                answering = threading.Timer(self.delay_s, listening.sendto, (answer, client))
+                answering.start()
+                self._answering.append(answering)
 
     def wait(self) -> None:
         """Wait until all that was asked is answered."""

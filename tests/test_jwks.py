@@ -294,12 +294,14 @@ def test_a_fetch_of_a_loop_that_stands_still_is_nobody_else_s(
 
 
 async def ask(app: ASGIApp, endpoint: Endpoint, token: str, *, is_open: bool) -> int:
-    """Ask in a loop that has no other request."""
+    """Ask in a loop that has no other request, and that does not end before the endpoint was asked."""
     endpoint.gate = asyncio.Event()
     if is_open:
         endpoint.gate.set()
     async with client_of(app) as client:
-        return await status(client, token)
+        answered = await status(client, token)
+    await until(lambda: endpoint.fetches > 0)
+    return answered
 
 
 async def test_keys_are_read_beside_the_event_loop(

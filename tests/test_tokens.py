@@ -180,6 +180,7 @@ async def test_audience_and_issuer_of_what_the_secret_signs(
         assert 200 == answer.status_code if reason is None else reason in refusal(answer)
 
 
+@pytest.mark.usefixtures("clock")
 async def test_forged_tokens_do_not_reach_the_database(tmp_path: Path, keys: respx.Route) -> None:
     """However many come, each different, the file is not even made; the first good token makes it."""
     app = build_app({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", **LANES["both"]})
