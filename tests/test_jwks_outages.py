@@ -187,7 +187,7 @@ class TestWhileItFails:
         endpoint.gate.clear()
         token = endpoint.issuer.sign()
         assert [503, 503] == [await status(caller, token) for _ in range(2)]
-        assert 1 == endpoint.fetches
+        await until(lambda: endpoint.fetches == 1)
         endpoint.gate.set()
         await fetched()
 
@@ -218,7 +218,7 @@ class TestWhileItFails:
         clock.now_s += 3600
 
         assert 200 == await status(caller, token)
-        assert 2 == endpoint.fetches
+        await until(lambda: endpoint.fetches == 2)
 
     async def test_after_ten_minutes_a_failure_is_no_longer_news(
         self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock
