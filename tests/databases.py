@@ -121,4 +121,6 @@ def holding(place: Place) -> Iterator[None]:
         other = runner.run(asyncpg.connect(place.url))
         runner.run(other.execute("BEGIN; LOCK TABLE taskd_version"))
         yield
+        # It is certain after this, and not after the end of the connection, that nothing is held any more.
+        runner.run(other.execute("ROLLBACK"))
         runner.run(other.close())

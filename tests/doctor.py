@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 
 import attrs
 import pytest
 from click.testing import Result
 
+import taskd_sql.diagnosis
 import taskd_sql.retries
 from taskd_sql import migration
 from taskd_sql.dsn import parse
@@ -66,6 +68,12 @@ def examined(database_url: str, **others: str) -> Report:
 def _once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is down is not tried again."""
     monkeypatch.setattr(taskd_sql.retries, "MAX_ATTEMPTS", 1)
+
+
+@pytest.fixture
+def _near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much the machine has to do, no database is far."""
+    monkeypatch.setattr(taskd_sql.diagnosis, "FAR_MS", math.inf)
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ async def proxied(proxy: Proxy, postgres_url: str, user_id: str) -> AsyncIterato
 async def direct(postgres_url: str, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application over the same database, which nothing disturbs."""
     async with serving(postgres_url, user_id) as served:
+        await until_ready(served)
         yield served
 
 

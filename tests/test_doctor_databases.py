@@ -24,7 +24,7 @@ from tests.postgres import NEON_POOLER, PostgresServer, free_port
 from tests.proxy import ServerWithoutTLS, leading_to, listening, silent
 from tests.serving import ANSWER_BOUND_S
 
-pytestmark = pytest.mark.usefixtures("_once")
+pytestmark = pytest.mark.usefixtures("_once", "_near")
 
 NOT_CHECKED = dict.fromkeys(("pooler", "server", "round trip", "clock", "schema", "writing"), "-")
 # What becomes of a schema that does not fit, whichever kind of database it is in.

@@ -124,7 +124,7 @@ async def test_a_read_on_a_frozen_backend_is_answered_by_another(  # noqa: PLR09
     monkeypatch.setattr(taskd_sql.postgres, "CANCEL_TIMEOUT_S", 0.1)
     settings = {"TASKD_SQL_STATEMENT_TIMEOUT": "0.5", "TASKD_SQL_POOL_SIZE": "1", "TASKD_SQL_POOLER": pooler}
     async with serving(own_url, user_id, **settings) as client:
-        assert 200 == await read(client, "/readyz")
+        await until_ready(client)
         frozen_backend(backend_of(postgres, own_database))
 
         assert 200 == await read(client, f"/api/{user_id}/tasks")

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 LONG = "x" * 9000
 # A statement that waits for others in vain gives up soon.
-IMPATIENT = {"TASKD_SQL_STATEMENT_TIMEOUT": "0.1"}
+IMPATIENT = {"TASKD_SQL_STATEMENT_TIMEOUT": "0.5"}
 
 
 @pytest.fixture
