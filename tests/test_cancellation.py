@@ -122,7 +122,7 @@ class TestCancellation:
             proxy.resume()
 
             assert [200] * 10 == await asyncio.gather(*[read(client, url) for _ in range(10)])
-            await until(lambda: proxy.connections <= 3)
+            await until(lambda: proxy.connections == 3)
 
 
 async def cancel(call: asyncio.Task[Any], times: int) -> None:

@@ -32,7 +32,7 @@ from tests.serving import ANSWER_BOUND_S, until
 pytestmark = pytest.mark.anyio
 
 
-# Calls that are sure to get no answer give up at once.
+# Calls that are sure to get no answer give up soon.
 IMPATIENT = {"TASKD_SQL_ACQUIRE_TIMEOUT": "0.5", "TASKD_SQL_STATEMENT_TIMEOUT": "0.5"}
 
 
