@@ -18,7 +18,7 @@ from taskd.testing import lifespan
 from tests.clock import Clock
 from tests.conftest import SECRET, client_of
 from tests.issuer import JWKS_URL, URL, Issuer
-from tests.serving import outcome
+from tests.serving import outcome, until_ended
 
 KIND = "ES256"
 MIN_INTERVAL_S, COOLDOWN_S = 5, 31
@@ -96,7 +96,7 @@ def lose_patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 async def fetched() -> None:
     """Wait for the fetch that is under way."""
-    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "taskd key set"))
+    await until_ended(taskd_jwt.jwks.FETCH)
 
 
 async def answer_to(client: httpx.AsyncClient, token: str) -> httpx.Response:

@@ -63,7 +63,12 @@ async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
 async def until_ready(client: httpx.AsyncClient) -> None:
     """Wait for the look that an application takes when it starts, which occupies a connection; /readyz is well."""
     assert 200 == await read(client, "/readyz")
-    await asyncio.gather(*[task for task in asyncio.all_tasks() if task.get_name() == LOOK])
+    await until_ended(LOOK)
+
+
+async def until_ended(name: str) -> None:
+    """Wait for those tasks of this event loop that have that name."""
+    await asyncio.gather(*[task for task in asyncio.all_tasks() if task.get_name() == name])
 
 
 async def create(client: httpx.AsyncClient, tasks_url: str, title: str = "t") -> int:

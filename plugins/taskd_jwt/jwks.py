@@ -36,6 +36,8 @@ MAX_STALE_AGE_S = 24 * 60 * 60.0
 WAIT_S = 2.5
 # How many of the keys that are not used have a line of their own in the log.
 MAX_TOLD = 20
+# What asyncio calls the task that fetches.
+FETCH = "taskd: fetch a key set"
 
 
 @attrs.define(eq=False)
@@ -127,7 +129,7 @@ class RemoteKeySet:
         if self._limit.wait_s(now_s) > 0:
             return None
         self._limit.begin(now_s)
-        self._fetch = asyncio.create_task(self._load(), name="taskd key set")
+        self._fetch = asyncio.create_task(self._load(), name=FETCH)
         return self._fetch
 
     async def _load(self) -> None:

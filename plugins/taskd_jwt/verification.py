@@ -53,7 +53,7 @@ class Verifier:
 
     async def _verify(self, compact: str) -> User:
         # What costs little comes first, so that what is wrong costs less than what is good: claims before the
-        # signature, unless there is so much of them that reading it might cost more.
+        # signature, unless they are so long, or so many, that reading them might cost more.
         token = tokens.read(compact)
         lane = self._lane(token.algorithm)
         claims = _claims(token, lane) if token.is_light else None
