@@ -1,8 +1,8 @@
--- The tables of taskd for an empty PostgreSQL database, version 12 or later:
+-- Create taskd's tables in an empty PostgreSQL database, version 12 or later:
 --
 --     psql "$DATABASE_URL" -f schema.sql
 --
--- or pasted into the SQL editor of Neon's console.  `taskd migrate` makes the same, and upgrades what is there.
+-- Or paste this into the SQL editor of Neon's console.  `taskd migrate` creates the same tables, and upgrades older ones.
 
 BEGIN;
 

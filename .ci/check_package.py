@@ -1,25 +1,64 @@
-"""Check an installed taskd: what lies in site-packages, and that it serves a request.  Needs nothing but taskd."""
+"""
+Check the distribution: what the sdist contains, what was installed from it, and that this serves a request.
+
+Run it with the Python into which taskd was installed.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.request
-from importlib.metadata import distribution
+from importlib.metadata import distribution, metadata
+from pathlib import Path
 
-PACKAGES = {"taskd", "taskd_docs", "taskd_jwt", "taskd_sql", "taskd_tasks"}
+REPOSITORY = Path(__file__).parent.parent
+NAME = "taskd-server"
+
+
+def tracked(*folders: str) -> set[Path]:
+    """Return the paths of the files that git tracks in *folders*, or everywhere."""
+    command = ["git", "ls-files", *folders]
+    listed = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
+    return {Path(line) for line in listed.stdout.splitlines()}
+
+
+def check_sdist() -> None:
+    """The sdist has every file of the repository, except git's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{folder}/tools", "build"]
+        subprocess.run(install, check=True)
+        build = [sys.executable, "-m", "build", "--sdist", "--outdir", folder, str(REPOSITORY)]
+        environ = {**os.environ, "PYTHONPATH": f"{folder}/tools"}
+        subprocess.run(build, cwd=folder, env=environ, stdout=subprocess.DEVNULL, check=True)
+        [archive] = Path(folder).glob("*.tar.gz")
+        with tarfile.open(archive) as opened:
+            packed = {Path(*Path(name).parts[1:]) for name in opened.getnames()}
+    assert not (missing := tracked() - packed - {Path(".gitattributes"), Path(".gitignore")}), missing
 
 
 def check_files() -> None:
-    """The wheel brings its packages, typed, and nothing else: no `plugins`, no `tests`."""
-    files = distribution("taskd").files or []
-    top = {file.parts[0] for file in files if not file.parts[0].endswith(".dist-info") and file.parts[0] != ".."}
-    assert top == PACKAGES, top
-    typed = {file.parts[0] for file in files if file.name == "py.typed"}
-    assert typed == PACKAGES, typed
+    """The wheel has every file of the packages, and nothing else: no `plugins`, no `tests`."""
+    files = [Path(file) for file in distribution(NAME).files or []]
+    ours = {file for file in files if file.suffix != ".pyc" and not file.parts[0].endswith((".dist-info", ".."))}
+    expected = tracked("taskd") | {file.relative_to("plugins") for file in tracked("plugins")}
+    assert ours == expected, ours ^ expected
+    packages = {file.parts[0] for file in expected}
+    typed = {file.parts[0] for file in expected if file.name == "py.typed"}
+    assert typed == packages, packages - typed
+
+
+def check_metadata() -> None:
+    """The description is the README, and each Python that is tested has its classifier."""
+    described = metadata(NAME)
+    assert described.get_payload() == (REPOSITORY / "README.md").read_text()
+    pythons = {line.rpartition(" :: ")[2] for line in described.get_all("Classifier", ()) if "Python :: 3." in line}
+    assert pythons == {"3.11", "3.12", "3.13", "3.14"}, pythons
 
 
 def check_migration() -> None:
@@ -42,15 +81,17 @@ def check_request() -> None:
             words = shlex.split(curl)
             headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")
             request = urllib.request.Request(words[1], words[words.index("-d") + 1].encode(), headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                assert answer.status == 201
-                assert json.load(answer)["title"] == "Try taskd"
+            with urllib.request.urlopen(request, timeout=10) as response:
+                assert response.status == 201
+                assert json.load(response)["title"] == "Try taskd"
         finally:
             server.terminate()
             server.wait()
 
 
+check_sdist()
 check_files()
+check_metadata()
 check_migration()
 check_request()
-print("the package is whole, and serves")
+print("The package is complete, and serves.")

@@ -1,13 +1,16 @@
 """
 Do what the README tells a newcomer to do: type its commands, as they stand, in a fresh clone.
 
-A block of `sh` is a command.  The one that ends with the server answering goes on while the next, the first request, is
-typed; the others run to their end.
+A block of `sh` is a command.  Those that end with the server answering go on until they have been tried: the first by
+the next block, a request.  The others run to their end.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,9 +24,24 @@ def commands() -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
+def check_production(deploy: str, folder: str) -> None:
+    """Type what the README says of production, with a file `.env` that is as short as it can be."""
+    (Path(folder) / ".env").write_text(f"BETTER_AUTH_SECRET={secrets.token_hex(32)}\n")
+    print(f"$ {deploy}", flush=True)
+    server = subprocess.Popen(["bash", "-ec", deploy], cwd=folder, start_new_session=True)
+    try:
+        probe = "curl --silent --fail --retry 60 --retry-delay 1 --retry-connrefused 127.0.0.1:8000/readyz"
+        subprocess.run(probe.split(), check=True)
+        assert server.poll() is None, "a command failed"
+    finally:
+        # Ctrl+C in a terminal signals the whole process group.
+        os.killpg(server.pid, signal.SIGINT)
+        assert server.wait() == 0, "taskd did not stop well"
+
+
 def main() -> None:
-    """Type the first three blocks: serve, request, test."""
-    serve, request, test = commands()[:3]
+    """Type the blocks: serve, request, test; and then, for production, migrate, check and serve."""
+    serve, request, test, deploy = commands()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), folder], check=True)
         print(f"$ {serve}", flush=True)
@@ -47,9 +65,11 @@ def main() -> None:
         finally:
             subprocess.run(["pkill", "-TERM", "-P", str(server.pid)], check=False)
             server.terminate()
-            server.wait()
+            # Until the port is free: taskd has this output for as long as it runs.
+            server.communicate()
         print(f"$ {test}", flush=True)
         subprocess.run(["bash", "-ec", test], cwd=folder, check=True)
+        check_production(deploy, folder)
 
 
 if __name__ == "__main__":

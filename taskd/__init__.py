@@ -1,76 +1,20 @@
-"""taskd: a self-hosted task-management REST server whose parts are plugins.  This is all that a plugin may import."""
+"""
+taskd: a self-hosted task-management REST server whose parts are plugins.
 
-from taskd.addresses import HTTPAddress, is_loopback
-from taskd.app import build_app
-from taskd.auth import AuthUnavailable, InvalidCredentials, MissingCredentials, TokenIssuer, User
-from taskd.availability import Availability
-from taskd.conversion import Fault, InvalidBody, structure
-from taskd.diagnosis import Check, Diagnosable, Outcome
+The rest of the public interface is in the modules named after its subjects: `taskd.tasks`, `taskd.storage`,
+`taskd.auth`, `taskd.routes`, `taskd.fields`, `taskd.settings`, `taskd.checks`, `taskd.outages`, `taskd.limiter`,
+`taskd.urls` and `taskd.tls`; and in `taskd.testing`, which is for the tests of plugins.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  pip refuses older ones, and a checkout may be run without pip
+    sys.exit("taskd: needs Python 3.11 or later, and this is Python {}.{}".format(*sys.version_info))
+
+from taskd.application import build_app
 from taskd.hooks import hookimpl
-from taskd.http import ErrorBody, JSONAnswer, read_json, url_prefix
-from taskd.model import (
-    CONSISTENT,
-    UNSET,
-    Completion,
-    NewTask,
-    Priority,
-    Status,
-    Task,
-    TaskChanges,
-    TaskID,
-    UnsetType,
-    Wanted,
-)
-from taskd.operations import Answer, Body, operation
 from taskd.plugins import PluginError
-from taskd.routing import public
-from taskd.settings import Secret, SettingsError, load_settings, one_of
-from taskd.storage import Migratable, StoreError, StoreUnavailable, TaskNotFound, TaskStore
 
-__all__ = [
-    "CONSISTENT",
-    "UNSET",
-    "Answer",
-    "AuthUnavailable",
-    "Availability",
-    "Body",
-    "Check",
-    "Completion",
-    "Diagnosable",
-    "ErrorBody",
-    "Fault",
-    "HTTPAddress",
-    "InvalidBody",
-    "InvalidCredentials",
-    "JSONAnswer",
-    "Migratable",
-    "MissingCredentials",
-    "NewTask",
-    "Outcome",
-    "PluginError",
-    "Priority",
-    "Secret",
-    "SettingsError",
-    "Status",
-    "StoreError",
-    "StoreUnavailable",
-    "Task",
-    "TaskChanges",
-    "TaskID",
-    "TaskNotFound",
-    "TaskStore",
-    "TokenIssuer",
-    "UnsetType",
-    "User",
-    "Wanted",
-    "build_app",
-    "hookimpl",
-    "is_loopback",
-    "load_settings",
-    "one_of",
-    "operation",
-    "public",
-    "read_json",
-    "structure",
-    "url_prefix",
-]
+__all__ = ["PluginError", "__version__", "build_app", "hookimpl"]
+
+__version__ = "0.1.0"

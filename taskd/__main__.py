@@ -1,5 +1,5 @@
 """`python -m taskd` is `taskd`."""
 
-from taskd.cli import main
+from taskd.cli.main import main
 
 main(prog_name="taskd")

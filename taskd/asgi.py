@@ -1,20 +1,15 @@
 """
 `taskd.asgi:app`, the application for any ASGI server: `uvicorn taskd.asgi:app`.
 
-It serves also where no lifespan runs, as under serverless adapters: the store connects at the first use.
+It also works without a lifespan, for example under serverless adapters: the store connects at first use.
 """
 
 from __future__ import annotations
 
-import sys
-
-from taskd.app import build_app
-from taskd.plugins import PluginError
-from taskd.settings import SettingsError
+from taskd.application import build_app
+from taskd.start import starting
 
 __all__ = ["app"]
 
-try:
-    app = build_app()
-except (PluginError, SettingsError) as error:
-    sys.exit(f"taskd: {error}")
+with starting() as environ:
+    app = build_app(environ)

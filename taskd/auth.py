@@ -1,14 +1,14 @@
 """
-Who is asking: what an auth plugin provides, and the guard that denies by default.
+What an auth plugin provides, and the guard that denies by default.
 
 An auth plugin provides Starlette's `AuthenticationBackend`.  Its `authenticate` returns the credentials and a user
-whose `identity` names the owner of tasks, or raises `InvalidCredentials`, or returns `None` if no credentials came.
-Where it depends on something that is down, it raises `AuthUnavailable`.
+whose `identity` names the owner of tasks, raises `InvalidCredentials`, or returns `None` if the request has no
+credentials.  If it depends on something that is down, it raises `AuthUnavailable`.  Only the backend knows how
+credentials are sent: the guard only knows that they are missing, or invalid.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Mapping
@@ -20,34 +20,53 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-__all__ = ["AuthUnavailable", "Guard", "InvalidCredentials", "MissingCredentials", "TokenIssuer", "User", "is_identity"]
+from taskd.time_limit import TimedOut, TimeLimit
+
+__all__ = [
+    "AuthUnavailable",
+    "DenyAll",
+    "Guard",
+    "InvalidCredentials",
+    "MissingCredentials",
+    "TokenIssuer",
+    "TrialSettings",
+    "User",
+    "is_identity",
+]
 
 logger = logging.getLogger(__name__)
 
 AUTH_TIMEOUT_S = 3
 RETRY_AFTER_S = 2
-# OpenID Connect Core 1.0, section 2: of a subject.
 MAX_IDENTITY_LENGTH = 255
 IDENTITY = f"neither . nor .., but a text of 1 to {MAX_IDENTITY_LENGTH} characters without NUL"
+# RFC 9110, section 11.6.1: each 401 has a challenge.  This one is for backends that have none.
+CHALLENGE = 'Credentials realm="taskd"'
+# RFC 9110, section 11.6.2: the default header for credentials.
+REQUEST_HEADERS = ("Authorization",)
+MISSING = "The credentials are missing: the API document says how to send them."
+INVALID = "The credentials are invalid."
+# RFC 9110, section 5.5, without the octets that have no meaning.
+_FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class InvalidCredentials(AuthenticationError):
-    """Credentials came and are no good.  The message, one sentence, reaches the client: it must not quote them."""
+    """The credentials are invalid.  The message, one sentence, is sent to the client and must not quote them."""
 
 
 class MissingCredentials(AuthenticationError):
-    """No credentials came, or of a kind that is not spoken here.  The message, one sentence, reaches the client."""
+    """The credentials are missing, or of an unsupported kind.  The message, one sentence, is sent to the client."""
 
 
 class AuthUnavailable(Exception):
     """
-    Credentials came, and whether they are good cannot be told now.  Clients get a 503.
+    The credentials cannot be verified now.  Clients get a 503.
 
-    It is not logged for each request: what is missing is said once, for which there is `taskd.Availability`.
+    The core does not log it; a backend can log an outage once with `taskd.outages.OutageLog`.
 
     Args:
-        reason: What is missing, for people; never shown to clients.
-        retry_after_s: After how many seconds a client may try again.
+        reason: What is missing, for the log; never shown to clients.
+        retry_after_s: How many seconds a client should wait before it tries again.
     """
 
     def __init__(self, reason: str, retry_after_s: int = RETRY_AFTER_S) -> None:
@@ -57,24 +76,24 @@ class AuthUnavailable(Exception):
 
 @attrs.frozen
 class User(BaseUser):
-    """Somebody whose credentials were verified.  *identity* is the owner in the store and the path's `{user_id}`."""
+    """A user whose credentials were verified; *identity* is the owner in the store and the path's `{user_id}`."""
 
     identity: str
 
     @property
     def is_authenticated(self) -> bool:
-        """Return True: a request without good credentials never gets a user."""
+        """Return True: a request without valid credentials never gets a user."""
         return True
 
     @property
     def display_name(self) -> str:
-        """Return the identity; nothing else is known of a user."""
+        """Return the identity; nothing else is known about a user."""
         return self.identity
 
 
 @runtime_checkable
 class TokenIssuer(Protocol):
-    """An auth plugin's backend may also make tokens, for `taskd token` and `taskd dev`."""
+    """What `taskd token` and `taskd dev` need from an auth backend; optional."""
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
         """Return a token that this backend accepts as *user_id* for *lifetime_s* seconds."""
@@ -82,45 +101,101 @@ class TokenIssuer(Protocol):
 
 
 @attrs.frozen
+class TrialSettings:
+    """
+    What an auth plugin adds to the environment for `taskd dev`.
+
+    Args:
+        settings: Variables that are not set, with a value for each.
+        note: How tokens are made, for display, such as "signed with the secret in FILE".  It must not contain a secret.
+    """
+
+    settings: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    note: str = ""
+
+
+class DenyAll(AuthenticationBackend):
+    """Refuses every request.  It replaces the backend when nothing is served."""
+
+    async def authenticate(self, conn: HTTPConnection) -> None:  # noqa: ARG002
+        """Return None, so every request counts as one without credentials."""
+        return
+
+
+@attrs.frozen
 class Guard:
-    """Admits a request only if its credentials are good and its path is the user's own."""
+    """
+    Admits a request only if its credentials are valid and its path is the user's own.
+
+    Attributes:
+        backend: Verifies credentials.
+        name: What the log calls the backend.
+    """
 
     backend: AuthenticationBackend
+    name: str = "The auth plugin"
+    _limit: TimeLimit = attrs.field(init=False, repr=False, factory=lambda: TimeLimit(AUTH_TIMEOUT_S))
 
     async def admit(self, scope: Scope) -> None:
         """
         Put the verified user into *scope*, as Starlette's own middleware does.
 
         Raises:
-            HTTPException: 401 without good credentials for this path; 503 when they cannot be verified now.
+            HTTPException: 401 without valid credentials for this path; 503 when they cannot be verified now.
         """
         try:
-            async with asyncio.timeout(AUTH_TIMEOUT_S) as timeout:
-                result = await self.backend.authenticate(HTTPConnection(scope))
+            result = await self._limit.wait(self.backend.authenticate(HTTPConnection(scope)))
+        except MissingCredentials as error:
+            raise self._unauthorized(str(error) or MISSING) from None
         except AuthenticationError as error:
-            raise _unauthorized(str(error), invalid=not isinstance(error, MissingCredentials)) from None
+            raise self._refused(str(error) or INVALID) from None
         except AuthUnavailable as error:
             raise _unavailable(error.retry_after_s) from None
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-            logger.warning("The auth plugin did not answer in %d s", AUTH_TIMEOUT_S)
+        except TimedOut:
+            logger.warning("%s did not respond in %d s", self.name, AUTH_TIMEOUT_S)
             raise _unavailable(RETRY_AFTER_S) from None
+        except SystemExit as error:
+            # SystemExit would end the server.
+            raise RuntimeError(f"{self.name} tried to exit") from error
         if result is None:
-            raise _unauthorized("No credentials came: send Authorization: Bearer and a token.", invalid=False)
-        scope["auth"], scope["user"] = result
-        _check_identity(scope["user"].identity, scope["path_params"])
+            raise self._unauthorized(MISSING)
+        credentials, user = result
+        if not _is_authenticated(user):
+            raise self._unauthorized(MISSING)
+        self._check_identity(user.identity, scope["path_params"])
+        scope["auth"], scope["user"] = credentials, user
+
+    def _check_identity(self, identity: object, path_params: Mapping[str, object]) -> None:
+        if not isinstance(identity, str) or not is_identity(identity):
+            raise self._refused(f"The user must be {IDENTITY}.")
+        if path_params.get("user_id", identity) != identity:
+            raise self._refused("The credentials are for a user other than the one in the path.")
+
+    def _refused(self, detail: str) -> HTTPException:
+        """Return the error for invalid credentials."""
+        return self._unauthorized(detail, fault=detail)
+
+    def _unauthorized(self, detail: str, fault: str | None = None) -> HTTPException:
+        return HTTPException(401, detail, {"WWW-Authenticate": self._challenge(fault)})
+
+    def _challenge(self, fault: str | None) -> str:
+        own = getattr(self.backend, "challenge", CHALLENGE)
+        challenge = own(fault) if callable(own) else own
+        if not isinstance(challenge, str) or not _FIELD_VALUE.fullmatch(challenge):
+            raise TypeError(f"{self.name} must give a challenge of printable ASCII characters")
+        return challenge
 
 
-def _check_identity(identity: object, path_params: Mapping[str, object]) -> None:
-    if not isinstance(identity, str) or not is_identity(identity):
-        raise _unauthorized(f"The token's user must be {IDENTITY}.", invalid=True)
-    if path_params.get("user_id", identity) != identity:
-        raise _unauthorized("The token is for another user than the one in the path.", invalid=True)
+def _is_authenticated(user: BaseUser) -> bool:
+    is_authenticated = user.is_authenticated
+    # A method in place of a property must not count as True.
+    if not isinstance(is_authenticated, bool):
+        raise TypeError(f"is_authenticated of a {type(user).__name__} must be True or False")
+    return is_authenticated
 
 
 def is_identity(identity: str) -> bool:
-    """Tell whether *identity* can be a user's: any store can keep it, and a path can hold it."""
+    """Tell whether *identity* can be a user id, which every store can store and a path can contain."""
     if not 1 <= len(identity) <= MAX_IDENTITY_LENGTH or "\0" in identity:
         return False
     # RFC 3986, section 6.2.2.3: clients leave these out of a path, encoded or not.
@@ -132,12 +207,3 @@ def is_identity(identity: str) -> bool:
 def _unavailable(retry_after_s: int) -> HTTPException:
     detail = "The credentials cannot be verified now; try again later."
     return HTTPException(503, detail, {"Retry-After": str(retry_after_s)})
-
-
-def _unauthorized(detail: str, *, invalid: bool) -> HTTPException:
-    challenge = 'Bearer realm="taskd"'
-    if invalid:
-        # RFC 6750, section 3: what an error_description may hold.
-        description = re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "'", detail)
-        challenge += f', error="invalid_token", error_description="{description}"'
-    return HTTPException(401, detail, {"WWW-Authenticate": challenge})

@@ -1,21 +1,47 @@
-"""Settings come from the environment, on top of a `.env` file; each part declares its own with environ-config."""
+"""Read settings from the environment, on top of a `.env` file; each part declares its own with environ-config."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import attrs
-import dotenv
 import environ as environ_config
+from dotenv import parser as dotenv_parser
 
-from taskd.addresses import HTTPAddress
+from taskd.environment import Environ
+from taskd.urls import HTTPAddress
 
-__all__ = ["Secret", "Settings", "SettingsError", "load_settings", "one_of", "read_environ"]
+__all__ = [
+    "ALLOW_PLAINTEXT",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "load_settings",
+    "one_of",
+    "plaintext_setting",
+    "read_environ",
+    "seconds",
+    "source_of",
+]
 
 T = TypeVar("T")
+
+# A setting that several plugins share.
+ALLOW_PLAINTEXT = "TASKD_ALLOW_PLAINTEXT"
+# Origins of apps in a web view have their own scheme and a host (capacitor://localhost, app://-), which the view sends
+# as registered.
+_APP_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[a-z0-9_.-]+(:\d{1,5})?)/?", re.IGNORECASE | re.ASCII
+)
+# Schemes that no page has, and misspellings of http.
+_NO_APP = re.compile(r"file|ftp|wss?|[htps]+", re.IGNORECASE)
+# More than a shell allows: other programs may read the file, too.
+_NAME = re.compile(r"[a-z_][\w.-]*", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 class SettingsError(Exception):
@@ -25,36 +51,72 @@ class SettingsError(Exception):
     Args:
         variable: The environment variable.
         message: What it should be.  It must not quote a secret.
+
+    Attributes:
+        owner: The plugin whose setting it is; empty for the core's.  The core sets it.
     """
+
+    owner: str = ""
 
     def __init__(self, variable: str, message: str) -> None:
         super().__init__(f"{variable}: {message}")
 
+    def __str__(self) -> str:
+        """Return the message, with the owner of the setting."""
+        return f"{super().__str__()} ({self.owner})" if self.owner else super().__str__()
+
 
 @attrs.frozen
 class Secret:
-    """A text that must not be shown: its `repr` and `str` do not."""
+    """A string that `repr` and `str` hide."""
 
     value: str = attrs.field(repr=False)
 
 
-def read_environ(directory: Path | None = None) -> dict[str, str]:
+def read_environ(directory: Path | None = None) -> Environ:
     """
-    Return the environment on top of the `.env` file in *directory* (the working directory unless told).
+    Return the environment on top of the `.env` file in *directory*, by default the working directory.
 
-    Values in the file are taken as they stand: a `$` in a password is a `$`.
+    Values in the file are taken literally: a `$` in a password is a `$`.  A variable with an empty value counts as
+    not set.
 
     Raises:
-        SettingsError: The file cannot be read.
+        SettingsError: The file cannot be read, or has a line that is not of the form NAME=VALUE.
     """
-    path = (directory or Path()) / ".env"
+    return Environ.of(_in_file((directory or Path()) / ".env") | dict(os.environ))
+
+
+def source_of(variable: str) -> str:
+    """Return where `read_environ` found *variable*, in words."""
+    return "the environment" if variable in os.environ else ".env"
+
+
+def _in_file(path: Path) -> dict[str, str]:
+    """Return the variables in the `.env` file at *path*; none if there is no such file."""
     if path.is_dir():
         raise SettingsError(".env", "is a folder, not a file")
     try:
-        in_file = dotenv.dotenv_values(path, interpolate=False)
+        # Some editors put a byte order mark first.
+        with path.open(encoding="utf-8-sig") as file:
+            bindings = list(dotenv_parser.parse_stream(file))
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise SettingsError(".env", "is a link to a file that is not there") from None
+        return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(".env", f"cannot be read: {type(error).__name__}") from None
-    return {name: value for name, value in in_file.items() if value is not None} | dict(os.environ)
+    for binding in bindings:
+        has_no_value = binding.key is not None and (binding.value is None or not _NAME.fullmatch(binding.key))
+        if binding.error or has_no_value:
+            # The line is not quoted: it may contain a password.
+            raise SettingsError(".env", f"line {_line(binding.original)} is not of the form NAME=VALUE")
+    return {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
+
+
+def _line(original: dotenv_parser.Original) -> int:
+    """Return the number of the first line of *original* that is not blank."""
+    blank = original.string[: -len(original.string.lstrip())]
+    return original.line + blank.count("\n")
 
 
 def load_settings(cls: type[T], environ: Mapping[str, str]) -> T:
@@ -65,13 +127,14 @@ def load_settings(cls: type[T], environ: Mapping[str, str]) -> T:
         SettingsError: A variable is missing, or one of the class's converters raised it.
     """
     try:
-        return environ_config.to_config(cls, dict(environ))
+        # It works with any mapping, but is annotated with dict.
+        return environ_config.to_config(cls, cast("dict[str, str]", Environ.of(environ)))
     except environ_config.MissingEnvValueError as error:
         raise SettingsError(", ".join(sorted(error.args)), "is not set") from None
 
 
 def one_of(variable: str, choices: Mapping[str, T]) -> Callable[[str], T]:
-    """Return a converter for *variable*, whose text is one of *choices*; it raises `SettingsError`."""
+    """Return a converter for *variable*, which must be one of *choices*; it raises `SettingsError`."""
 
     def convert(text: str) -> T:
         if text not in choices:
@@ -79,6 +142,29 @@ def one_of(variable: str, choices: Mapping[str, T]) -> Callable[[str], T]:
         return choices[text]
 
     return convert
+
+
+def seconds(variable: str, least: float = 0.1, most: float = 600) -> Callable[[str], float]:
+    """Return a converter for *variable*, a number of seconds from *least* to *most*; it raises `SettingsError`."""
+
+    def convert(text: str) -> float:
+        if not (_NUMBER.fullmatch(text) and least <= float(text) <= most):
+            raise SettingsError(variable, f"must be a number of seconds from {least:g} to {most:g}")
+        return float(text)
+
+    return convert
+
+
+def plaintext_setting() -> bool:
+    """Declare the setting, in a class, that allows a plugin to reach other machines without TLS."""
+    choices = {"0": False, "1": True}
+    declared: bool = environ_config.var(
+        "0",
+        name=ALLOW_PLAINTEXT,
+        converter=one_of(ALLOW_PLAINTEXT, choices),
+        help="`1` allows connections without TLS to other machines, which others on the network can read and change.",
+    )
+    return declared
 
 
 def _names(text: str) -> frozenset[str]:
@@ -95,11 +181,15 @@ def _origins(text: str) -> tuple[str, ...]:
 
 def _origin(url: str) -> str:
     address = HTTPAddress.parse(url)
-    if address is None or address.path not in ("", "/"):
-        # It is not quoted: who mixes up two variables has a password here.
-        message = "must be origins such as https://app.example.com, without a path, with commas between them"
+    if address is not None and address.path in ("", "/"):
+        return address.origin
+    # It is not quoted: if two variables were mixed up, it may contain a password.
+    example = "https://app.example.com or capacitor://localhost"
+    message = f"must be origins such as {example}, without a path, with commas between them"
+    match = _APP_ORIGIN.fullmatch(url)
+    if match is None or _NO_APP.fullmatch(match["scheme"]):
         raise SettingsError("FRONTEND_URL", message)
-    return address.origin
+    return f"{match['scheme'].lower()}://{match['rest']}"
 
 
 @environ_config.config(prefix="TASKD", frozen=True)
@@ -108,15 +198,34 @@ class Settings:
     The settings of the core.
 
     Attributes:
-        auth: The name of the plugin that tells who a request is from.
-        storage: The name of the plugin that keeps the tasks.
+        auth: The name of the plugin that identifies users.
+        storage: The name of the plugin that stores the tasks.
         plugins: The only plugins that may be imported; None allows all that are installed.
-        disabled_plugins: Plugins that are not imported even so.
-        frontend_origins: Origins whose pages may read answers.
+        disabled_plugins: Plugins that are never imported.
+        frontend_origins: Origins whose pages may read responses.
+        queue_timeout_s: How long a request waits under overload before it is refused.
     """
 
-    auth: str = environ_config.var("jwt")
-    storage: str = environ_config.var("sql")
-    plugins: frozenset[str] | None = environ_config.var(None, converter=_plugin_names)
-    disabled_plugins: frozenset[str] = environ_config.var("", converter=_names)
-    frontend_origins: tuple[str, ...] = environ_config.var("", name="FRONTEND_URL", converter=_origins)
+    auth: str = environ_config.var("jwt", help="The name of the plugin that authenticates requests.")
+    storage: str = environ_config.var("sql", help="The name of the plugin that stores the tasks.")
+    plugins: frozenset[str] | None = environ_config.var(
+        None,
+        converter=_plugin_names,
+        help="The only plugins that may be imported, comma-separated. If it is not set, all that are installed may be.",
+    )
+    disabled_plugins: frozenset[str] = environ_config.var(
+        "", converter=_names, help="Plugins that are never imported, comma-separated."
+    )
+    frontend_origins: tuple[str, ...] = environ_config.var(
+        "",
+        name="FRONTEND_URL",
+        converter=_origins,
+        help="The origins whose pages may call the API, comma-separated: `https://app.example.com`, and those of apps"
+        " in web views, such as `capacitor://localhost`, `tauri://localhost` and `app://-`. They may send any header.",
+    )
+    queue_timeout_s: float = environ_config.var(
+        "1",
+        name="TASKD_QUEUE_TIMEOUT",
+        converter=seconds("TASKD_QUEUE_TIMEOUT"),
+        help="How many seconds a request waits for its turn under overload before it gets a 503.",
+    )

@@ -4,66 +4,69 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
-from taskd.model import NewTask, Task, TaskChanges
+import attrs
 
-__all__ = ["Migratable", "StoreError", "StoreUnavailable", "TaskNotFound", "TaskStore"]
+from taskd.tasks import NewTask, Task, TaskChanges
+
+__all__ = ["Located", "Location", "Migratable", "StoreError", "StoreUnavailable", "TaskNotFound", "TaskStore"]
 
 
 class StoreError(Exception):
     """
     The store failed.  Clients get a 500, and the message goes to the log.
 
-    The message must not hold a task's text, a secret or a DSN: drivers like to quote the values they choke on.
+    The message must not contain a task's text, a secret or a DSN: drivers often quote the values that they reject.
     """
 
 
 class StoreUnavailable(StoreError):
     """
-    The store cannot be reached, is full or does not answer in time.  Clients get a 503.
+    The store cannot be reached, is full or does not respond in time.  Clients get a 503.
 
-    It is not logged for each request: a store says in the log when it ceases to serve, and when it serves again, for
-    which there is `taskd.Availability`.
+    It is not logged for each request: one line says when the store goes down, and one when it recovers.  A store can
+    log these itself with `taskd.outages.OutageLog`.
 
     Args:
-        reason: What is wrong, for people; never shown to clients.
-        retry_after_s: After how many seconds a client may try again.
+        reason: What is wrong, for the log; never shown to clients.
+        retry_after_s: How many seconds a client should wait before it tries again.
 
     Attributes:
-        is_told: The store has said so in the log; what no store says, the core does.
+        is_logged: Whether the store has already logged this outage; if not, the core logs it.
     """
 
     def __init__(self, reason: str, retry_after_s: int = 2) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
-        self.is_told = False
+        self.is_logged = False
 
 
 class TaskNotFound(StoreError):
-    """The owner has no such task: it never was, it was deleted, or it is somebody else's."""
+    """The owner has no such task: it never existed, was deleted, or is another user's."""
 
 
 class TaskStore(abc.ABC):
     """
     Where tasks are kept.
 
-    The *owner*, a text of 1 to 255 characters, comes first in every method: no query can be written without it.  What
-    comes in has been checked against the rules of `taskd.model`.  Each method is one atomic step: two at once give the
-    result of one after the other, and a write that returned survives a crash of this process and of the store.
+    The *owner*, a text of 1 to 255 characters, is the first argument of every method, so that no query can omit it.
+    Arguments have been checked against the rules of `taskd.tasks`.  Each method is atomic: concurrent calls have the
+    same result as consecutive ones, and a write that returned survives a crash of this process and of the store.
 
-    Making a store does no I/O: it connects at the first use, in whichever event loop that is.  Every method may raise
-    `StoreUnavailable`, within 10 seconds at the most, and `StoreError`.
+    Creating a store does no I/O: it connects at first use, in the event loop that is running then.  Every method may
+    raise `StoreUnavailable`, within 10 seconds, and `StoreError`.
     """
 
     @abc.abstractmethod
     async def list(self, owner: str) -> list[Task]:
-        """Return all tasks of *owner*, the newest first."""
+        """Return all tasks of *owner*, newest first."""
 
     @abc.abstractmethod
     async def create(self, owner: str, new: NewTask) -> Task:
-        """Keep a new task (`Task.create` makes one) and return it."""
+        """Store a new task (see `Task.create`) and return it."""
 
     @abc.abstractmethod
     async def get(self, owner: str, task_id: UUID) -> Task:
@@ -79,33 +82,75 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def delete(self, owner: str, task_id: UUID) -> None:
-        """Remove a task for good, or raise `TaskNotFound`."""
+        """Delete a task permanently, or raise `TaskNotFound`."""
 
     @abc.abstractmethod
     async def ping(self) -> None:
-        """Return if the store would answer now; else raise `StoreUnavailable`."""
+        """Return if the store can serve requests; otherwise raise `StoreUnavailable`."""
+
+    def waited_s(self, *, is_read: bool) -> float:  # noqa: ARG002
+        """
+        Return how many seconds the longest-waiting call has waited for its turn; 0.0 if none is waiting.
+
+        If reads and writes do not wait for each other, *is_read* says which of them is meant.  The core calls this
+        often under load, to notice early that the store cannot keep up, so it must be quick.  Override it if calls wait
+        for each other.
+        """
+        return 0.0
 
     async def close(self) -> None:
-        """Let go of connections.  Called once, when the server stops; not at all where no lifespan runs."""
+        """Close all connections.  Called once, when the server stops; never if no lifespan runs."""
         return
 
 
 @runtime_checkable
 class Migratable(Protocol):
-    """What `taskd migrate` asks of a store that has a schema.  A store need not have it."""
+    """What `taskd migrate` needs from a store that has a schema; optional."""
 
     async def migrate(self) -> Sequence[str]:
         """
-        Bring the schema up to date, in one step and safely beside another that does the same.
+        Bring the schema up to date atomically, even if another process does the same at the same time.
 
         Returns:
-            A line for each step that was taken; none if the schema was up to date.
+            A line for each migration that was applied; none if the schema was up to date.
 
         Raises:
-            StoreError: It could not be done, and nothing has changed.
+            StoreError: Migrating failed, and nothing has changed.
         """
         ...
 
     async def migration_script(self) -> str:
-        """Return what `migrate` would run now, as SQL."""
+        """Return the script that `migrate` would run now."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Location:
+    """
+    Where a store keeps its tasks.
+
+    Args:
+        description: Where that is, for display.  It must not contain a password.
+        is_local: Whether that is this machine.
+        setting: The variable that says where, if there is one.
+        file: The file that holds the tasks, if there is one.
+    """
+
+    description: str
+    is_local: bool
+    setting: str = ""
+    file: Path | None = None
+
+
+@runtime_checkable
+class Located(Protocol):
+    """
+    What `taskd dev` needs from a store, to show whose tasks it serves, and to avoid serving production's by mistake.
+
+    It is optional, but a store that can be on another machine should have it.
+    """
+
+    @property
+    def location(self) -> Location:
+        """Where the tasks are."""
         ...

@@ -12,22 +12,29 @@ import pytest
 from starlette.types import ASGIApp
 
 from taskd import build_app
-from taskd.app import api_document
+from taskd.application import Application
 from taskd.testing import lifespan
-from taskd_jwt.lanes import SecretLane
-from tests.clock import Clock, stopped_clock
-from tests.figures import Figures, table
-from tests.pgbouncer import PgBouncer, pgbouncer
-from tests.postgres import PostgresServer, postgres_server
-from tests.processes import child_environ
-from tests.third_parties import Site
-from tests.witness import Witness
+from taskd_jwt.schemes import SecretScheme
+from tests.support.clock import Clock, stopped_clock
+from tests.support.figures import Figures, table
+from tests.support.pgbouncer import PgBouncer, pgbouncer
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.processes import child_environ
+from tests.support.third_parties import Site
+from tests.support.witness import Witness
 
 # Fixtures of one subject each, for the several modules that test it.
-pytest_plugins = ["tests.databases", "tests.doctor", "tests.faults", "tests.key_endpoint"]
+pytest_plugins = [
+    "tests.support.databases",
+    "tests.support.doctor",
+    "tests.support.outages",
+    "tests.support.key_endpoint",
+]
 
 SECRET = "a secret for the tests, of more than 32 bytes"
 ORIGIN = "https://app.example.com"
+# However slow the machine is, no request is refused because it had to wait for others.
+PATIENT = {"TASKD_QUEUE_TIMEOUT": "60"}
 # Which tests are run only with which option.
 ON_REQUEST = {"test_better_auth.py": "--better-auth", "test_clients.py": "--clients"}
 FIGURES = pytest.StashKey[list[Figures]]()
@@ -35,7 +42,7 @@ FIGURES = pytest.StashKey[list[Figures]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--thorough", action="store_true", help="Hurt the servers as often as the reliability figures ask for."
+        "--thorough", action="store_true", help="Run the long versions of tests, and those marked `thorough`, too."
     )
     parser.addoption("--better-auth", action="store_true", help="Run the tests with a real Better Auth, too.")
     parser.addoption("--clients", action="store_true", help="Run the tests with other people's clients, too.")
@@ -52,7 +59,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "thorough: repeats what others prove; run with --thorough only")
     config.stash[FIGURES] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only repeats itself, unless it was asked for."""
+    if not config.getoption("--thorough"):
+        repeated = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=repeated)
+        items[:] = [item for item in items if item not in repeated]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Use two processes for each core: half of the time a test waits for a server or a database."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -89,7 +110,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def witness() -> Iterator[Witness]:
     """Sees what taskd answers to all clients of httpx."""
-    made = Witness.of(api_document({"TASKD_PLUGINS": "docs,jwt,sql,tasks"}))
+    application = Application.assemble({"TASKD_PLUGINS": "docs,jwt,sql,tasks"}, verifies_credentials=False)
+    made = Witness.of(application.document)
     with pytest.MonkeyPatch.context() as monkeypatch:
         made.watch(monkeypatch)
         yield made
@@ -151,12 +173,12 @@ def sqlite_file(tmp_path: Path) -> Path:
 def embedded_child(sqlite_file: Path) -> dict[str, str]:
     """The environment of a server over an SQLite file, for what does not depend on the store."""
     settings = {"DATABASE_URL": f"sqlite:///{sqlite_file}", "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN}
-    return child_environ(settings)
+    return child_environ({**settings, **PATIENT})
 
 
 @pytest.fixture
 def environ(database_url: str) -> dict[str, str]:
-    return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN}
+    return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **PATIENT}
 
 
 @pytest.fixture
@@ -173,7 +195,7 @@ def client_of(app: ASGIApp, user_id: str | None = None) -> httpx.AsyncClient:
 
 
 def token_for(user_id: str, lifetime_s: int = 3600) -> str:
-    return SecretLane(SECRET).issue(user_id, lifetime_s)
+    return SecretScheme(SECRET).issue(user_id, lifetime_s)
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""Routes: the API document, a page to read and try it, and what `/` says."""
+"""Serve the API document, a page to read and try it, and a home page with links to both."""

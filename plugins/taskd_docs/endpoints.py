@@ -1,4 +1,4 @@
-"""The endpoints: what may be read by anyone, and nothing that depends on who reads it."""
+"""The endpoints of the documentation.  All are public, and respond in the same way to everyone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from taskd import JSONAnswer, public, url_prefix
-from taskd_docs.files import File, paths
+from taskd.routes import NOTHING_HERE, JSONResponse, public, url_prefix
+from taskd_docs.files import PATHS, File
 from taskd_docs.negotiation import weights
 
 __all__ = ["Documentation"]
 
 DESCRIPTION = "A self-hosted task-management server."
 
-# All that the pages need comes from this server; no script and no style stands in a page itself.  Swagger UI sends
-# requests to the API, and its style has images in it.
+# Pages load everything from this server, and contain no scripts or styles themselves.  Swagger UI sends requests to
+# the API, and its stylesheet embeds images.
 _POLICY = (
     "default-src 'none'",
     "script-src 'self'",
@@ -48,64 +48,63 @@ def _template(name: str) -> Template:
 
 @attrs.define
 class Documentation:
-    """The API document, the page on which it can be read and tried, and what `/` says."""
+    """Serve the API document, the page to read and try it, and the home page."""
 
     _home: Template = attrs.field(init=False, factory=lambda: _template("home.html"))
     _docs: Template = attrs.field(init=False, factory=lambda: _template("docs.html"))
-    _paths: dict[str, Path] = attrs.field(init=False, factory=paths)
     _files: dict[str, File] = attrs.field(init=False, factory=dict)
     _reading: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
     @public
     async def home(self, request: Request) -> Response:
-        """Say what this is and where the documentation is."""
+        """Describe this server and link to its documentation, as HTML or JSON."""
         prefix = url_prefix(request)
         if _prefers_html(request):
-            answer = _page(self._home, prefix)
+            response = _page(self._home, prefix)
         else:
             links = {"docs": f"{prefix}/docs", "openapi": f"{prefix}/openapi.json"}
-            answer = JSONAnswer({"name": "taskd", "description": DESCRIPTION, **links})
-        answer.headers["Vary"] = "Accept"
-        return answer
+            response = JSONResponse({"name": "taskd", "description": DESCRIPTION, **links})
+        response.headers["Vary"] = "Accept"
+        return response
 
     @public
     async def page(self, request: Request) -> Response:
-        """Answer the page about the API."""
+        """Return the page about the API."""
         return _page(self._docs, url_prefix(request))
 
     @public
     async def static(self, request: Request) -> Response:
-        """Answer a file that the pages need."""
+        """Return a file that the pages need."""
         name = request.path_params["name"]
-        if name not in self._paths:
-            raise HTTPException(404, "There is nothing at this path.")
+        if name not in PATHS:
+            raise HTTPException(404, NOTHING_HERE)
         if name not in self._files:
             await asyncio.to_thread(self._read, name)
-        return self._files[name].answer(request)
+        return self._files[name].response(request)
 
     @public
     async def openapi(self, request: Request) -> Response:
-        """Answer the API document."""
+        """Return the API document."""
         name = "openapi.json"
         if name not in self._files:
             self._files[name] = File.of(name, request.app.state.openapi)
-        return self._files[name].answer(request)
+        return self._files[name].response(request)
 
     def _read(self, name: str) -> None:
-        """Read and compress a file, once however many ask for it at first."""
+        """Read and compress a file, only once even if many requests need it at the same time."""
         with self._reading:
             if name not in self._files:
-                self._files[name] = File.of(name, self._paths[name].read_bytes())
+                self._files[name] = File.of(name, PATHS[name].read_bytes())
 
 
 def _page(template: Template, prefix: str) -> Response:
-    """Answer one of our pages, with links below *prefix*."""
+    """Return a page whose links are below *prefix*."""
     text = template.substitute(prefix=html.escape(prefix), description=html.escape(DESCRIPTION))
     return HTMLResponse(text, headers=_PAGE_HEADERS)
 
 
 def _prefers_html(request: Request) -> bool:
-    """Tell whether a client asks for HTML by name, rather than for JSON."""
+    """Return whether the client prefers HTML."""
     wanted = weights(request.headers.get("accept", ""))
     weight = wanted.get("text/html", 0)
     return weight >= wanted.get("*/*", 0) and weight > wanted.get("application/json", 0)

@@ -1,10 +1,13 @@
-"""Files that do not change while the server runs: held in memory, compressed once, and not sent to who has them."""
+"""
+Serve static files from memory, compressed once, with 304 for clients that already have them.
+
+Starlette's `StaticFiles` would read and compress the 1.7 MB of Swagger UI again for each request.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
@@ -14,18 +17,30 @@ from starlette.staticfiles import NotModifiedResponse
 
 from taskd_docs.negotiation import weights
 
-__all__ = ["File", "paths"]
+__all__ = ["PATHS", "File"]
 
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
 
-_OWN = Path(__file__).parent / "static"
-_OWN_NAMES = ("icon.svg", "page.css", "page.js")
-_SWAGGER_UI_NAMES = ("swagger-ui-bundle.js", "swagger-ui.css")
+_FOLDER = Path(__file__).parent
+_NAMES = {
+    "static": ("icon.svg", "page.css", "page.js"),
+    # Replaced by .ci/update_swagger_ui.py.
+    "swagger_ui": ("swagger-ui-bundle.js", "swagger-ui.css"),
+}
+PATHS = {name: _FOLDER / folder / name for folder, names in _NAMES.items() for name in names}
 
 
 @attrs.frozen
 class File:
-    """The *content* of a file, as it is and compressed."""
+    """
+    The content of a file, plain and compressed.
+
+    Attributes:
+        content: The content, plain.
+        compressed: The content, compressed with gzip.
+        media_type: Its `Content-Type`.
+        etag: Its entity tag, the same for both encodings.
+    """
 
     content: bytes
     compressed: bytes
@@ -34,40 +49,21 @@ class File:
 
     @classmethod
     def of(cls, name: str, content: bytes) -> File:
-        """Prepare the *content* of the file *name*.  For a megabyte, it takes some 50 ms."""
+        """Prepare the *content* of the file *name*.  This takes some 50 ms for a megabyte."""
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        # Weak (RFC 9110, section 8.8.1): it is the same for both forms.
+        # Weak, because it is the same for both encodings (RFC 9110, section 8.8.1).
         return cls(content, gzip.compress(content, mtime=0), _MEDIA_TYPES[Path(name).suffix], f'W/"{digest}"')
 
-    def answer(self, request: Request) -> Response:
-        """Answer *request* with it, or with 304 if the client's own is still good."""
+    def response(self, request: Request) -> Response:
+        """Return the response to *request*: the file, or a 304 if the client has it already."""
         headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         content = self.content
         if weights(request.headers.get("accept-encoding", "")).get("gzip"):
             content = self.compressed
             headers["Content-Encoding"] = "gzip"
-        answer = Response(content, headers=headers, media_type=self.media_type)
-        # Weakly (RFC 9110, section 8.8.3.2): `W/` makes no difference.
+        response = Response(content, headers=headers, media_type=self.media_type)
+        # If-None-Match compares weakly: `W/` makes no difference (RFC 9110, section 8.8.3.2).
         known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
         if known & {self.etag.removeprefix("W/"), "*"}:
-            return NotModifiedResponse(answer.headers)
-        return answer
-
-
-def paths() -> dict[str, Path]:
-    """
-    Return where the files of the page are, by name: our own, and those of Swagger UI.
-
-    Raises:
-        ModuleNotFoundError: The package that Swagger UI comes in is not installed.
-        FileNotFoundError: It is not as it was.
-    """
-    # Its files are all that is wanted of it: it is not imported, nor is Flask.
-    package = find_spec("flask_swagger_ui")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("flask-swagger-ui is not installed")
-    swagger_ui = Path(package.origin).parent / "dist"
-    found = {name: _OWN / name for name in _OWN_NAMES} | {name: swagger_ui / name for name in _SWAGGER_UI_NAMES}
-    if missing := [name for name, path in found.items() if not path.is_file()]:
-        raise FileNotFoundError(f"{', '.join(missing)} cannot be found")
-    return found
+            return NotModifiedResponse(response.headers)
+        return response

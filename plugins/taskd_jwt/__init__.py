@@ -1,1 +1,1 @@
-"""Auth: JSON Web Tokens, signed with a secret that the frontend shares or with keys that Better Auth publishes."""
+"""Auth plugin: JSON Web Tokens, signed with a shared secret or with keys that Better Auth publishes."""

@@ -1,4 +1,4 @@
-"""The algorithms that are spoken (RFC 7518, section 3.1; RFC 8037), each for keys of one kind."""
+"""Supported signature algorithms (RFC 7518, section 3.1; RFC 8037, section 3.1)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 __all__ = ["HS256", "KEY_SET_ALGORITHMS"]
 
-# Of the shared secret, and of no key that is published.
+# For the shared secret, never for a published key.
 HS256 = "HS256"
-# Of published keys: with their kind (`kty`), and the curves (`crv`) that those may be on.
+# For published keys, each with the type (`kty`) and the curves (`crv`) that a key for it may have.
 KEY_SET_ALGORITHMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "EdDSA": ("OKP", ("Ed25519",)),
     "ES256": ("EC", ("P-256",)),

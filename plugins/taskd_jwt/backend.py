@@ -1,46 +1,54 @@
-"""Bearer tokens in the `Authorization` header (RFC 6750, section 2.1)."""
+"""Authenticate requests by the bearer token in their `Authorization` header (RFC 6750, section 2.1)."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+import re
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import attrs
 from starlette.authentication import AuthCredentials, AuthenticationBackend
 from starlette.requests import HTTPConnection
 
-from taskd import Check, InvalidCredentials, MissingCredentials, Outcome, SettingsError, User
-from taskd_jwt.jwks import MAX_TOLD, RemoteKeySet
-from taskd_jwt.keys import KeySetError
-from taskd_jwt.verification import Verifier
+from taskd.auth import InvalidCredentials, MissingCredentials, User
+from taskd.checks import Check
+from taskd.settings import SettingsError
+from taskd_jwt.checks import check_key_set, check_secret
+from taskd_jwt.verifier import Verifier
 
 __all__ = ["JWTBackend"]
 
-# RFC 7518, section 3.2, asks for a key of 256 bits, and the settings for as many in bytes.  How well those were drawn
-# can only be guessed from the one draw there is: of 32 hexadecimal digits, which are 128 bits, 96 to 126 are seen.
-MIN_SECRET_BITS = 96
-# What stands in examples, and was never changed.
-_WORDS = (b"secret", b"change", b"example", b"password", b"12345678", b"better-auth")
+# RFC 6750, section 3: characters that an error_description must not contain.
+_NOT_DESCRIBABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
 @attrs.frozen
 class JWTBackend(AuthenticationBackend):
-    """Tells the user of a request by the `sub` of its token."""
+    """Identifies the user of a request by the token's `sub` claim."""
+
+    request_headers: ClassVar = ("Authorization",)
 
     verifier: Verifier
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, User]:
         """
-        Return the user whom the request's token names.
+        Return the user of the request's token.
 
         Raises:
-            MissingCredentials: There is no `Authorization` header, or one of another scheme.
-            InvalidCredentials: There are several, or the token is no good.
-            AuthUnavailable: There are no keys to verify it with.
+            MissingCredentials: There is no `Authorization` header, or it uses another scheme.
+            InvalidCredentials: There is more than one such header, or the token is invalid.
+            AuthUnavailable: The keys to verify the token with are not available.
         """
         user = await self.verifier.verify(_bearer_token(conn))
         return AuthCredentials(["authenticated"]), user
+
+    def challenge(self, fault: str | None) -> str:
+        """Return the challenge of a 401 (RFC 6750, section 3); *fault* says what is wrong with the token, if any."""
+        challenge = 'Bearer realm="taskd"'
+        if fault is None:
+            return challenge
+        description = _NOT_DESCRIBABLE.sub("'", fault)
+        return f'{challenge}, error="invalid_token", error_description="{description}"'
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
         """
@@ -49,50 +57,16 @@ class JWTBackend(AuthenticationBackend):
         Raises:
             SettingsError: There is no secret to sign it with.
         """
-        if self.verifier.by_secret is None:
-            raise SettingsError("BETTER_AUTH_SECRET", "is not set, and only Better Auth has the other keys")
-        return self.verifier.by_secret.issue(user_id, lifetime_s)
+        if self.verifier.secret is None:
+            raise SettingsError("BETTER_AUTH_SECRET", "is not set, and only Better Auth has the private keys")
+        return self.verifier.secret.issue(user_id, lifetime_s)
 
     async def diagnose(self) -> AsyncIterator[Check]:
         """Check the strength of the secret and the state of the key set, for `taskd doctor`."""
-        if self.verifier.by_secret is not None:
-            yield _check_secret(self.verifier.by_secret.secret.encode())
-        if self.verifier.by_key_set is not None:
-            yield await _check_key_set(self.verifier.by_key_set.keys)
-
-
-def _check_secret(secret: bytes) -> Check:
-    bits = round(_entropy_bits(secret))
-    finding = f"{len(secret)} bytes, worth {bits} bits at most"
-    remedy = "Set BETTER_AUTH_SECRET, here and in the frontend, to what openssl rand -hex 32 prints."
-    if bits < MIN_SECRET_BITS:
-        return Check("secret", Outcome.FAILED, f"{finding}: easy to guess", remedy)
-    if any(word in secret.lower() for word in _WORDS):
-        return Check("secret", Outcome.FAILED, "it looks like one of an example, and is easy to guess", remedy)
-    return Check("secret", Outcome.OK, finding)
-
-
-async def _check_key_set(remote: RemoteKeySet) -> Check:
-    try:
-        found = await remote.fetch()
-    except KeySetError as error:
-        remedy = f"See whether Better Auth runs, has its jwt plugin, and shows its keys at {remote.url}."
-        return Check("key set", Outcome.FAILED, str(error), remedy)
-    remedy = f"These are not used: {'; '.join(found.dropped[:MAX_TOLD])}." if found.dropped else ""
-    if not found.keys:
-        return Check("key set", Outcome.FAILED, "no key that can be used", remedy or "Let Better Auth make a key.")
-    finding = f"{len(found.keys)} for {', '.join(found.algorithms)}"
-    return Check("key set", Outcome.NOTE if found.dropped else Outcome.OK, finding, remedy)
-
-
-def _entropy_bits(secret: bytes) -> float:
-    """
-    Return how many bits *secret* tells if its bytes were drawn one by one, each as often as it occurs in it.
-
-    That is an upper bound of what guessing it takes: an order, such as that of the alphabet, is not seen.
-    """
-    shares = [count / len(secret) for count in Counter(secret).values()]
-    return -len(secret) * sum(share * math.log2(share) for share in shares)
+        if self.verifier.secret is not None:
+            yield check_secret(self.verifier.secret.secret.encode())
+        if self.verifier.key_set is not None:
+            yield await check_key_set(self.verifier.key_set.keys)
 
 
 def _bearer_token(conn: HTTPConnection) -> str:
@@ -103,5 +77,8 @@ def _bearer_token(conn: HTTPConnection) -> str:
         raise InvalidCredentials("There must be exactly one Authorization header.")
     scheme, _, token = headers[0].partition(" ")
     if scheme.lower() != "bearer":
-        raise MissingCredentials("The Authorization header must be of the scheme Bearer.")
+        # A near miss, such as "Bearer: TOKEN", gets a more helpful message.
+        if "bearer" in scheme.lower():
+            raise MissingCredentials("The Authorization header must be Bearer, a space and the token, no more.")
+        raise MissingCredentials("The Authorization header must use the Bearer scheme.")
     return token.strip(" ")

@@ -1,17 +1,20 @@
-"""What the claims of a token must be (RFC 7519, section 4.1)."""
+"""Read the claims of a token and check them (RFC 7519, section 4.1), the same way for every token scheme."""
 
 from __future__ import annotations
 
 import math
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from taskd import InvalidCredentials
+from taskd.auth import InvalidCredentials
+from taskd_jwt.better_auth import refusal_of_claims
+from taskd_jwt.jws import Token
 
-__all__ = ["ClaimRules", "check_dates"]
+__all__ = ["ClaimRules", "Claims"]
 
 CLOCK_LEEWAY_S = 30
 MAX_DATE_S = 10**12
@@ -20,73 +23,106 @@ MAX_SUBJECT_LENGTH = 255
 _QUOTABLE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,100}")
 
 
+@attrs.frozen
+class Claims:
+    """
+    The claims that taskd uses, all of them of the right type.
+
+    Attributes:
+        subject: The `sub` claim: the user.
+        expires_s: The `exp` claim, in seconds since 1970, like the other dates.
+        not_before_s: The `nbf` claim, or 0.
+        issued_s: The `iat` claim, or 0.
+    """
+
+    subject: str
+    expires_s: float
+    not_before_s: float
+    issued_s: float
+
+    def check_dates(self) -> None:
+        """
+        Compare the dates with the clock (RFC 7519, sections 4.1.4 to 4.1.6).
+
+        Raises:
+            InvalidCredentials: The token has expired, or is not valid yet.
+        """
+        now_s = time.time()
+        if self.expires_s <= now_s:
+            raise InvalidCredentials(f"The token expired {_seconds(now_s - self.expires_s)} ago.")
+        for name, date_s in (("nbf", self.not_before_s), ("iat", self.issued_s)):
+            if date_s > now_s + CLOCK_LEEWAY_S:
+                raise InvalidCredentials(f"The token is not valid yet: its {name} is {_seconds(date_s - now_s)} ahead.")
+
+
 @attrs.frozen(kw_only=True)
 class ClaimRules:
     """
-    What claims must be.
+    The claims that a token scheme requires.
 
     Attributes:
-        audience: What `aud` must be or hold; None refuses every token that has an `aud`.
-        issuer: What `iss` must be; None takes any.
-        required: Which of `aud` and `iss` must be there.
+        audience: What `aud` must be or contain; None refuses every token that has an `aud`.
+        issuer: What `iss` must be; None allows any.
+        required: Which of `aud` and `iss` a token must have.
     """
 
     audience: str | None = None
     issuer: str | None = None
     required: frozenset[str] = frozenset()
 
-    def check(self, claims: dict[str, Any]) -> None:
+    def read(self, token: Token) -> Claims:
         """
-        Check *claims* against these rules and the clock.
+        Return the claims of *token*, checked against these rules and the clock.
 
         Raises:
-            InvalidCredentials: They are not as they must be; the message says which, and why.
+            InvalidCredentials: A claim is missing or wrong; the message says which, and why.
         """
+        payload = token.payload_object()
+        if reason := refusal_of_claims(payload):
+            raise InvalidCredentials(reason)
         for name in ("sub", "exp", *sorted(self.required)):
-            if name not in claims:
+            if name not in payload:
                 raise InvalidCredentials(f"The token has no {name} claim.")
-        if not isinstance(claims["sub"], str) or not 1 <= len(claims["sub"]) <= MAX_SUBJECT_LENGTH:
-            raise InvalidCredentials(f"The token's sub claim must be a text of 1 to {MAX_SUBJECT_LENGTH} characters.")
-        check_dates(claims)
-        if "aud" in claims:
-            self._check_audience(claims["aud"])
-        if self.issuer is not None and "iss" in claims and claims["iss"] != self.issuer:
-            raise InvalidCredentials(f"The token's issuer {_quoted(claims['iss'])}is not {self.issuer}.")
+        claims = Claims(_subject(payload), _date(payload, "exp"), _date(payload, "nbf"), _date(payload, "iat"))
+        claims.check_dates()
+        self._check_audience(payload)
+        self._check_issuer(payload)
+        return claims
 
-    def _check_audience(self, audience: object) -> None:
+    def _check_audience(self, payload: Mapping[str, Any]) -> None:
+        if "aud" not in payload:
+            return
         if self.audience is None:
-            raise InvalidCredentials("The token is for an audience, and none is configured: set TASKD_JWT_AUDIENCE.")
-        # RFC 7519, section 4.1.3: one text, or several.
+            raise InvalidCredentials("The token has an audience, but none is configured: set TASKD_JWT_AUDIENCE.")
+        audience = payload["aud"]
+        # RFC 7519, section 4.1.3: a string, or an array of strings.
         audiences = audience if isinstance(audience, list) else [audience]
         if self.audience not in audiences or not all(isinstance(each, str) for each in audiences):
             raise InvalidCredentials(f"The token's audience {_quoted(audience)}is not {self.audience}.")
 
+    def _check_issuer(self, payload: Mapping[str, Any]) -> None:
+        if self.issuer is not None and "iss" in payload and payload["iss"] != self.issuer:
+            raise InvalidCredentials(f"The token's issuer {_quoted(payload['iss'])}is not {self.issuer}.")
+
+
+def _subject(payload: Mapping[str, Any]) -> str:
+    subject = payload["sub"]
+    if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT_LENGTH:
+        raise InvalidCredentials(f"The token's sub claim must be a string of 1 to {MAX_SUBJECT_LENGTH} characters.")
+    return subject
+
+
+def _date(payload: Mapping[str, Any], name: str) -> float:
+    value: object = payload.get(name, 0)
+    # The comparison is false for NaN, and a date outside these bounds is a mistake, such as milliseconds.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_DATE_S < value < MAX_DATE_S:
+        raise InvalidCredentials(f"The token's {name} claim must be a number of seconds.")
+    return value
+
 
 def _quoted(value: object) -> str:
-    """Return *value* as a word of a sentence, if it makes one."""
+    """Return *value* with a space after it if it is safe to show in a sentence, else nothing."""
     return f"{value} " if isinstance(value, str) and _QUOTABLE.fullmatch(value) else ""
-
-
-def check_dates(claims: dict[str, Any]) -> None:
-    """
-    Check `exp`, `nbf` and `iat` (RFC 7519, sections 4.1.4 to 4.1.6) against the clock, in seconds since 1970.
-
-    Raises:
-        InvalidCredentials: They are no dates, or not those of a token that is good now.
-    """
-    now_s = time.time()
-    for name in ("exp", "nbf", "iat"):
-        value = claims.get(name, 0)
-        # The comparison is false for NaN, and no such year is meant.
-        if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_DATE_S < value < MAX_DATE_S:
-            raise InvalidCredentials(f"The token's {name} claim must be a number of seconds.")
-    if claims["exp"] <= now_s:
-        raise InvalidCredentials(f"The token expired {_seconds(now_s - claims['exp'])} ago.")
-    for name in ("nbf", "iat"):
-        if claims.get(name, 0) > now_s + CLOCK_LEEWAY_S:
-            raise InvalidCredentials(
-                f"The token is not valid yet: its {name} is {_seconds(claims[name] - now_s)} ahead."
-            )
 
 
 def _seconds(duration_s: float) -> str:

@@ -1,25 +1,48 @@
-"""What taskd calls at start."""
+"""The hooks that this plugin implements."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from taskd import hookimpl, load_settings
+from taskd import hookimpl
+from taskd.auth import TrialSettings
+from taskd.settings import load_settings
+from taskd_jwt import trial
 from taskd_jwt.backend import JWTBackend
-from taskd_jwt.jwks import RemoteKeySet
-from taskd_jwt.lanes import KeySetLane, SecretLane
-from taskd_jwt.memory import VerifiedTokens
+from taskd_jwt.jwks.cache import RemoteKeySet
+from taskd_jwt.schemes import KeySetScheme, SecretScheme
 from taskd_jwt.settings import JWTSettings
-from taskd_jwt.verification import Verifier
+from taskd_jwt.token_cache import TokenCache
+from taskd_jwt.verifier import Verifier
 
-__all__ = ["taskd_auth"]
+__all__ = ["taskd_auth", "taskd_security_scheme", "taskd_trial_settings"]
 
 
 @hookimpl
 def taskd_auth(environ: Mapping[str, str]) -> JWTBackend:
     """Return the backend that verifies bearer tokens."""
     settings = load_settings(JWTSettings, environ)
-    url, verified = settings.key_set_url(), VerifiedTokens()
-    by_secret = SecretLane(settings.secret.value, settings.secret_rules()) if settings.secret else None
-    by_key_set = KeySetLane(RemoteKeySet(url, verified.forget_all), settings.key_set_rules()) if url else None
-    return JWTBackend(Verifier(by_secret, by_key_set, verified))
+    url, cache = settings.key_set_url(), TokenCache()
+    secret = SecretScheme(settings.secret.value, settings.secret_rules()) if settings.secret else None
+    key_set = KeySetScheme(RemoteKeySet(url, cache.clear), settings.key_set_rules()) if url else None
+    return JWTBackend(Verifier(secret, key_set, cache))
+
+
+@hookimpl
+def taskd_security_scheme() -> Mapping[str, object]:
+    """Return the scheme of bearer tokens."""
+    return {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Send exactly one header `Authorization: Bearer TOKEN`, where TOKEN is a JSON Web Token. Its"
+        " `sub` is your user id. Tokens in a query string or in a cookie are ignored. `taskd dev` prints a token of"
+        " `dev`.",
+    }
+
+
+@hookimpl
+def taskd_trial_settings(environ: Mapping[str, str], file: Path) -> TrialSettings:
+    """Return a secret that is kept beside *file*, unless one is set."""
+    return trial.settings(environ, Path(f"{file}.secret"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Callable
 
 import attrs
 import environ as environ_config
 import jwt
 
-from taskd import HTTPAddress, Secret, SettingsError, one_of
+from taskd.settings import ALLOW_PLAINTEXT, Secret, SettingsError, plaintext_setting
+from taskd.urls import HTTPAddress
 from taskd_jwt.algorithms import HS256
 from taskd_jwt.claims import ClaimRules
 
@@ -17,16 +20,19 @@ __all__ = ["JWTSettings"]
 MIN_SECRET_BYTES = 32
 # Better Auth's own, unless its base URL has a path.
 BASE_PATH = "/api/auth"
+# Several URLs, which no claim can equal.  A comma alone may be part of one URL.
+_SEVERAL_URLS = re.compile(r"[,;\s]\s*https?://", re.IGNORECASE)
+_AROUND = string.whitespace + "\"'"
 
 
 def _secret(text: str | None) -> Secret | None:
     if not text:
         return None
-    # PyJWT refuses what looks like the file of another kind of key; so that it is said now, and not of each token.
+    # PyJWT refuses secrets that look like another kind of key; report that now, and not for each token.
     try:
-        jwt.encode({}, text.ljust(MIN_SECRET_BYTES), HS256)
+        jwt.get_algorithm_by_name(HS256).prepare_key(text)
     except (jwt.InvalidKeyError, UnicodeEncodeError):
-        raise SettingsError("BETTER_AUTH_SECRET", "must be a text in UTF-8, and not the file of a key") from None
+        raise SettingsError("BETTER_AUTH_SECRET", "must be a UTF-8 string, not the contents of a key file") from None
     # RFC 7518, section 3.2: a key for HS256 has at least the 256 bits of the hash.
     if len(text.encode()) < MIN_SECRET_BYTES:
         raise SettingsError("BETTER_AUTH_SECRET", f"must have at least {MIN_SECRET_BYTES} bytes: openssl rand -hex 32")
@@ -34,86 +40,123 @@ def _secret(text: str | None) -> Secret | None:
 
 
 def _address(variable: str, example: str) -> Callable[[str | None], HTTPAddress | None]:
-    """Return the converter of *variable*, a URL."""
+    """Return a converter for *variable*, a URL."""
 
     def convert(text: str | None) -> HTTPAddress | None:
         if not text:
             return None
-        address = HTTPAddress.parse(text)
+        address = None if _SEVERAL_URLS.search(text) else HTTPAddress.parse(text)
         if address is None:
-            # It is not quoted: who mixes up two variables has a password here.
+            # Never quoted: if two variables were mixed up, this one holds a password.
             raise SettingsError(variable, f"must be a URL such as {example}, without user, query and fragment")
         return address
 
     return convert
 
 
-def _unless_empty(text: str | None) -> str | None:
-    return text or None
+def _claim(variable: str, claim: str) -> Callable[[str | None], str | None]:
+    """Return a converter for *variable*, which the *claim* of a token must equal exactly."""
+
+    def convert(text: str | None) -> str | None:
+        if not text:
+            return None
+        if _SEVERAL_URLS.search(text):
+            raise SettingsError(variable, f"must be the {claim} of the tokens: one value, not a list")
+        if text[0] in _AROUND or text[-1] in _AROUND:
+            raise SettingsError(variable, f"must be the {claim} of the tokens, without quotes or spaces around it")
+        return text
+
+    return convert
 
 
 @environ_config.config(prefix="TASKD_JWT", frozen=True)
 class JWTSettings:
     """
-    Who signs tokens, and what they must look like.
+    Who signs tokens, and what their claims must be.
 
     Attributes:
-        secret: The key of HS256 signatures, shared with the frontend; None accepts none.
-        auth_url: The base URL of the Better Auth server whose keys verify all other signatures; None accepts none.
-        jwks_url: Where its keys are, if not where Better Auth has them.
-        allow_plaintext: Whether keys may come from a host that is not this machine without TLS.
-        audience: What `aud` must be or hold.
+        secret: The HS256 secret shared with the frontend; None refuses tokens signed with one.
+        auth_url: The base URL of the Better Auth server whose keys verify all other tokens; None refuses those.
+        jwks_url: Where its keys are, if they are not where Better Auth publishes them by default.
+        allow_plaintext: Whether keys may be fetched from another machine without TLS.
+        audience: What `aud` must be or contain.
         issuer: What `iss` must be.
     """
 
-    secret: Secret | None = environ_config.var(None, name="BETTER_AUTH_SECRET", converter=_secret)
+    secret: Secret | None = environ_config.var(
+        None,
+        name="BETTER_AUTH_SECRET",
+        converter=_secret,
+        help="The HS256 secret shared with the frontend, at least 32 bytes. Set this or `BETTER_AUTH_URL`, or both.",
+    )
     auth_url: HTTPAddress | None = environ_config.var(
-        None, name="BETTER_AUTH_URL", converter=_address("BETTER_AUTH_URL", "https://app.example.com")
+        None,
+        name="BETTER_AUTH_URL",
+        converter=_address("BETTER_AUTH_URL", "https://app.example.com"),
+        help="The base URL of the Better Auth server whose keys, at `/api/auth/jwks`, verify tokens (EdDSA, ES256,"
+        " ES512, RS256, PS256). As in Better Auth itself, a path in the URL replaces `/api/auth`.",
     )
     jwks_url: HTTPAddress | None = environ_config.var(
-        None, name="TASKD_JWKS_URL", converter=_address("TASKD_JWKS_URL", "https://app.example.com/api/auth/jwks")
+        None,
+        name="TASKD_JWKS_URL",
+        converter=_address("TASKD_JWKS_URL", "https://app.example.com/api/auth/jwks"),
+        help="Where the keys are, if not below `BETTER_AUTH_URL`; for example inside a private network.",
     )
-    allow_plaintext: bool = environ_config.var(
-        "0", name="TASKD_ALLOW_PLAINTEXT", converter=one_of("TASKD_ALLOW_PLAINTEXT", {"0": False, "1": True})
+    allow_plaintext: bool = plaintext_setting()
+    audience: str | None = environ_config.var(
+        None,
+        converter=_claim("TASKD_JWT_AUDIENCE", "aud"),
+        help="What a token's `aud` must be or contain: one value, not a list. If it is not set, it is the origin of"
+        " `BETTER_AUTH_URL`.",
     )
-    audience: str | None = environ_config.var(None, converter=_unless_empty)
-    issuer: str | None = environ_config.var(None, converter=_unless_empty)
+    issuer: str | None = environ_config.var(
+        None,
+        converter=_claim("TASKD_JWT_ISSUER", "iss"),
+        help="What a token's `iss` must be: one value, not a list. If it is not set, it is the origin of"
+        " `BETTER_AUTH_URL`.",
+    )
 
     def key_set_url(self) -> str | None:
         """
-        Return where the keys are, or None if none are to be used.
+        Return the URL of the key set, or None if there is only a secret.
 
         Raises:
-            SettingsError: There is neither a secret nor a key set, or the keys could be changed on their way here.
+            SettingsError: There is neither a secret nor a key set, or the keys could be changed in transit.
         """
         if self.auth_url is None:
-            if self.jwks_url is not None:
-                raise SettingsError("TASKD_JWKS_URL", "needs BETTER_AUTH_URL: who issues the tokens")
-            if self.secret is None:
-                raise SettingsError("BETTER_AUTH_SECRET", "is not set, and neither is BETTER_AUTH_URL: set one of them")
+            self._check_secret_alone()
             return None
-        # As Better Auth reads its own base URL: a path stands for /api/auth, and is not a part of `iss` and `aud`.
-        default = f"{self.auth_url.origin}{self.auth_url.path.rstrip('/') or BASE_PATH}/jwks"
-        variable, address = "BETTER_AUTH_URL", self.auth_url
+        variable, address = "BETTER_AUTH_URL", _default_key_set(self.auth_url)
         if self.jwks_url is not None:
             variable, address = "TASKD_JWKS_URL", self.jwks_url
         if not (address.is_confidential or self.allow_plaintext):
             raise SettingsError(
                 variable,
-                "must begin with https:// for a host that is not this machine: who changes the keys on their way gets"
-                " in as anybody (TASKD_ALLOW_PLAINTEXT=1 allows it)",
+                "must begin with https:// unless the host is this machine: an attacker who can change the keys in"
+                f" transit can sign in as anyone ({ALLOW_PLAINTEXT}=1 allows it)",
             )
-        return default if self.jwks_url is None else str(self.jwks_url)
+        return str(address)
+
+    def _check_secret_alone(self) -> None:
+        if self.jwks_url is not None:
+            raise SettingsError("TASKD_JWKS_URL", "needs BETTER_AUTH_URL, the issuer of the tokens")
+        if self.secret is None:
+            raise SettingsError("BETTER_AUTH_SECRET", "is not set, and neither is BETTER_AUTH_URL: set one of them")
 
     def key_set_rules(self) -> ClaimRules:
-        """Return what the claims of tokens signed with a published key must be."""
+        """Return the rules for the claims of tokens signed with a published key."""
         origin = self.auth_url.origin if self.auth_url else None
         return ClaimRules(
             audience=self.audience or origin, issuer=self.issuer or origin, required=frozenset({"aud", "iss"})
         )
 
     def secret_rules(self) -> ClaimRules:
-        """Return what the claims of tokens signed with the secret must be: those of key sets, if they are there."""
+        """Return the rules for tokens signed with the secret, which need `aud` and `iss` only if these are set."""
         configured = {"aud": self.audience, "iss": self.issuer}
         required = frozenset(name for name, value in configured.items() if value is not None)
         return attrs.evolve(self.key_set_rules(), required=required)
+
+
+def _default_key_set(auth_url: HTTPAddress) -> HTTPAddress:
+    """Return where a Better Auth server publishes its keys: a path in its base URL replaces `/api/auth`."""
+    return attrs.evolve(auth_url, path=f"{auth_url.path.rstrip('/') or BASE_PATH}/jwks")

@@ -1,1 +1,1 @@
-"""Storage: SQLAlchemy Core through `databases`, on PostgreSQL (Neon) and on an embedded SQLite file."""
+"""Store tasks in PostgreSQL (for example Neon) or in an SQLite file, with SQLAlchemy Core and `databases`."""

@@ -1,15 +1,16 @@
 """
-The tables.  `schema.sql` says the same for PostgreSQL, and so do the migrations; tests compare them.
+Define the tables.  `schema.sql` creates the same in PostgreSQL, and so do the migrations; tests compare them.
 
-The key of the tasks begins with the owner and ends with an id that grows with time: one index serves a task, an
-owner's list in the order it is wanted, and the isolation of owners from each other.
+The primary key of the tasks begins with the owner and ends with an id that grows with time.  So one index is enough to
+find single tasks, list them in their default order, and isolate the owners from each other.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -30,53 +31,60 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from taskd import Priority, Status
+from taskd.tasks import Priority, Status
 
 __all__ = [
+    "COLUMNS",
     "REVISIONS",
     "VERSION_TABLE",
     "creation",
     "is_newer",
     "metadata",
     "revision_in",
+    "table_error",
     "tasks",
     "version",
-    "version_fault",
+    "version_error",
 ]
 
-# Every revision of the schema that this taskd knows, the oldest first; the last is the one that it needs.
+# Every revision of the schema that this taskd knows, oldest first.  It needs the last one.
+#
+# A revision's name says which older versions of taskd it still supports: with the schema of `0003_serves_0002`, a taskd
+# that needs revision 0002 works as before, while the database is migrated and afterwards.  `0003` supports no older
+# one.
 REVISIONS = ("0001",)
-# Not Alembic's own name for it: the frontend may have migrations of its own in the same database.
+_NAME = re.compile(r"(?P<number>\d{4})(_serves_(?P<oldest>\d{4}))?", re.ASCII)
+# Not Alembic's default name: the frontend may use Alembic in the same database.
 VERSION_TABLE = "taskd_version"
 
 
 class UTCDateTime(TypeDecorator[dt.datetime]):
-    """An aware time in UTC: `timestamptz`, or, as SQLite knows no zones, ISO 8601 text of one length that sorts."""
+    """An aware time in UTC: `timestamptz`; in SQLite, which has no time zones, ISO 8601 text that sorts by time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose the column's type."""
+        """Return the column's type."""
         return String(32) if dialect.name == "sqlite" else DateTime(timezone=True)
 
     def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> Any:
-        """Write a time."""
+        """Convert a time to the driver's value."""
         if value is None or dialect.name != "sqlite":
             return value
         return value.astimezone(dt.timezone.utc).isoformat(timespec="microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
-        """Read a time."""
+        """Convert the driver's value to a time."""
         if isinstance(value, str):
             return dt.datetime.fromisoformat(value)
-        # asyncpg writes the first and the last moment that Python knows as infinity, and reads them without a zone.
+        # asyncpg writes Python's first and last moments as infinity, and reads them without a time zone.
         moment: dt.datetime | None = value
         return moment.replace(tzinfo=dt.timezone.utc) if moment is not None and moment.tzinfo is None else moment
 
 
 def _one_of(members: type[enum.Enum], name: str) -> Enum:
-    """Return the type of a text that is the value of one of *members*, and a constraint of that *name*."""
+    """Return a text type for the values of *members*, with a check constraint called *name*."""
     values = [member.value for member in members]
     return Enum(
         members, native_enum=False, create_constraint=True, name=name, length=20, values_callable=lambda _: values
@@ -88,7 +96,7 @@ metadata = MetaData()
 tasks = Table(
     "tasks",
     metadata,
-    # The byte order of "C" is all that equality and the index need, and it does not change with the system's locales.
+    # Byte order is enough for equality and the index, and does not change with the system's locales.
     Column("user_id", Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True),
     Column("id", Uuid(), primary_key=True),
     Column("title", Text(), nullable=False),
@@ -111,8 +119,18 @@ version = Table(
 )
 
 
+# Queries for the columns of the table `tasks`, by dialect.
+COLUMNS = {
+    "postgresql": """
+        SELECT attname::text FROM pg_attribute
+        WHERE attrelid = to_regclass('tasks') AND attnum > 0 AND NOT attisdropped
+    """,
+    "sqlite": "SELECT name FROM pragma_table_info('tasks')",
+}
+
+
 def creation(dialect: Dialect) -> Iterator[str]:
-    """Return the statements that make everything in an empty database."""
+    """Return the statements that create the schema in an empty database."""
     for table in metadata.sorted_tables:
         yield str(CreateTable(table).compile(dialect=dialect))
     stamp = insert(version).values(version_num=literal_column(f"'{REVISIONS[-1]}'"))
@@ -120,20 +138,60 @@ def creation(dialect: Dialect) -> Iterator[str]:
 
 
 def revision_in(rows: Sequence[Sequence[Any]]) -> str | None:
-    """Return the revision that *rows* of the version table say; if there are several, one that nobody knows."""
+    """Return the revision in the *rows* of the version table; several rows result in an unknown revision."""
     return " and ".join(sorted(row[0] for row in rows)) or None
 
 
 def is_newer(revision: str | None) -> bool:
-    """Tell whether a database at *revision* was migrated by a taskd that knows more revisions than this one."""
+    """Tell whether *revision* is unknown to this taskd, and therefore a later one."""
     return revision is not None and revision not in REVISIONS
 
 
-def version_fault(revision: str | None) -> str | None:
-    """Say why a database at *revision* does not serve; None if it does."""
+def version_error(revision: str | None) -> str | None:
+    """Return why a database at *revision* cannot be used, or None if it can."""
     needed = REVISIONS[-1]
+    if revision == needed or (revision is not None and _still_serves(revision)):
+        return None
     if is_newer(revision):
         return f"it is at revision {revision}, ahead of this taskd, which needs {needed}: update taskd"
-    if revision != needed:
-        return f"it is at revision {revision or 'none'}, behind this taskd, which needs {needed}: run taskd migrate"
-    return None
+    return f"it is at revision {revision or 'none'}, behind this taskd, which needs {needed}: run taskd migrate"
+
+
+def _still_serves(revision: str) -> bool:
+    """Tell whether *revision* is a later one whose name says that it supports this taskd."""
+    found, own = _NAME.fullmatch(revision), _NAME.fullmatch(REVISIONS[-1])
+    if not (found and found["oldest"] and own):
+        return False
+    return found["oldest"] <= own["number"] < found["number"]
+
+
+def table_error(revision: str | None, columns: Collection[str]) -> tuple[str, str] | None:
+    """
+    Return a problem with the tables that migrating cannot fix, and its remedy; None if there is none.
+
+    Args:
+        revision: The revision in the version table.
+        columns: The columns of the table `tasks`; none if there is no such table.
+    """
+    if revision in REVISIONS[:-1] or (revision is None and not columns):
+        return None
+    if not columns:
+        return _NO_TABLE
+    if not {column.name for column in tasks.c} <= set(columns):
+        return _ANOTHER_TABLE
+    return _NO_REVISION if revision is None else None
+
+
+# What is wrong, and what to do.
+_NO_TABLE = (
+    f"{VERSION_TABLE} has a revision, but there is no table tasks",
+    f"Restore a backup; or, to start without tasks, drop the table {VERSION_TABLE} and run taskd migrate.",
+)
+_ANOTHER_TABLE = (
+    "there is a table tasks that is not taskd's",
+    "Give taskd a database of its own, or a schema that comes first in its user's search_path; or rename that table.",
+)
+_NO_REVISION = (
+    f"there is a table tasks, but {VERSION_TABLE} has no revision",
+    f"If its revision is {REVISIONS[-1]}, run the statements for {VERSION_TABLE} in schema.sql.",
+)

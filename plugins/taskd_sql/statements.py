@@ -1,8 +1,7 @@
 """
-Every statement, written once for both dialects, and compiled once for each.
+Define every statement once for both dialects, and compile it once for each.
 
-A statement is one atomic step.  Its parameters are named after what they mean, never after a column: SQLAlchemy keeps
-those names for itself.
+A statement is one atomic step.  Parameters must not have the name of a column: SQLAlchemy reserves those.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
+    false,
     func,
     insert,
     literal,
@@ -29,10 +30,25 @@ from sqlalchemy import (
     update,
 )
 
-from taskd import Status
+from taskd.tasks import Status
 from taskd_sql.schema import tasks, version
 
-__all__ = ["CREATE", "DELETE", "GET", "LIST", "PING", "STATEMENTS", "TOGGLE", "UPDATE", "Statement"]
+__all__ = [
+    "CREATE",
+    "DELETE",
+    "GET",
+    "LIST",
+    "LIST_START",
+    "PING",
+    "SHORT_LIST",
+    "STATEMENTS",
+    "TOGGLE",
+    "UPDATE",
+    "Statement",
+]
+
+# How many tasks are read at once; longer lists are read in slices.
+SHORT_LIST = 500
 
 
 def _parameter(name: str, column: ColumnElement[Any]) -> Any:
@@ -42,13 +58,13 @@ def _parameter(name: str, column: ColumnElement[Any]) -> Any:
 _IS_OWN = tasks.c.user_id == _parameter("owner", tasks.c.user_id)
 _IS_THAT = and_(_IS_OWN, tasks.c.id == _parameter("task_id", tasks.c.id))
 
-# updated_at never goes back, even when the clock does.
+# updated_at never decreases, even if the clock is set back.
 _NOW = _parameter("now", tasks.c.updated_at)
 _MOMENT = case((tasks.c.updated_at > _NOW, tasks.c.updated_at), else_=_NOW)
 
 
 def _change(status: ColumnElement[Any], **values: Any) -> Executable:
-    """Return the statement that gives a task *status* and other *values*, and the times that follow from them."""
+    """Return the statement that sets *status* and other *values* of a task, and the times that depend on them."""
     completed_at = case((status == Status.COMPLETED, func.coalesce(tasks.c.completed_at, _MOMENT)), else_=null())
     changed = (
         update(tasks).where(_IS_THAT).values(status=status, updated_at=_MOMENT, completed_at=completed_at, **values)
@@ -61,18 +77,21 @@ def _status(status: Status) -> ColumnElement[Any]:
 
 
 def _new_or_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """Return the parameter *name* or, where that is null, what *column* holds."""
+    """Return the parameter *name*; if that is null, the value of *column*."""
     return func.coalesce(_parameter(name, column), column)
 
 
 def _new_unless_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """Return the parameter *name*, null included, unless the parameter `keep_` *name* is true."""
+    """Return the value of *column* if the parameter `keep_` *name* is true, else the parameter *name*, even null."""
     return case((bindparam(f"keep_{name}", type_=Boolean()), column), else_=_parameter(name, column))
 
 
-# The revision of the schema, from a database that would also answer a request for tasks.
-PING = select(version.c.version_num, select(literal(1)).select_from(tasks).limit(1).scalar_subquery())
+# Returns the schema's revision, and fails if a column of the tasks is missing or may not be read.  It reads no rows: if
+# many were deleted, a server would read all of them before it finds one that is left.
+PING = select(version.c.version_num, exists(select(tasks).where(false())))
 LIST = select(tasks).where(_IS_OWN).order_by(tasks.c.id.desc())
+# One more row shows that the list is longer.
+LIST_START = LIST.limit(literal(SHORT_LIST + 1))
 GET = select(tasks).where(_IS_THAT)
 CREATE = insert(tasks)
 DELETE = delete(tasks).where(_IS_THAT).returning(tasks.c.id)
@@ -85,7 +104,7 @@ UPDATE = _change(
 )
 TOGGLE = _change(case((tasks.c.status == Status.COMPLETED, _status(Status.PENDING)), else_=_status(Status.COMPLETED)))
 
-STATEMENTS = (PING, LIST, GET, CREATE, DELETE, UPDATE, TOGGLE)
+STATEMENTS = (PING, LIST, LIST_START, GET, CREATE, DELETE, UPDATE, TOGGLE)
 
 Processor = Callable[[Any], Any]
 
@@ -93,14 +112,14 @@ Processor = Callable[[Any], Any]
 @attrs.frozen
 class Statement:
     """
-    A statement in the words of one dialect.
+    A statement that is compiled for one dialect.
 
     Attributes:
-        sql: With placeholders by position, as the dialect's driver takes them.
+        sql: With the driver's positional placeholders.
         is_read: It changes nothing.
-        parameters: The parameter at each position, and what turns its value into the driver's.
-        constants: The values of the parameters that the statement brings along.
-        columns: What turns the driver's value of each column that comes back into ours.
+        parameters: The parameter at each position, and a function that converts its value for the driver.
+        constants: The values of parameters that the statement itself sets.
+        columns: For each column of the result, a function that converts the driver's value.
     """
 
     sql: str
@@ -111,7 +130,7 @@ class Statement:
 
     @classmethod
     def compile(cls, statement: Executable, dialect: Dialect) -> Statement:
-        """Translate *statement* for *dialect*.  It takes some hundred microseconds: do it once."""
+        """Compile *statement* for *dialect*.  This takes a few hundred microseconds, so do it once."""
         compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
         parameters = []
         for name in compiled.positiontup:
@@ -123,10 +142,10 @@ class Statement:
         return cls(compiled.string, isinstance(statement, Select), tuple(parameters), constants, tuple(readers))
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """Return the driver's arguments for the parameters' *values*."""
+        """Return the driver's arguments for the *values* of the parameters."""
         values = {**self.constants, **values}
         return [process(values[name]) if process else values[name] for name, process in self.parameters]
 
     def read(self, row: Sequence[Any]) -> list[Any]:
-        """Return our values of what the driver gave as *row*."""
+        """Return the converted values of the driver's *row*."""
         return [process(value) if process else value for process, value in zip(self.columns, row, strict=True)]

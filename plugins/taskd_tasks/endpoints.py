@@ -1,7 +1,7 @@
 """
-The endpoints: read the body into a class of the model, make one call of the store, write the answer.
+The task endpoints: each reads the body into a class of the model, calls the store once and writes the response.
 
-The guard has run before: `request.user.identity` is verified, and it is the path's `{user_id}`.
+The guard has already verified that `request.user.identity` is the path's `{user_id}`.
 """
 
 from __future__ import annotations
@@ -16,32 +16,15 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from taskd import (
-    CONSISTENT,
-    UNSET,
-    Answer,
-    Body,
-    Completion,
-    JSONAnswer,
-    NewTask,
-    Priority,
-    Status,
-    Task,
-    TaskChanges,
-    TaskID,
-    TaskNotFound,
-    TaskStore,
-    operation,
-    read_json,
-    structure,
-    url_prefix,
-)
+from taskd.routes import Body, JSONResponse, Returns, list_response, operation, read_body, url_prefix
+from taskd.storage import TaskNotFound, TaskStore
+from taskd.tasks import CONSISTENT, UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges, TaskID
 
 __all__ = ["TaskEndpoints"]
 
 Location = Annotated[str, Meta(description="Where the task is.")]
 
-# What the API document shows.
+# The examples in the API document.
 OPEN = Task(
     id=UUID("019ab7d4-5c00-7b2a-9d3e-4f5061728394"),
     user_id="dev",
@@ -63,18 +46,18 @@ class TaskEndpoints:
 
     store: TaskStore
 
-    @operation("listTasks", Answer(200, "All tasks.", type=list[Task], example=[OPEN]))
+    @operation("listTasks", Returns(200, "All tasks.", type=list[Task], example=[OPEN]))
     async def list(self, request: Request) -> Response:
         """
         List all tasks.
 
-        Returns all tasks of the user, the newest first; `[]` if there are none.
+        Returns all tasks of the user, newest first; `[]` if there are none.
         """
-        return JSONAnswer(await self.store.list(request.user.identity))
+        return await list_response(await self.store.list(request.user.identity))
 
     @operation(
         "createTask",
-        Answer(201, "The task, as it is stored.", type=Task, example=OPEN, headers={"Location": Location}),
+        Returns(201, "The task, as it is stored.", type=Task, example=OPEN, headers={"Location": Location}),
         body=Body(
             Annotated[NewTask, CONSISTENT],
             examples={
@@ -95,23 +78,23 @@ class TaskEndpoints:
         The server sets `id`, `user_id`, `created_at`, `updated_at` and `completed_at`. If the body has them, they are
         ignored.
         """
-        new = structure(await read_json(request), NewTask)
+        new = await read_body(request, NewTask)
         task = await self.store.create(request.user.identity, new)
         location = f"{url_prefix(request)}/api/{quote(task.user_id, safe='')}/tasks/{task.id}"
-        return JSONAnswer(task, status_code=201, headers={"Location": location})
+        return JSONResponse(task, status_code=201, headers={"Location": location})
 
-    @operation("getTask", Answer(200, "The task.", type=Task, example=OPEN), errors=[404], parameters={"id": TaskID})
+    @operation("getTask", Returns(200, "The task.", type=Task, example=OPEN), errors=[404], parameters={"id": TaskID})
     async def get(self, request: Request) -> Response:
         """
         Get a task.
 
         404 if there is no such task, or if it is another user's.
         """
-        return JSONAnswer(await self.store.get(request.user.identity, _task_id(request)))
+        return JSONResponse(await self.store.get(request.user.identity, _task_id(request)))
 
     @operation(
         "updateTask",
-        Answer(200, "The task, as it is now.", type=Task, example=DONE),
+        Returns(200, "The task, as it is now.", type=Task, example=DONE),
         body=Body(
             Annotated[TaskChanges, CONSISTENT],
             examples={
@@ -129,10 +112,10 @@ class TaskEndpoints:
         Fields that you leave out keep their values. `null` clears `description` and `due_at`. `is_completed: false`
         without `status` sets `status` to `pending`, even if it was `in_progress`.
         """
-        changes = structure(await read_json(request), TaskChanges)
-        return JSONAnswer(await self.store.update(request.user.identity, _task_id(request), changes))
+        changes = await read_body(request, TaskChanges)
+        return JSONResponse(await self.store.update(request.user.identity, _task_id(request), changes))
 
-    @operation("deleteTask", Answer(204, "The task is gone."), errors=[404], parameters={"id": TaskID})
+    @operation("deleteTask", Returns(204, "The task is gone."), errors=[404], parameters={"id": TaskID})
     async def delete(self, request: Request) -> Response:
         """
         Delete a task.
@@ -144,7 +127,7 @@ class TaskEndpoints:
 
     @operation(
         "completeTask",
-        Answer(200, "The task, as it is now.", type=Task, example=DONE),
+        Returns(200, "The task, as it is now.", type=Task, example=DONE),
         body=Body(
             Completion,
             examples={"toggle": {}, "complete": {"is_completed": True}, "reopen": {"is_completed": False}},
@@ -160,15 +143,15 @@ class TaskEndpoints:
         Without a body, or without `is_completed` in it, the task is toggled atomically. If you may send a request
         twice, send `is_completed`. A task that is reopened becomes `pending`, and its `completed_at` becomes null.
         """
-        completion = structure(await read_json(request, without_body={}), Completion)
+        completion = await read_body(request, Completion, is_required=False)
         owner, task_id = request.user.identity, _task_id(request)
         if completion.is_completed is UNSET:
-            return JSONAnswer(await self.store.toggle(owner, task_id))
-        return JSONAnswer(await self.store.update(owner, task_id, TaskChanges(is_completed=completion.is_completed)))
+            return JSONResponse(await self.store.toggle(owner, task_id))
+        return JSONResponse(await self.store.update(owner, task_id, TaskChanges(is_completed=completion.is_completed)))
 
 
 def _task_id(request: Request) -> UUID:
-    """Return the id in the path.  Only the canonical form (RFC 9562, section 4) names a task."""
+    """Return the id in the path, which must have the canonical form (RFC 9562, section 4)."""
     text = request.path_params["id"]
     try:
         task_id = UUID(text)

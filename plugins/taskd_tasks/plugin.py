@@ -1,10 +1,11 @@
-"""What taskd calls at start."""
+"""The hook of this plugin."""
 
 from __future__ import annotations
 
 from starlette.routing import Route
 
-from taskd import TaskStore, hookimpl
+from taskd import hookimpl
+from taskd.storage import TaskStore
 from taskd_tasks.endpoints import TaskEndpoints
 
 __all__ = ["taskd_routes"]
@@ -12,7 +13,7 @@ __all__ = ["taskd_routes"]
 
 @hookimpl
 def taskd_routes(store: TaskStore) -> list[Route]:
-    """Return the six routes."""
+    """Return the routes of the six endpoints."""
     tasks = TaskEndpoints(store)
     return [
         Route("/api/{user_id}/tasks", tasks.list, methods=["GET"]),

@@ -1,7 +1,7 @@
 """
-For the tests of plugins: what a store and an auth backend must do, what an API document must say, and the whole server.
+Test plugins: contracts for stores and auth backends, checks of API documents, and a server to run.
 
-It needs the extra `taskd[testing]`.  Subclass a contract in a test module, give it its fixtures, and pytest runs it.
+They need the extra `taskd-server[testing]`.  Subclass a contract, give it its fixtures, and pytest runs it.
 """
 
 from taskd.testing.auth import AuthContract

@@ -1,4 +1,4 @@
-"""What an API document owes to those who have nothing else."""
+"""Check that an API document is complete."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Node = Mapping[str, Any]
 
 def undescribed(document: bytes) -> list[str]:
     """
-    Return what the operations of an API document of taskd leave open, in one sentence each.
+    Return what the operations of an API document leave undescribed, one sentence for each problem.
 
     Every operation must have a summary and a description (the first paragraph of its endpoint's docstring, and the
-    rest) and a description of each parameter, must declare what it answers, and must have an example of each JSON body
-    that it reads or answers with.
+    rest) and a description of each parameter, must declare its responses, and must have an example of each JSON body
+    that it reads or returns.
 
     Args:
-        document: What `GET /openapi.json` answers, or `taskd openapi` prints.
+        document: The response to `GET /openapi.json`, or the output of `taskd openapi`.
     """
     whole = json.loads(document)
     return [
@@ -32,7 +32,7 @@ def undescribed(document: bytes) -> list[str]:
 
 
 def _faults(operation: Node, name: str, whole: Node) -> Iterator[str]:
-    # Where there is no docstring, taskd makes a summary of the method and the path.
+    # Without a docstring, taskd generates a summary from the method and the path.
     if operation.get("summary") in (None, "", name):
         yield "has no summary"
     if not operation.get("description"):
@@ -44,9 +44,9 @@ def _faults(operation: Node, name: str, whole: Node) -> Iterator[str]:
         yield "has no example of the body that it reads"
     for status, response in operation["responses"].items():
         if status == "default":
-            yield "does not declare what it answers"
+            yield "does not declare its responses"
         elif _lacks_example(resolved(response, whole)):
-            yield f"has no example of what it answers with {status}"
+            yield f"has no example of its {status} response"
 
 
 def _lacks_example(message: Node) -> bool:
@@ -55,7 +55,7 @@ def _lacks_example(message: Node) -> bool:
 
 
 def resolved(node: Node, whole: Node) -> Any:
-    """Return *node*, or what of *whole* it refers to."""
+    """Return *node*, or the part of *whole* that it refers to."""
     while "$ref" in node:
         target: Any = whole
         for name in node["$ref"].removeprefix("#/").split("/"):

@@ -1,4 +1,4 @@
-"""The whole server, in this process or in one of its own."""
+"""Run a server, in this process or in a new one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def _run(app: ASGIApp, to_app: asyncio.Queue[Any], from_app: asyncio.Queue
 
 @attrs.define
 class RunningServer:
-    """A `taskd` process that listens at *url*; *output* is what it said until then."""
+    """A `taskd` process that listens at *url*; *output* is its output until then."""
 
     process: subprocess.Popen[str]
     url: str
@@ -55,7 +55,7 @@ class RunningServer:
     _lines: queue.SimpleQueue[str | None] = attrs.field(repr=False)
 
     def read_until(self, text: str) -> str:
-        """Wait for a line that holds *text* and return what the server said from the last call to that line."""
+        """Wait for a line that contains *text*, and return the output since the last call up to that line."""
         said = []
         while (line := self._lines.get(timeout=STOP_TIMEOUT_S)) is not None:
             said.append(line)
@@ -65,18 +65,18 @@ class RunningServer:
 
     def stop(self, signal_number: int = signal.SIGTERM) -> str:
         """
-        Stop the server gracefully, with all processes that it has started, and return the rest of what it said.
+        Stop the server gracefully, with all processes that it has started, and return the rest of its output.
 
         Raises:
-            subprocess.TimeoutExpired: It is still there after `STOP_TIMEOUT_S`.
-            queue.Empty: It has gone, and a process that it had started has not.
+            subprocess.TimeoutExpired: It is still running after `STOP_TIMEOUT_S`.
+            queue.Empty: It has ended, but a process that it had started has not.
         """
         self.process.send_signal(signal_number)
         self.process.wait(STOP_TIMEOUT_S)
         return self._rest()
 
     def kill(self) -> str:
-        """Kill the server and all processes that it has started, as a crash would; return the rest of what it said."""
+        """Kill the server and all processes that it has started, like a crash; return the rest of its output."""
         _kill(self.process)
         return self._rest()
 
@@ -94,11 +94,11 @@ def running_server(
     cwd: Path | None = None,
 ) -> Iterator[RunningServer]:
     """
-    Run a server in a process of its own for as long as the block lasts.
+    Run a server in a new process during the block.
 
     Args:
         environ: The whole environment of the process.
-        arguments: What Python is to run; it must end in uvicorn, on a port that it takes for itself.
+        arguments: The arguments for Python, which must run uvicorn on a port that the server chooses.
         cwd: The working directory.
     """
     process = subprocess.Popen(
@@ -109,10 +109,10 @@ def running_server(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # With its workers it can be killed as one.
+        # A process group, so that it can be killed with its workers.
         start_new_session=True,
     )
-    # A server whose output nobody reads would stand still when the pipe is full.
+    # A server would block when the pipe is full, so its output must be read.
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process, lines))
     reader.start()
@@ -130,7 +130,7 @@ def running_server(
 
 
 def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
-    """Put all that *process* and its children say into *lines*, and None at the end."""
+    """Put the output of *process* and its children into *lines*, and None at the end."""
     assert process.stdout is not None
     with process.stdout as output:
         for line in output:

@@ -1,4 +1,4 @@
-"""What every task store must do."""
+"""Test what every task store must do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import uuid
 
 import pytest
 
-from taskd import NewTask, Priority, Status, Task, TaskChanges, TaskNotFound, TaskStore
+from taskd.storage import TaskNotFound, TaskStore
+from taskd.tasks import NewTask, Priority, Status, Task, TaskChanges
 
 __all__ = ["StoreContract"]
 
@@ -16,10 +17,10 @@ __all__ = ["StoreContract"]
 @pytest.mark.anyio
 class StoreContract:
     """
-    The tests that a store passes.
+    The tests that a store must pass.
 
-    A subclass defines a fixture `store` that gives a `TaskStore`.  It may hold tasks of other owners already: every
-    test uses owners of its own.
+    A subclass defines a fixture `store` that gives a `TaskStore`.  It may contain tasks of other owners: every test
+    uses new owners.
     """
 
     @pytest.fixture
@@ -29,7 +30,7 @@ class StoreContract:
 
     @pytest.fixture
     def owner(self) -> str:
-        """Return an owner who has no task yet."""
+        """Return an owner without tasks."""
         return uuid.uuid4().hex
 
     async def test_a_new_owner_has_no_tasks(self, store: TaskStore, owner: str) -> None:
@@ -37,7 +38,7 @@ class StoreContract:
         assert [] == await store.list(owner)
 
     async def test_create_applies_the_defaults(self, store: TaskStore, owner: str) -> None:
-        """A task of which only the title is given is pending, of medium priority, and empty otherwise."""
+        """A task with only a title is pending, of medium priority, and empty otherwise."""
         task = await store.create(owner, NewTask(title="t"))
 
         assert (owner, "t", None, None) == (task.user_id, task.title, task.description, task.due_at)
@@ -46,7 +47,7 @@ class StoreContract:
         assert 7 == task.id.version
 
     async def test_what_was_created_reads_back_equal(self, store: TaskStore, owner: str) -> None:
-        """Every field comes back as it was given, to the microsecond."""
+        """Every field is returned as it was stored, to the microsecond."""
         due_at = dt.datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.timezone.utc)
         new = NewTask(
             title=" \u00e9\U0001f389\n",
@@ -67,7 +68,7 @@ class StoreContract:
         assert task.created_at == task.completed_at
 
     async def test_the_newest_task_is_listed_first(self, store: TaskStore, owner: str) -> None:
-        """Tasks are listed in the reverse order of their making."""
+        """Tasks are listed newest first."""
         made = [await store.create(owner, NewTask(title=str(number))) for number in range(10)]
 
         assert made[::-1] == await store.list(owner)
@@ -115,7 +116,7 @@ class StoreContract:
         assert reopened == await store.get(owner, task.id)
 
     async def test_toggles_at_once_are_all_counted(self, store: TaskStore, owner: str) -> None:
-        """Of 25 toggles at once none is lost: an odd number of them completes."""
+        """None of 25 concurrent toggles is lost: an odd number completes the task."""
         task = await store.create(owner, NewTask(title="t"))
 
         await asyncio.gather(*[store.toggle(owner, task.id) for _ in range(25)])
@@ -123,7 +124,7 @@ class StoreContract:
         assert (await store.get(owner, task.id)).is_completed
 
     async def test_delete_removes_for_good(self, store: TaskStore, owner: str) -> None:
-        """A deleted task is found by no method."""
+        """No method finds a deleted task."""
         task = await store.create(owner, NewTask(title="t"))
 
         await store.delete(owner, task.id)
@@ -132,7 +133,7 @@ class StoreContract:
         await self._assert_unknown(store, owner, task)
 
     async def test_owners_do_not_see_each_other(self, store: TaskStore, owner: str) -> None:
-        """To everybody but its owner a task does not exist, and it stays as it is."""
+        """For other owners a task does not exist, and they cannot change it."""
         task = await store.create(owner, NewTask(title="t"))
 
         assert [] == await store.list(f"{owner}x")
@@ -150,7 +151,7 @@ class StoreContract:
             await store.delete(owner, task.id)
 
     async def test_an_owner_is_any_text(self, store: TaskStore) -> None:
-        """Owners are opaque: 255 characters of any kind, which are told apart exactly."""
+        """Owners are opaque: up to 255 characters of any kind, which are compared exactly."""
         prefix = uuid.uuid4().hex
         owners = [prefix + rest for rest in ("\U0001f389" * 223, "a", "A", "\u00e9", "e\u0301", " ", "'", "%", "a/b")]
         for owner in owners:
@@ -159,7 +160,7 @@ class StoreContract:
         assert [1] * len(owners) == [len(await store.list(owner)) for owner in owners]
 
     async def test_ping_returns_while_the_store_answers(self, store: TaskStore) -> None:
-        """A store that answers is ready."""
+        """A store that responds is ready."""
         await store.ping()
 
     async def test_a_closed_store_can_be_closed_again(self, store: TaskStore) -> None:

@@ -7,7 +7,9 @@ import environ as environ_config
 from starlette.authentication import AuthCredentials, AuthenticationBackend
 from starlette.requests import HTTPConnection
 
-from taskd import InvalidCredentials, Secret, SettingsError, User, hookimpl, load_settings
+from taskd import hookimpl
+from taskd.auth import InvalidCredentials, MissingCredentials, User
+from taskd.settings import Secret, SettingsError, load_settings
 
 
 def parse_keys(text: str) -> Mapping[str, Secret]:
@@ -23,13 +25,16 @@ class KeySettings:
 
 
 class KeyBackend(AuthenticationBackend):
+    challenge = 'ApiKey realm="acme"'
+    request_headers = ("X-API-Key",)
+
     def __init__(self, keys: Mapping[str, Secret]) -> None:
         self.keys = keys
 
-    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, User] | None:
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, User]:
         sent = conn.headers.get("x-api-key")
         if sent is None:
-            return None
+            raise MissingCredentials("The key is missing: send it in the header X-API-Key.")
         for user, key in self.keys.items():
             if hmac.compare_digest(key.value.encode(), sent.encode()):
                 return AuthCredentials(["authenticated"]), User(user)

@@ -3,7 +3,9 @@
 import datetime as dt
 from uuid import UUID
 
-from taskd import NewTask, Task, TaskChanges, TaskNotFound, TaskStore, hookimpl
+from taskd import hookimpl
+from taskd.storage import TaskNotFound, TaskStore
+from taskd.tasks import NewTask, Task, TaskChanges
 
 
 class MemoryStore(TaskStore):

@@ -7,7 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from taskd import Answer, JSONAnswer, TaskStore, hookimpl, operation, public
+from taskd import hookimpl
+from taskd.routes import JSONResponse, Returns, operation, public
+from taskd.storage import TaskStore
 
 
 @attrs.frozen
@@ -23,7 +25,7 @@ class Summary:
 class SummaryEndpoint:
     store: TaskStore
 
-    @operation("summarize", Answer(200, "The numbers.", type=Summary, example=Summary(pending=2, completed=7)))
+    @operation("summarize", Returns(200, "The numbers.", type=Summary, example=Summary(pending=2, completed=7)))
     async def summary(self, request: Request) -> Response:
         """
         Count the tasks.
@@ -31,12 +33,12 @@ class SummaryEndpoint:
         Those of the user, by their status.
         """
         tasks = await self.store.list(request.user.identity)
-        return JSONAnswer(Summary(**Counter(task.status.value for task in tasks)))
+        return JSONResponse(Summary(**Counter(task.status.value for task in tasks)))
 
 
 @public
 async def about(request: Request) -> Response:
-    return JSONAnswer({"service": "acme tasks"})
+    return JSONResponse({"service": "acme tasks"})
 
 
 @hookimpl

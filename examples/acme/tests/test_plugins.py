@@ -41,7 +41,9 @@ async def test_the_plugins_serve_together() -> None:
         assert {"pending": 1, "in_progress": 0, "completed": 0} == summary.json()
         assert 401 == (await client.get("/api/bob/summary")).status_code
         del client.headers["X-API-Key"]
-        assert 401 == (await client.get("/api/alice/summary")).status_code
+        response = await client.get("/api/alice/summary")
+        assert (401, 'ApiKey realm="acme"') == (response.status_code, response.headers["WWW-Authenticate"])
+        assert {"detail": "The key is missing: send it in the header X-API-Key."} == response.json()
         assert {"service": "acme tasks"} == (await client.get("/about")).json()
         assert [] == undescribed((await client.get("/openapi.json")).content)
 

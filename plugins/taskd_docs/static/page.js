@@ -1,6 +1,6 @@
 const openapi = document.currentScript.dataset.openapi;
 
-// Swagger UI has a dark style, and leaves it to the page when to use it.
+// Swagger UI has a dark style, but the page has to turn it on.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
@@ -12,7 +12,7 @@ SwaggerUIBundle({
   deepLinking: true,
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
-  // A token that is typed in stays in this page's memory, and is gone with the page.
+  // A token stays in the memory of this page, and is lost when the page is closed.
   persistAuthorization: false,
   tryItOutEnabled: true,
   validatorUrl: null,

@@ -1,1 +1,1 @@
-"""The history of the schema, for Alembic: `env.py` is its entry, and each file in `versions` is one revision."""
+"""Migrate the schema with Alembic, which runs `env.py`; every file in `versions` is one revision."""

@@ -1,4 +1,4 @@
-"""What Alembic runs for each of its commands; `taskd_sql.migration` brings the connection, or a dialect's name."""
+"""Set up Alembic, which runs this for every command.  `taskd_sql.migrations.runner` passes the attributes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ attributes = context.config.attributes
 options: dict[str, Any] = {
     "target_metadata": metadata,
     "version_table": VERSION_TABLE,
-    # Also on SQLite, which Alembic would not trust with it.
+    # On SQLite, too, where Alembic does not do so by default.
     "transactional_ddl": True,
 }
 if context.is_offline_mode():
     context.configure(dialect_name=attributes["dialect"], literal_binds=True, **options)
 else:
-    # SQLite changes a table by making it anew, in a batch.
+    # Alembic's batches change tables in SQLite by recreating them.
     context.configure(connection=attributes["connection"], render_as_batch=True, **options)
 with context.begin_transaction():
     context.run_migrations()

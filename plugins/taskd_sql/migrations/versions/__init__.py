@@ -1,1 +1,1 @@
-"""One file for each revision.  What was released once is never changed: the next revision changes it."""
+"""The revisions.  Never edit a released one: add another that changes the schema further."""

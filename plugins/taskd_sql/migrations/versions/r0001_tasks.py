@@ -9,12 +9,12 @@ revision = "0001"
 down_revision = None
 
 _BYTES = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-# SQLite knows no time zones: there it is ISO 8601 text in UTC.
+# SQLite has no time zones: there, times are ISO 8601 text in UTC.
 _TIME = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "tasks",
         sa.Column("user_id", _BYTES, nullable=False),

@@ -1,0 +1,1 @@
+"""Fetch, read and cache the issuer's published keys."""

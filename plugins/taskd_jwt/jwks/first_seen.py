@@ -1,0 +1,39 @@
+"""Remember when tokens were first seen, to tell an invalid token from one with a new key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import MutableMapping
+
+import attrs
+import cachetools
+
+from taskd_jwt.jws import Token
+
+__all__ = ["FirstSeen"]
+
+# About 1.5 MB when full.
+MAX_TOKENS = 10_000
+
+
+@attrs.frozen(eq=False)
+class FirstSeen:
+    """
+    When tokens were first seen, counted in fetches of the key set.
+
+    Anyone who knows the id of a key can put it into any number of tokens, even before the key is published, so a key
+    that was not found says nothing about the next token.  But no token exists before its key does.  So a token is known
+    to be invalid once its key is missing from a key set that was fetched after that token arrived.
+
+    When it is full, the least recently used token is dropped, and counts as new.
+    """
+
+    _fetches: MutableMapping[bytes, int] = attrs.field(
+        init=False, repr=False, factory=lambda: cachetools.LRUCache(MAX_TOKENS)
+    )
+
+    def fetches_before(self, token: Token, fetches: int) -> int:
+        """Return how many fetches had started when *token* first arrived: *fetches*, if it is new."""
+        # It includes the signature, which only the issuer can predict.
+        digest = hashlib.blake2b(token.signed + b"." + token.signature, digest_size=16).digest()
+        return self._fetches.setdefault(digest, fetches)

@@ -1,0 +1,57 @@
+"""Remember verified tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import MutableMapping
+
+import attrs
+import cachetools
+
+from taskd.auth import User
+
+__all__ = ["TokenCache"]
+
+# About 5 MB when full.
+MAX_TOKENS = 10_000
+
+
+@attrs.frozen(eq=False)
+class TokenCache:
+    """
+    The users of verified tokens, so that a token is verified only once.
+
+    The cache holds keyed digests instead of tokens, so its contents cannot be used to authenticate.  When it is full,
+    the least recently used token is dropped.
+    """
+
+    _users: MutableMapping[bytes, tuple[User, float, float]] = attrs.field(
+        init=False, repr=False, factory=lambda: cachetools.LRUCache(MAX_TOKENS)
+    )
+    _key: bytes = attrs.field(init=False, repr=False, factory=lambda: secrets.token_bytes(32))
+
+    def get(self, token: str) -> User | None:
+        """Return the user of *token*, if it was verified and is still valid."""
+        user, expires_s, until_s = self._users.get(self._digest(token), (None, 0.0, 0.0))
+        return user if time.time() < expires_s and time.monotonic() < until_s else None
+
+    def add(self, token: str, user: User, expires_s: float, valid_for_s: float) -> None:
+        """
+        Remember a verified token.
+
+        Args:
+            token: The token.
+            user: Its user.
+            expires_s: When it expires, in seconds since 1970.
+            valid_for_s: How long to rely on it at most, even if the system's clock is set back.
+        """
+        self._users[self._digest(token)] = user, expires_s, time.monotonic() + valid_for_s
+
+    def clear(self) -> None:
+        """Forget all tokens: the keys they were verified with may no longer be valid."""
+        self._users.clear()
+
+    def _digest(self, token: str) -> bytes:
+        return hashlib.blake2b(token.encode(), key=self._key, digest_size=32).digest()

@@ -1,0 +1,121 @@
+"""What the store needs from a database, and the time limits of its calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import attrs
+from sqlalchemy import Dialect
+
+from taskd.limiter import FairLimiter, Overloaded
+from taskd.storage import StoreUnavailable
+
+__all__ = ["CALL_TIMEOUT_S", "CANCEL_TIMEOUT_S", "ROWS_AT_ONCE", "Database", "LongReads", "Rows", "now"]
+
+Rows = list[Sequence[Any]]
+
+# For a whole call: waiting for its turn, connecting, running and retrying.  Together with cancelling it, and with the
+# delays of a loaded server, it stays below the ten seconds that the API promises to clients.
+CALL_TIMEOUT_S = 8.0
+CANCEL_TIMEOUT_S = 1.0
+# Of a long list.  A driver needs a millisecond or two to create objects from them, which blocks the event loop.
+ROWS_AT_ONCE = 500
+
+
+class Database(Protocol):
+    """Runs compiled statements.  It connects at first use, in the event loop that is running then."""
+
+    @property
+    def name(self) -> str:
+        """Return its name for the log."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """Return the SQLAlchemy dialect to compile statements for."""
+        ...
+
+    @property
+    def location(self) -> str:
+        """Describe where the tasks are."""
+        ...
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the tasks are on this machine."""
+        ...
+
+    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True, owner: str = "") -> Rows:
+        """
+        Run one statement and return its rows.  Its changes are durable when it returns.
+
+        Args:
+            sql: The statement, with the dialect's placeholders.
+            arguments: The values for the placeholders.
+            is_read: The statement changes nothing, so it may be retried if there is no response.
+            owner: Whose tasks it concerns; the owners take turns.  "" is for calls without an owner, such as the health
+                check.
+
+        Raises:
+            StoreUnavailable: It could not be run or got no response within `CALL_TIMEOUT_S` and a second, or too many
+                calls are waiting.
+            StoreError: The database rejects the statement.
+        """
+        ...
+
+    async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
+        """
+        Run one statement that changes nothing and returns many rows.
+
+        The rows are a snapshot of one moment, but are fetched `ROWS_AT_ONCE` at a time, and other statements run in
+        between.  Only one such call runs at a time: several would slow each other down and keep their rows in memory.
+
+        Raises:
+            StoreUnavailable: As for `fetch`.
+            StoreError: As for `fetch`.
+        """
+        ...
+
+    def waited_s(self, *, is_read: bool) -> float:
+        """Return how many seconds the longest-waiting statement has waited for a connection; 0.0 if none is waiting."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+def now() -> float:
+    """Return the running loop's time, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+@attrs.frozen(eq=False)
+class LongReads:
+    """Runs statements with many rows one at a time in each event loop."""
+
+    _limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, FairLimiter] = attrs.field(
+        init=False, factory=WeakKeyDictionary
+    )
+
+    @contextlib.asynccontextmanager
+    async def turn(self, owner: str, until: float) -> AsyncIterator[None]:
+        """
+        Wait for *owner*'s turn, and hold it during the block.
+
+        Raises:
+            StoreUnavailable: The turn did not come before *until*, by the loop's clock, or too many calls are waiting.
+        """
+        limiter = self._limiters.setdefault(asyncio.get_running_loop(), FairLimiter(1, target_s=CALL_TIMEOUT_S))
+        try:
+            await limiter.acquire(owner, until)
+        except (Overloaded, TimeoutError):
+            raise StoreUnavailable("too many long lists are being read") from None
+        try:
+            yield
+        finally:
+            limiter.release(owner)

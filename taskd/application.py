@@ -1,0 +1,141 @@
+"""Build the ASGI application from the settings and the plugins."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+from starlette.applications import Starlette
+from starlette.authentication import AuthenticationBackend
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from taskd.auth import DenyAll, Guard
+from taskd.bounded_store import BoundedStore
+from taskd.closing import CLOSE_TIMEOUT_S
+from taskd.health import health_routes
+from taskd.openapi import document as openapi
+from taskd.outages import OutageLog
+from taskd.plugins import Plugins, Source
+from taskd.routes.errors import ERROR_HANDLERS
+from taskd.routes.router import not_found, resources
+from taskd.server.admission import Admission
+from taskd.server.middleware import HTTPMiddleware
+from taskd.settings import read_environ
+from taskd.storage import StoreError, StoreUnavailable, TaskStore
+
+__all__ = ["Application", "build_app"]
+
+# After this many seconds without a failure, the next one is a new outage.
+STORAGE_QUIET_S = 600.0
+# The name of the asyncio task that pings the store at the start.
+EARLY_PING = "taskd: early ping"
+
+logger = logging.getLogger(__name__)
+
+
+def build_app(environ: Mapping[str, str] | None = None) -> Application:
+    """
+    Build the ASGI application from *environ*, by default the environment on top of the `.env` file.
+
+    It does no I/O except reading that file and importing the plugins, and shares no state with other applications.
+
+    Raises:
+        SettingsError: A setting is missing or wrong.
+        PluginError: A plugin is broken or ambiguous.
+    """
+    return Application.assemble(read_environ() if environ is None else environ)
+
+
+@attrs.frozen(eq=False)
+class Application:
+    """
+    The ASGI application, made of the core and the plugins.
+
+    Attributes:
+        plugins: The enabled plugins.
+        backend: Verifies credentials.
+        store: Keeps the tasks; no call takes longer than it may.
+        routes: What is served, one route for each path.
+        document: The API document.
+    """
+
+    plugins: Plugins
+    backend: AuthenticationBackend
+    store: BoundedStore
+    routes: list[Route]
+    document: bytes
+    _asgi: ASGIApp = attrs.field(init=False, repr=False)
+
+    @classmethod
+    def assemble(cls, environ: Mapping[str, str], *, verifies_credentials: bool = True) -> Application:
+        """Load the plugins that *environ* enables, and put together what they provide; see `of`."""
+        return cls.of(Plugins.load(environ), verifies_credentials=verifies_credentials)
+
+    @classmethod
+    def of(cls, plugins: Plugins, *, verifies_credentials: bool = True) -> Application:
+        """
+        Put together what *plugins* provide.
+
+        Args:
+            plugins: The enabled plugins.
+            verifies_credentials: If False, the settings of the auth plugin are not needed, and every protected route
+                responds with 401.
+
+        Raises:
+            SettingsError: A setting is missing or wrong.
+            PluginError: A plugin is broken or ambiguous.
+        """
+        backend = plugins.backend if verifies_credentials else DenyAll()
+        store = BoundedStore(plugins.store, str(plugins.storage_plugin))
+        core = Source("server", "taskd")
+        health = [(core, route) for route in health_routes(store)]
+        routes = resources([*health, *plugins.routes(store)], Guard(backend, str(plugins.auth_plugin)))
+        return cls(plugins, backend, store, routes, openapi.document(routes, plugins.security_scheme))
+
+    @_asgi.default
+    def _with_middleware(self) -> ASGIApp:
+        app = Starlette(routes=self.routes, exception_handlers=ERROR_HANDLERS, lifespan=self._lifespan)
+        # Only /readyz reports successes to it.
+        app.state.storage = OutageLog("The storage", logger, quiet_s=STORAGE_QUIET_S)
+        app.state.openapi = self.document
+        app.router.redirect_slashes = False
+        app.router.default = not_found
+        settings = self.plugins.settings
+        request_headers = self.plugins.request_headers(self.backend)
+        admission = Admission(app, self.store, settings.queue_timeout_s, request_headers)
+        return HTTPMiddleware(admission, settings.frontend_origins, request_headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection (ASGI specification)."""
+        await self._asgi(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Ping the store early, so that the log says if it is down, and close the parts at the end."""
+        # Logging is not set up yet when the application is assembled.
+        for warning in self.plugins.warnings:
+            logger.warning("%s", warning)
+        pinging = asyncio.create_task(_ping(self.store, app.state.storage), name=EARLY_PING)
+        try:
+            yield
+        finally:
+            pinging.cancel()
+            await asyncio.wait([pinging], timeout=CLOSE_TIMEOUT_S)
+            await self.plugins.close()
+
+
+async def _ping(store: TaskStore, outages: OutageLog) -> None:
+    try:
+        await store.ping()
+    except StoreUnavailable as error:
+        if not error.is_logged:
+            outages.failed(str(error))
+    except StoreError as error:
+        outages.failed(str(error))
+    except Exception:
+        # Nothing awaits this task, so nothing else would report it.
+        logger.exception("The storage plugin failed to respond to a ping")

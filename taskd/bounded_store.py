@@ -1,0 +1,117 @@
+"""Limit how long calls of a plugin's store may take."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+from uuid import UUID
+
+import attrs
+
+from taskd.closing import close
+from taskd.storage import StoreError, StoreUnavailable, TaskNotFound, TaskStore
+from taskd.tasks import NewTask, Task, TaskChanges
+from taskd.time_limit import TimedOut, TimeLimit
+
+__all__ = ["BoundedStore"]
+
+T = TypeVar("T")
+
+_EXACTLY_TASKS = frozenset((Task,))
+
+# The limit in the contract of `TaskStore`.
+CALL_TIMEOUT_S = 10.0
+
+
+@attrs.frozen(eq=False)
+class BoundedStore(TaskStore):
+    """
+    Calls the *store* of a plugin, and raises `StoreUnavailable` if that takes too long.
+
+    A result of the wrong type becomes a `StoreError`, whose log entry names the plugin.
+
+    Attributes:
+        store: Its other attributes are available here, too.
+        plugin: The name of the plugin for the log.
+    """
+
+    store: TaskStore
+    plugin: str
+    _limit: TimeLimit = attrs.field(init=False, factory=lambda: TimeLimit(CALL_TIMEOUT_S))
+
+    def list(self, owner: str) -> Coroutine[Any, Any, list[Task]]:
+        """Return all tasks of *owner*, newest first."""
+        return self._bounded("list", self.store.list(owner), _tasks)
+
+    def create(self, owner: str, new: NewTask) -> Coroutine[Any, Any, Task]:
+        """Store a new task and return it."""
+        return self._bounded("create", self.store.create(owner, new), _task)
+
+    def get(self, owner: str, task_id: UUID) -> Coroutine[Any, Any, Task]:
+        """Return a task."""
+        return self._bounded("get", self.store.get(owner, task_id), _task)
+
+    def update(self, owner: str, task_id: UUID, changes: TaskChanges) -> Coroutine[Any, Any, Task]:
+        """Change a task and return it."""
+        return self._bounded("update", self.store.update(owner, task_id, changes), _task)
+
+    def toggle(self, owner: str, task_id: UUID) -> Coroutine[Any, Any, Task]:
+        """Complete a task, or reopen a completed one, and return it."""
+        return self._bounded("toggle", self.store.toggle(owner, task_id), _task)
+
+    def delete(self, owner: str, task_id: UUID) -> Coroutine[Any, Any, None]:
+        """Delete a task."""
+        return self._bounded("delete", self.store.delete(owner, task_id))
+
+    def ping(self) -> Coroutine[Any, Any, None]:
+        """Return if the store can serve requests."""
+        return self._bounded("ping", self.store.ping())
+
+    def waited_s(self, *, is_read: bool) -> float:
+        """Return how many seconds the longest-waiting call has waited for its turn."""
+        return self.store.waited_s(is_read=is_read)
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Close the store.  Failures and time-outs are only logged."""
+        return close(self.plugin, self.store)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def _bounded(self, method: str, call: Awaitable[T], check: Callable[[str, T], None] | None = None) -> T:
+        try:
+            result = await self._limit.wait(call)
+            if check is not None:
+                check(method, result)
+        except TimedOut:
+            reason = f"{self.plugin} did not respond to {method} in {self._limit.timeout_s:.0f} s"
+            raise StoreUnavailable(reason) from None
+        except SystemExit as error:
+            # SystemExit would end the server.
+            raise StoreError(f"{self.plugin} tried to exit in {method}") from error
+        except (StoreUnavailable, TaskNotFound):
+            raise
+        except StoreError as error:
+            # So that the log names the plugin.
+            error.add_note(f"The store is that of {self.plugin}.")
+            raise
+        return result
+
+
+# A plugin's author may not use a type checker.
+
+
+def _task(method: str, result: object) -> None:
+    """Raise `StoreError` unless what *method* returned is a task."""
+    if not isinstance(result, Task):
+        raise StoreError(f"{method} returned a {type(result).__name__}, not a taskd.tasks.Task")
+
+
+def _tasks(method: str, result: object) -> None:
+    """Raise `StoreError` unless what *method* returned is a list of tasks."""
+    if not isinstance(result, (list, tuple)):
+        raise StoreError(f"{method} returned a {type(result).__name__}, not a list of taskd.tasks.Task")
+    # The fastest check for the usual case: every item is exactly a Task.
+    if not _EXACTLY_TASKS.issuperset(map(type, result)):
+        for task in result:
+            _task(method, task)

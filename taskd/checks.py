@@ -1,0 +1,47 @@
+"""Describe the checks that plugins provide for `taskd doctor`."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator
+from typing import Protocol, runtime_checkable
+
+import attrs
+
+__all__ = ["Check", "Diagnosable", "Outcome"]
+
+
+class Outcome(enum.Enum):
+    """How a check ended.  A note is not a failure, but an operator may want to act on it."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAILED = "FAILED"
+    NOT_CHECKED = "-"
+
+
+@attrs.frozen
+class Check:
+    """
+    The result of one check.
+
+    Args:
+        name: What was checked, in a word or two.
+        outcome: How it ended.
+        finding: What was found, on one line.  It must not contain a secret.
+        remedy: What to do, unless the outcome is OK.
+    """
+
+    name: str
+    outcome: Outcome
+    finding: str
+    remedy: str = ""
+
+
+@runtime_checkable
+class Diagnosable(Protocol):
+    """What `taskd doctor` needs from an auth backend or a task store; optional."""
+
+    def diagnose(self) -> AsyncIterator[Check]:
+        """Check everything that this part depends on, in order of dependency, without changing anything."""
+        ...

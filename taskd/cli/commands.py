@@ -1,0 +1,53 @@
+"""Load plugins and print output for the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+import click
+
+from taskd.plugins import Plugins
+from taskd.start import print_warnings, starting
+
+__all__ = ["closing", "loaded_plugins", "print_table", "printing"]
+
+
+@contextlib.contextmanager
+def loaded_plugins() -> Iterator[Plugins]:
+    """Load the plugins that the environment enables, and close what they have created when the command ends."""
+    with starting() as environ, closing(Plugins.load(environ)) as plugins:
+        yield plugins
+
+
+@contextlib.contextmanager
+def closing(plugins: Plugins) -> Iterator[Plugins]:
+    """Close what *plugins* have created when the block ends, unless the application has."""
+    try:
+        yield plugins
+    finally:
+        if not plugins.is_closed:
+            asyncio.run(plugins.close())
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[Plugins]:
+    """
+    Load the plugins as `loaded_plugins` does, for a command that prints something and ends.
+
+    Output of plugins goes to stderr, because a program may read the command's own.  So do warnings, which a server
+    would log.
+    """
+    with contextlib.redirect_stdout(sys.stderr), loaded_plugins() as plugins:
+        yield plugins
+        print_warnings(plugins.warnings)
+
+
+def print_table(rows: Iterable[Sequence[str]]) -> None:
+    """Print *rows* with aligned columns."""
+    rows = list(rows)
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,135 @@
+"""`taskd dev`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import click
+
+from taskd.application import Application
+from taskd.cli.commands import loaded_plugins
+from taskd.cli.serve import port_option
+from taskd.plugins import Plugins
+from taskd.server.running import serve_here
+from taskd.settings import SettingsError, source_of
+from taskd.storage import Location
+
+__all__ = ["dev"]
+
+USER = "dev"
+TOKEN_LIFETIME_S = 24 * 60 * 60
+
+
+@click.command()
+@port_option
+@click.option("--allow-remote", is_flag=True, help="Serve tasks that are kept on another machine, too.")
+def dev(port: int, *, allow_remote: bool) -> None:
+    """
+    Serve on this machine, for trying things out.
+
+    The selected plugins supply what is not set, such as a file for the tasks and a secret for tokens, and it prints
+    what is used.  Without --allow-remote it refuses tasks that are kept on another machine: they may be production's.
+    """
+    with loaded_plugins() as plugins:
+        trial = Trial.prepare(plugins, allow_remote=allow_remote)
+        serve_here(trial.app, port, lambda url: _announce(trial.announcement(url)))
+
+
+def _announce(text: str) -> None:
+    click.echo(text)
+    sys.stdout.flush()
+
+
+@attrs.frozen
+class Trial:
+    """
+    An application to try out, and a token for it.
+
+    Attributes:
+        app: The application.
+        tasks: Where the tasks are, for display.
+        token: A token of `USER`.
+        token_note: How the token was made, for display; empty if the auth plugin does not say.
+    """
+
+    app: Application
+    tasks: str
+    token: str = attrs.field(repr=False)
+    token_note: str
+
+    @classmethod
+    def prepare(cls, plugins: Plugins, *, allow_remote: bool) -> Trial:
+        """
+        Assemble the application, with the settings that the auth plugin adds for a trial.
+
+        Raises:
+            SettingsError: A setting is missing or wrong, or the tasks are on another machine and that is not allowed.
+            PluginError: A plugin is broken or ambiguous.
+        """
+        location = plugins.location()
+        if location is not None and not (location.is_local or allow_remote):
+            raise _remote(location, plugins)
+        file = location.file if location is not None else None
+        token_note = plugins.complete_for_trial(file or Path("taskd"))
+        token = plugins.issue_token(USER, TOKEN_LIFETIME_S)
+        return cls(Application.of(plugins), _tasks(location, plugins), token, token_note)
+
+    def announcement(self, url: str) -> str:
+        """Return the message for the user, with the server at *url*."""
+        note = f", {self.token_note}" if self.token_note else ""
+        # Any plugin may serve the page, or none.
+        docs = f"\n  docs   {url}/docs" if "/docs" in {route.path for route in self.app.routes} else ""
+        return f"""
+taskd is serving on {url}
+
+  tasks  {self.tasks}
+  user   {USER}
+  token  {self.token}
+         (valid for {TOKEN_LIFETIME_S // 3600} hours{note}){docs}
+
+Make a first task:
+
+  {self._curl(url)}
+
+Ctrl+C stops it.
+"""
+
+    def _curl(self, url: str) -> str:
+        credentials = _header(self.app.plugins.security_scheme or {}, self.token)
+        headers = f"-H '{credentials}' -H 'Content-Type: application/json'"
+        return f"""curl {url}/api/{USER}/tasks {headers} -d '{{"title": "Try taskd"}}'"""
+
+
+def _header(scheme: Mapping[str, object], token: str) -> str:
+    """Return the header that sends *token*, according to an OpenAPI Security Scheme Object."""
+    if scheme.get("type") == "http":
+        return f"Authorization: {str(scheme.get('scheme')).capitalize()} {token}"
+    if (scheme.get("type"), scheme.get("in")) == ("apiKey", "header"):
+        return f"{scheme.get('name')}: {token}"
+    return f"Authorization: {token}"
+
+
+def _is_set(setting: str, plugins: Plugins) -> bool:
+    return bool(setting) and setting in plugins.environ
+
+
+def _tasks(location: Location | None, plugins: Plugins) -> str:
+    """Describe where the tasks are, and which setting says so."""
+    if location is None:
+        return f"plugin {plugins.settings.storage}"
+    if _is_set(location.setting, plugins):
+        return f"{location.description} ({location.setting} in {source_of(location.setting)})"
+    return location.description
+
+
+def _remote(location: Location, plugins: Plugins) -> SettingsError:
+    """Return the error for tasks that are on another machine."""
+    end = "which may hold production tasks: remove it, or run taskd dev --allow-remote"
+    setting, description = location.setting, location.description
+    if _is_set(setting, plugins):
+        return SettingsError(setting, f"in {source_of(setting)}, points to another machine ({description}), {end}")
+    name = plugins.settings.storage
+    return SettingsError("TASKD_STORAGE", f"{name} keeps tasks on another machine ({description}), {end}")

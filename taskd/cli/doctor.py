@@ -1,0 +1,182 @@
+"""`taskd doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import attrs
+import click
+
+from taskd import closing
+from taskd.application import Application
+from taskd.bounded_store import BoundedStore
+from taskd.checks import Check, Diagnosable, Outcome
+from taskd.cli.commands import print_table
+from taskd.closing import bounded
+from taskd.environment import Environ
+from taskd.plugins import Plugin, PluginError, Plugins
+from taskd.settings import SettingsError
+from taskd.start import starting
+from taskd.storage import StoreError, TaskStore
+from taskd.time_limit import TimedOut
+
+__all__ = ["doctor"]
+
+T = TypeVar("T")
+
+# For one check; a store that does not respond may take long to fail.
+CHECK_TIMEOUT_S = 60
+
+_CORRECT_IT = "Correct it: docs/reference/settings.md lists what each variable may be."
+_REPAIR_IT = "Correct the plugin, uninstall it, or leave it out with TASKD_DISABLED_PLUGINS: docs/guides/plugins.md."
+_CLEAN_UP = "Do what it says: until then it is not certain which plugins are installed."
+_REPORT_IT = "Report it to those who make the plugin."
+
+
+@click.command()
+def doctor() -> None:
+    """
+    Check this deployment from end to end: settings, plugins, and everything that they depend on.
+
+    It prints a line for each check, and what to do where one fails; then the exit status is 1.  It changes nothing.
+    """
+    with contextlib.redirect_stdout(sys.stderr), starting() as environ:
+        checks = asyncio.run(_checked(environ))
+    print_table((check.outcome.value, check.name, check.finding) for check in checks)
+    for check in checks:
+        if check.remedy:
+            click.echo(f"\n{check.name}: {check.remedy}")
+    if any(check.outcome is Outcome.FAILED for check in checks):
+        sys.exit(1)
+
+
+async def _checked(environ: Environ) -> list[Check]:
+    return [check async for check in _examine(environ)]
+
+
+async def _examine(environ: Environ) -> AsyncIterator[Check]:
+    """Check the settings in *environ*, the plugins that they select, what those need, and the application."""
+    try:
+        plugins = Plugins.load(environ)
+    except (SettingsError, PluginError) as error:
+        yield _failed("settings", error)
+        return
+    for folder in plugins.ignored:
+        yield Check("plugins", Outcome.NOTE, folder, _CLEAN_UP)
+    yield _origins(plugins.settings.frontend_origins)
+    auth, backend = _made("auth", plugins.settings.auth, lambda: plugins.backend)
+    storage, store = _made("storage", plugins.settings.storage, lambda: plugins.store)
+    failed = next((check for check in (auth, storage) if check.outcome is Outcome.FAILED), None)
+    whole = _whole(plugins) if failed is None else attrs.evolve(failed, name="settings")
+    yield auth
+    if backend is not None:
+        async for check in _examined("auth", plugins.auth_plugin, backend):
+            yield check
+    yield storage
+    if store is not None:
+        async for check in _examined("storage", plugins.storage_plugin, store, functools.partial(_ping, plugins)):
+            yield check
+    yield whole
+    if names := _unread(environ, is_complete=whole.outcome is Outcome.OK):
+        remedy = "Correct or remove the name, unless a disabled plugin uses it."
+        yield Check("names", Outcome.NOTE, "; ".join(names), remedy)
+
+
+def _origins(origins: tuple[str, ...]) -> Check:
+    if origins:
+        return Check("frontend", Outcome.OK, f"pages of {', '.join(origins)} may read responses")
+    remedy = "Set FRONTEND_URL to the frontend's origin, unless only its server calls taskd."
+    return Check("frontend", Outcome.NOTE, "no page of another origin may read responses", remedy)
+
+
+def _made(name: str, plugin: str, make: Callable[[], T]) -> tuple[Check, T | None]:
+    """Check whether *plugin* can create its part; return the check and the part."""
+    try:
+        return Check(name, Outcome.OK, f"plugin {plugin}"), make()
+    except (SettingsError, PluginError) as error:
+        return _failed(name, error), None
+
+
+def _whole(plugins: Plugins) -> Check:
+    """Check the application as a whole, for example for routes that two plugins claim."""
+    try:
+        Application.of(plugins)
+    except (SettingsError, PluginError) as error:
+        return _failed("settings", error)
+    return Check("settings", Outcome.OK, "complete: the server can start")
+
+
+def _failed(name: str, error: SettingsError | PluginError) -> Check:
+    remedy = _CORRECT_IT if isinstance(error, SettingsError) else _REPAIR_IT
+    return Check(name, Outcome.FAILED, str(error), remedy)
+
+
+def _unread(environ: Environ, *, is_complete: bool) -> list[str]:
+    """Return a sentence for each name that nothing reads; *is_complete* says whether all parts have read theirs."""
+    unknown = [name for name, meant in environ.unread().items() if not meant] if is_complete else []
+    return [*environ.mistakes(), *(f"{name} is set, and nothing reads it" for name in unknown)]
+
+
+async def _examined(
+    name: str, plugin: Plugin, part: object, otherwise: Callable[[], AsyncIterator[Check]] | None = None
+) -> AsyncIterator[Check]:
+    """Run the checks of *part*, which *plugin* created, or those of *otherwise*, and close it."""
+    try:
+        async for check in _guarded(name, part, otherwise):
+            yield check
+    finally:
+        fault = await _fault_at_close(part)
+    if fault:
+        yield Check(name, Outcome.FAILED, f"{plugin} {fault}", _REPORT_IT)
+
+
+async def _guarded(
+    name: str, part: object, otherwise: Callable[[], AsyncIterator[Check]] | None
+) -> AsyncIterator[Check]:
+    """
+    Run the checks of *part*, or if it has none those of *otherwise*.
+
+    If a plugin fails or hangs during its checks, those of others still run.
+    """
+    try:
+        diagnose = part.diagnose if isinstance(part, Diagnosable) else otherwise
+        if diagnose is None:
+            return
+        checks = diagnose()
+
+        async def step() -> Check | None:
+            return await anext(checks, None)
+
+        while (check := await bounded(step, CHECK_TIMEOUT_S)) is not None:
+            yield attrs.evolve(check, finding=" ".join(check.finding.split()))
+    except TimedOut:
+        yield Check(name, Outcome.FAILED, f"the checks did not end within {CHECK_TIMEOUT_S} s", _REPORT_IT)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  its text may contain a secret
+        yield Check(name, Outcome.FAILED, f"{type(error).__name__} during the checks", _REPORT_IT)
+
+
+async def _fault_at_close(part: object) -> str:
+    """Close *part*, and return what is wrong if that fails."""
+    try:
+        await closing.close_in_time(part)
+    except TimedOut:
+        return f"did not close in {closing.CLOSE_TIMEOUT_S:.0f} s: nor will it when the server stops"
+    except (Exception, SystemExit) as error:  # noqa: BLE001  as above
+        return f"failed to close: {type(error).__name__}"
+    return ""
+
+
+async def _ping(plugins: Plugins) -> AsyncIterator[Check]:
+    """Check a store that has no checks of its own."""
+    store: TaskStore = BoundedStore(plugins.store, str(plugins.storage_plugin))
+    try:
+        await store.ping()
+    except StoreError as error:
+        yield Check("answer", Outcome.FAILED, str(error), "See the documentation of the storage plugin.")
+    else:
+        yield Check("answer", Outcome.OK, "it can serve requests")

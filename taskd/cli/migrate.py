@@ -1,0 +1,37 @@
+"""`taskd migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from taskd.cli.commands import printing
+from taskd.plugins import Plugins
+
+__all__ = ["migrate"]
+
+
+@click.command()
+@click.option("--sql", "only_shows", is_flag=True, help="Print what would be run, and change nothing.")
+def migrate(*, only_shows: bool) -> None:
+    """
+    Bring the schema of the storage up to date.
+
+    A schema that is up to date stays as it is.  Several can safely run at the same time.
+    """
+    with printing() as plugins:
+        printed = asyncio.run(_migrated(plugins, only_shows=only_shows))
+    click.echo(printed, nl=False)
+
+
+async def _migrated(plugins: Plugins, *, only_shows: bool) -> str:
+    """Migrate, or only find out what would be run, and return what to print."""
+    store = plugins.migratable()
+    try:
+        if only_shows:
+            return await store.migration_script()
+        steps = await store.migrate() or ["The schema is up to date."]
+        return "".join(f"{step}\n" for step in steps)
+    finally:
+        await plugins.close()

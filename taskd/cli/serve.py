@@ -1,0 +1,38 @@
+"""`taskd serve`."""
+
+from __future__ import annotations
+
+import click
+
+from taskd.cli.commands import closing
+from taskd.server.running import serve as run_server
+from taskd.server.signals import ignore_hangup
+from taskd.start import starting
+
+__all__ = ["port_option", "serve"]
+
+port_option = click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: one that is free."
+)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@port_option
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="How many processes serve.")
+@click.option(
+    "--grace", type=click.IntRange(0), default=10, show_default=True, metavar="SECONDS",
+    help="How long requests in flight may go on after SIGTERM.",
+)  # fmt: skip
+def serve(host: str, port: int, workers: int, grace: int) -> None:
+    """
+    Serve in production, with the settings in the environment.
+
+    It does not start if a setting is missing or wrong, and by default listens on this machine only.
+    """
+    ignore_hangup()
+    # Fail here if a setting is wrong, before any worker starts; a single worker serves this application.
+    from taskd.asgi import app  # noqa: PLC0415
+
+    with starting(), closing(app.plugins):
+        run_server("taskd.asgi:app", host, port, workers=workers, grace_s=grace)

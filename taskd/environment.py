@@ -1,0 +1,97 @@
+"""Track which environment variables are read, and find names that look like typing mistakes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+__all__ = ["Environ"]
+
+PREFIX = "TASKD_"
+# How similar a name and a known one must be, as `difflib` measures it.  Names without our prefix may be those of other
+# programs.
+ALIKE, ALIKE_WITHOUT_PREFIX = 0.75, 0.9
+
+
+@attrs.frozen(eq=False)
+class Environ(Mapping[str, str]):
+    """
+    Environment variables, without those whose value is empty.
+
+    It remembers which names were read, and so knows the settings of all parts, including third-party plugins, without
+    declarations.  Code that iterates over all names, as `dict(environ)` does, reads none.
+    """
+
+    _values: Mapping[str, str] = attrs.field(repr=False)
+    # The names as iteration yields them: new objects, so that a name from elsewhere is a different object.
+    _given: Mapping[str, str] = attrs.field(init=False, repr=False)
+    _asked: set[str] = attrs.field(factory=set)
+
+    @_given.default
+    def _copies(self) -> Mapping[str, str]:
+        return {name: "".join([name[:1], name[1:]]) for name in self._values}
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Environ:
+        """Convert *environ* to an `Environ`, unless it is one already."""
+        if isinstance(environ, cls):
+            return environ
+        return cls({name: value for name, value in environ.items() if value})
+
+    def __getitem__(self, name: str) -> str:
+        """Return the value of *name*, and remember that it was read, unless *name* comes from iteration."""
+        if self._given.get(name) is not name:
+            self._asked.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield all names."""
+        return iter(self._given.values())
+
+    def __len__(self) -> int:
+        """Return the number of variables."""
+        return len(self._values)
+
+    def completed(self, defaults: Mapping[str, str]) -> Environ:
+        """Return this environment with *defaults* for what is not set; both share the names that were read."""
+        return Environ({**defaults, **self._values}, self._asked)
+
+    def unread(self) -> dict[str, str | None]:
+        """
+        Return the names that no part has read, each with the known name that it resembles, if there is one.
+
+        Names that resemble none are included if they begin with `TASKD_`.  Call it when all parts have read their
+        settings.
+        """
+        found = {name: self._like(name) for name in sorted(set(self._values) - self._asked)}
+        return {name: meant for name, meant in found.items() if meant or name.startswith(PREFIX)}
+
+    def mistakes(self) -> list[str]:
+        """
+        Return a line for each name that looks like a typing mistake.
+
+        An unknown name alone is not a mistake: it may belong to a disabled plugin, or to a container's host.
+        """
+        return [
+            f"{name} is set, and nothing reads it: did you mean {meant}?"
+            for name, meant in self.unread().items()
+            if meant
+        ]
+
+    def _like(self, name: str) -> str | None:
+        """
+        Return the known name that is most similar to *name*, if there is one.
+
+        If *name* does not begin with `TASKD_`, it may be another program's: it must resemble a name that is not set,
+        and very closely.
+        """
+        if name.startswith(PREFIX):
+            known = {other.removeprefix(PREFIX): other for other in sorted(self._asked)}
+            found = difflib.get_close_matches(name.removeprefix(PREFIX), known, 1, ALIKE)
+        else:
+            missing = [other for other in self._asked if not other.startswith(PREFIX) and other not in self._values]
+            known = {other: other for other in sorted(missing)}
+            found = difflib.get_close_matches(name, known, 1, ALIKE_WITHOUT_PREFIX)
+        return known[found[0]] if found else None

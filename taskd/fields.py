@@ -1,0 +1,159 @@
+"""
+Check the fields of attrs classes by their types.
+
+A type has its limits as `msgspec.Meta`, and `MustBe` puts them into words.  The same type checks a value from JSON
+(`FieldType.read`) and a value in code (`validated`), and describes the field in the API document.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import functools
+import operator
+import re
+import types
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import attrs
+import msgspec
+from msgspec import UnsetType
+
+__all__ = ["DATE_TIME", "FieldType", "MustBe", "in_utc", "validated"]
+
+# RFC 3339, section 5.6, without a 13th month, a 25th hour or a leap second.
+DATE_TIME = (
+    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+)
+# msgspec also accepts "+0530", and a space instead of the "T".
+_DATE_TIME = re.compile(DATE_TIME)
+
+_WORDS: Mapping[Any, str] = {
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    str: "a text",
+    types.NoneType: "null",
+}
+
+
+@attrs.frozen
+class MustBe:
+    """
+    What a field accepts, in words: an error message is "must be" and these *words*.
+
+    It goes into the field's `Annotated` type, beside `msgspec.Meta`, whose `description` is for the API document.
+    """
+
+    words: str
+
+
+@attrs.frozen
+class FieldType:
+    """
+    What a field accepts.
+
+    Attributes:
+        type: The type of the values, as JSON represents them.
+        refusal: The message for any other value; None if msgspec's own is better.
+    """
+
+    type: Any
+    refusal: str | None
+
+    @classmethod
+    def of(cls, annotation: Any) -> FieldType:
+        """Return what a field with *annotation* accepts."""
+        words = _words(annotation)
+        arguments = get_args(annotation)
+        if UnsetType in arguments:
+            annotation = functools.reduce(operator.or_, [each for each in arguments if each is not UnsetType])
+        return cls(annotation, f"must be {words}" if words else None)
+
+    def read(self, value: object) -> Any:
+        """
+        Convert *value*, parsed from JSON, to the type of the field.  No type is coerced, and times are in UTC.
+
+        Raises:
+            ValueError: The field does not accept it; the message says what it must be.
+        """
+        try:
+            result = msgspec.convert(value, self.type)
+            return _checked_time(value, result) if isinstance(result, dt.datetime) else result
+        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            raise ValueError(self.refusal or f"is not valid: {error}") from None
+
+    def check(self, value: object) -> None:
+        """
+        Check a *value* in code: `read` must return the same from its JSON.
+
+        Raises:
+            ValueError: The field does not accept it.
+        """
+        try:
+            is_taken = self.read(msgspec.json.decode(msgspec.json.encode(value, enc_hook=_plain))) == value
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            is_taken = False
+        if not is_taken:
+            raise ValueError(self.refusal or f"is not valid: expected {self.type}")
+
+
+def _plain(value: object) -> object:
+    """Return *value* as the built-in type that its class extends: msgspec encodes no subclasses of them."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, dt.datetime):
+        return dt.datetime.combine(value, value.timetz())
+    raise TypeError
+
+
+def validated(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """
+    Add to each field a validator that checks its type; pass this to attrs as `field_transformer`.
+
+    Defaults are not checked.  The messages of validators begin with the field's name.
+    """
+    annotations = get_type_hints(cls, include_extras=True)
+    return [field.evolve(validator=_validator(FieldType.of(annotations[field.name]), field)) for field in fields]
+
+
+def _validator(type_: FieldType, field: attrs.Attribute[Any]) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    def check_type(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value is field.default:
+            return
+        try:
+            type_.check(value)
+        except ValueError as error:
+            raise ValueError(f"{field.name} {error}") from None
+
+    return check_type if field.validator is None else attrs.validators.and_(check_type, field.validator)
+
+
+def in_utc(value: Any) -> Any:
+    """Return *value* in UTC if it is a datetime; an attrs converter, before the field's validator."""
+    try:
+        return value.astimezone(dt.timezone.utc) if isinstance(value, dt.datetime) and value.tzinfo else value
+    except OverflowError:
+        # The year in UTC is not between 1 and 9999.  The validator reports it.
+        return value
+
+
+def _checked_time(text: object, moment: dt.datetime) -> dt.datetime:
+    """Return *moment*, read from *text*, in UTC; raise an error if *text* is not an RFC 3339 date-time."""
+    if not _DATE_TIME.fullmatch(str(text)):
+        raise ValueError
+    return moment.astimezone(dt.timezone.utc)
+
+
+def _words(annotation: Any) -> str | None:
+    """Describe the values that a field with *annotation* accepts, if it has a `MustBe`."""
+    if get_origin(annotation) is Annotated:
+        return next((extra.words for extra in annotation.__metadata__ if isinstance(extra, MustBe)), None)
+    if isinstance(annotation, enum.EnumMeta):
+        return "one of " + ", ".join(str(member.value) for member in list[enum.Enum](annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        words = [_words(each) for each in get_args(annotation) if each is not UnsetType]
+        return ", or ".join(filter(None, words)) if all(words) else None
+    return _WORDS.get(annotation)

@@ -1,0 +1,119 @@
+"""
+Write the API document, OpenAPI 3.1, from the mounted routes.
+
+The same plugins give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from starlette.routing import Route
+
+from taskd.openapi.operations import SCHEME, OperationWriter, check, types_of, types_of_returns
+from taskd.openapi.schemas import Schemas
+from taskd.plugins import PluginError
+from taskd.routes.errors import ERRORS
+from taskd.routes.responses import HEADERS
+from taskd.routes.router import Endpoint, endpoints_of
+
+__all__ = ["UNKNOWN_SCHEME", "document"]
+
+# The version of the API that the document describes; the version of the server is not public.
+API_VERSION = "1.0.0"
+
+# For an auth plugin that does not say how credentials are sent.
+UNKNOWN_SCHEME: Mapping[str, object] = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "Authorization",
+    "description": "The server does not say more about how to send credentials.",
+}
+
+# A Path Item Object has a field for each of these methods, and none for any other.
+_METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+
+
+def document(routes: Iterable[Route], security_scheme: Mapping[str, object] | None) -> bytes:
+    """
+    Return the API document for *routes*, as JSON.
+
+    Args:
+        routes: Those that `taskd.routes.router.resources` returns.
+        security_scheme: How clients send credentials; None if the auth plugin does not say.
+
+    Raises:
+        PluginError: Two operations have the same name, or what an endpoint declares cannot be described.
+    """
+    endpoints = _documented(routes)
+    writer = _writer(endpoints)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = writer.operation(endpoint)
+    whole = {
+        "openapi": "3.1.0",
+        "info": {"title": "taskd API", "version": API_VERSION, "description": _introduction()},
+        # Relative to the document's URL: taskd may be served below a prefix.
+        "servers": [{"url": "."}],
+        "tags": [{"name": name} for name in dict.fromkeys(endpoint.source.name for endpoint in endpoints)],
+        "paths": paths,
+        "components": {
+            "schemas": writer.schemas.components,
+            "responses": {name: writer.response(returns) for name, returns in ERRORS.items()},
+            "headers": {name: writer.header(type_) for name, type_ in HEADERS.items()},
+            "securitySchemes": {SCHEME: UNKNOWN_SCHEME if security_scheme is None else security_scheme},
+        },
+    }
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
+
+
+def _documented(routes: Iterable[Route]) -> list[Endpoint]:
+    """Return the endpoints to include in the document, sorted by path."""
+    documented = []
+    for route in sorted(routes, key=lambda route: route.path):
+        endpoints = endpoints_of(route)
+        # Every GET also supports HEAD.
+        methods = _METHODS - {"HEAD"} if "GET" in endpoints else _METHODS
+        documented += [each for each in endpoints.values() if each.is_documented and each.method in methods]
+    _check_names(documented)
+    return documented
+
+
+def _check_names(endpoints: Iterable[Endpoint]) -> None:
+    """Refuse two operations with one name."""
+    taken: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        name = endpoint.operation.operation_id
+        if name is not None and (other := taken.setdefault(name, endpoint)) is not endpoint:
+            raise PluginError(f"{other} and {endpoint} are both called {name!r}")
+
+
+def _writer(endpoints: Sequence[Endpoint]) -> OperationWriter:
+    """Return a writer that has the schemas of all types that *endpoints* and their errors need."""
+    types = []
+    for endpoint in endpoints:
+        check(endpoint)
+        types += _describable(endpoint)
+    for returns in ERRORS.values():
+        types += types_of_returns(returns)
+    types += HEADERS.values()
+    return OperationWriter(Schemas.of(types))
+
+
+def _describable(endpoint: Endpoint) -> list[Any]:
+    """Return the types of *endpoint*; raise an error that names it if its operation cannot be written."""
+    types = list(types_of(endpoint))
+    try:
+        msgspec.json.encode(OperationWriter(Schemas.of(types)).operation(endpoint))
+    # Inspecting a plugin's class can raise any exception. taskd does not start with a broken plugin.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(f"{endpoint} declares what cannot be described: {reason}") from error
+    return types
+
+
+def _introduction() -> str:
+    return (files("taskd.openapi") / "introduction.md").read_text(encoding="utf-8")

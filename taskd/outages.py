@@ -1,0 +1,57 @@
+"""Log when a dependency goes down and when it recovers."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import attrs
+
+__all__ = ["OutageLog"]
+
+# A dependency that fails occasionally is logged at most once in this time, not for each request.
+MIN_INTERVAL_S = 10.0
+
+
+@attrs.define(eq=False)
+class OutageLog:
+    """
+    Logs one line when an outage begins and one when it ends, however many requests notice it.
+
+    Attributes:
+        dependency: Its name in the log.  It must not contain a secret.
+        logger: Where to log.
+        quiet_s: How many seconds without a failure end an outage.  Set it if not every
+            success is reported.
+    """
+
+    dependency: str
+    logger: logging.Logger
+    quiet_s: float = float("inf")
+    _down_since_s: float | None = attrs.field(init=False, default=None)
+    _failed_last_s: float = attrs.field(init=False, default=float("-inf"))
+    _logged_last_s: float = attrs.field(init=False, default=float("-inf"))
+    _is_logged: bool = attrs.field(init=False, default=False)
+
+    def failed(self, reason: str) -> None:
+        """Report a failed call, and why it failed."""
+        now_s = time.monotonic()
+        if now_s - self._failed_last_s >= self.quiet_s:
+            self._down_since_s, self._is_logged = None, False
+        self._failed_last_s = now_s
+        if self._down_since_s is None:
+            self._down_since_s = now_s
+        if not self._is_logged and now_s - self._logged_last_s >= MIN_INTERVAL_S:
+            self._is_logged, self._logged_last_s = True, now_s
+            self.logger.warning("%s is unavailable: %s", self.dependency, reason)
+
+    def succeeded(self, started_s: float) -> None:
+        """Report a successful call, which started at *started_s* by the clock of `time.monotonic`."""
+        # A call that started before the last failure does not end the outage.
+        if self._down_since_s is None or started_s < self._failed_last_s:
+            return
+        if self._is_logged:
+            self.logger.warning(
+                "%s is available again after %.1f s", self.dependency, time.monotonic() - self._down_since_s
+            )
+        self._down_since_s, self._is_logged = None, False

@@ -1,0 +1,180 @@
+"""
+Find installed plugins by the metadata of their distributions, without importing them.
+
+`importlib.metadata.entry_points` would include every folder of metadata, even leftovers of an interrupted pip, and fail
+if one file of any distribution is broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+
+import attrs
+
+from taskd.settings import Settings, SettingsError
+
+__all__ = ["Installed", "Plugin", "PluginError", "find", "joined"]
+
+# The group of entry points.
+GROUP = "taskd"
+
+
+class PluginError(Exception):
+    """A plugin is broken or ambiguous, and the server does not start."""
+
+
+@attrs.frozen
+class Plugin:
+    """
+    An installed plugin.
+
+    Attributes:
+        name: The name of its entry point, by which settings select it.
+        distribution: The name and the version of the distribution that contains it.
+        entry_point: What to import.
+        is_enabled: Whether the settings allow that.
+    """
+
+    name: str
+    distribution: str
+    entry_point: EntryPoint = attrs.field(repr=False)
+    is_enabled: bool = True
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} of {self.distribution}"
+
+
+@attrs.frozen
+class Installed:
+    """
+    The installed plugins.
+
+    Attributes:
+        plugins: All of them, sorted by name.
+        ignored: A sentence for each folder of metadata that names plugins and is ignored.
+    """
+
+    plugins: tuple[Plugin, ...]
+    ignored: tuple[str, ...]
+
+
+def find(settings: Settings) -> Installed:
+    """
+    Find all installed plugins.
+
+    If a distribution is found twice, for example installed and as sources on `sys.path`, the first one counts, as it
+    does for imports.
+
+    Raises:
+        PluginError: Two distributions claim the same name, or entry points cannot be read.
+        SettingsError: `TASKD_PLUGINS` or `TASKD_DISABLED_PLUGINS` names a plugin that is not installed.
+    """
+    found, ignored = _discover()
+    names = {plugin.name for plugin in found}
+    _check_names("TASKD_PLUGINS", settings.plugins or (), names)
+    _check_names("TASKD_DISABLED_PLUGINS", settings.disabled_plugins, names)
+    plugins = [attrs.evolve(plugin, is_enabled=_is_enabled(plugin, settings)) for plugin in found]
+    plugins.sort(key=lambda plugin: (plugin.name, plugin.distribution))
+    _check_unique(plugins)
+    return Installed(tuple(plugins), tuple(ignored))
+
+
+def joined(names: Iterable[str]) -> str:
+    """Join *names* for a message."""
+    return ", ".join(sorted(names)) or "none"
+
+
+def _check_names(variable: str, wanted: Iterable[str], installed: set[str]) -> None:
+    for name in sorted(set(wanted) - installed):
+        raise SettingsError(variable, f"no plugin {name!r} is installed, only {joined(installed)}")
+
+
+def _is_enabled(plugin: Plugin, settings: Settings) -> bool:
+    is_allowed = settings.plugins is None or plugin.name in settings.plugins
+    return is_allowed and plugin.name not in settings.disabled_plugins
+
+
+def _check_unique(plugins: Iterable[Plugin]) -> None:
+    """Refuse enabled plugins with names that no setting can contain."""
+    counts = Counter(plugin.name for plugin in plugins)
+    for plugin in plugins:
+        name = plugin.name
+        if not plugin.is_enabled:
+            continue
+        if "," in name or not name:
+            message = f"{plugin} has a name that no setting can hold: rename it, without commas, or uninstall it"
+            raise PluginError(message)
+        if counts[name] > 1:
+            claimed_by = joined(other.distribution for other in plugins if other.name == name)
+            raise PluginError(f"plugin {name!r} is claimed by {claimed_by}: uninstall all but one")
+
+
+def _discover() -> tuple[list[Plugin], list[str]]:
+    """Return the plugins of all distributions, and a sentence for each folder that is ignored."""
+    found: dict[str, list[Plugin]] = {}
+    ignored = []
+    for distribution in distributions():
+        folder = _folder(distribution)
+        # pip renames folders like this before it removes them.
+        is_leftover = folder.name.startswith("~")
+        entry_points = _entry_points(distribution, folder, is_leftover=is_leftover)
+        if not entry_points:
+            continue
+        name = _read(distribution, "Name")
+        if is_leftover:
+            ignored.append(f"{folder} was left behind by pip when it was interrupted, and is ignored: delete it")
+        elif not name:
+            ignored.append(f"{folder} has no METADATA with a name in it, and is ignored: reinstall it, or delete it")
+        else:
+            described = f"{name} {_read(distribution, 'Version') or 'of an unknown version'}"
+            plugins = [Plugin(each.name, described, each) for each in entry_points]
+            first = found.setdefault(_normalized(name), plugins)
+            if _values(first) != _values(plugins):
+                ignored.append(f"{folder} is another {name} than the one found first, and is ignored: uninstall one")
+    return [plugin for plugins in found.values() for plugin in plugins], ignored
+
+
+def _values(plugins: Iterable[Plugin]) -> set[tuple[str, str]]:
+    return {(plugin.name, plugin.entry_point.value) for plugin in plugins}
+
+
+def _folder(distribution: Distribution) -> Path:
+    # A private attribute; only messages and the check for leftovers need it.
+    return Path(str(getattr(distribution, "_path", "") or distribution.locate_file("")))
+
+
+def _entry_points(distribution: Distribution, folder: Path, *, is_leftover: bool) -> list[EntryPoint]:
+    try:
+        return [each for each in distribution.entry_points if each.group == GROUP]
+    except Exception as error:
+        if is_leftover or not _mentions_group(folder):
+            return []
+        reason = f"{type(error).__name__}: {error}"
+        message = f"{folder / 'entry_points.txt'} is broken: reinstall what it belongs to, or uninstall it ({reason})"
+        raise PluginError(message) from error
+
+
+def _mentions_group(folder: Path) -> bool:
+    """Tell whether the broken file of entry points in *folder* has a section for plugins of taskd."""
+    try:
+        content = (folder / "entry_points.txt").read_bytes()
+    except OSError:
+        return False
+    return re.search(rb"^\s*\[\s*%s\s*\]" % re.escape(GROUP.encode()), content, re.MULTILINE) is not None
+
+
+def _read(distribution: Distribution, key: str) -> str:
+    """Return a value from METADATA, or an empty text if there is none or it cannot be read."""
+    # How missing or invalid files fail depends on the version of Python.
+    with contextlib.suppress(Exception):
+        return distribution.metadata[key] or ""
+    return ""
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,182 @@
+"""Load a plugin: import it, check it, and call its hooks."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from typing import Any, TypeVar
+
+import pluggy
+
+from taskd import hooks
+from taskd.plugins.finder import Plugin, PluginError, joined
+from taskd.settings import SettingsError
+
+__all__ = ["HOOKS", "LoadedPlugin", "blaming", "one_line"]
+
+T = TypeVar("T")
+Hook = Callable[..., object]
+
+# The names of all hooks; `taskd.hooks` defines nothing else with such a name.
+HOOKS = tuple(name for name in vars(hooks) if name.startswith("taskd_"))
+
+# No import or hook should take this long: tell a waiting operator what the server is doing.
+SLOW_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def blaming(source: object, failing: str, *passing: type[Exception]) -> Iterator[None]:
+    """
+    Turn any exception of the block into a `PluginError`.
+
+    Args:
+        source: Whose code the block runs.
+        failing: What to say if it fails, such as "cannot be loaded".
+        passing: What it may raise.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # Ctrl+C must end a plugin that hangs.
+        if isinstance(error, (KeyboardInterrupt, *passing)):
+            raise
+        raise PluginError(f"{source} {failing}: {one_line(error)}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return the type and the message of *error* on one line."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  str() of a plugin's exception may fail
+        text = "it does not say why"
+    return " ".join(f"{type(error).__name__}: {text}".split())
+
+
+@contextlib.contextmanager
+def _reporting_slowness(plugin: Plugin, doing: str) -> Iterator[None]:
+    """Log a warning if the block takes long; *doing* says what *plugin* is doing."""
+    slow = threading.Timer(SLOW_S, logger.warning, (f"{plugin} has been {doing} for {SLOW_S:.0f} s",))
+    slow.daemon = True
+    slow.start()
+    try:
+        yield
+    finally:
+        slow.cancel()
+
+
+class LoadedPlugin:
+    """
+    A plugin that has been imported and checked.
+
+    It has its own pluggy manager, so that other plugins cannot affect it.
+
+    Attributes:
+        plugin: The plugin.
+        hooks: The names of the hooks that it implements.
+    """
+
+    def __init__(self, plugin: Plugin) -> None:
+        """
+        Import *plugin*.
+
+        Raises:
+            PluginError: It cannot be imported, implements an unknown hook or none, or does not mark one.
+        """
+        self.plugin = plugin
+        self._manager = pluggy.PluginManager(hooks.PROJECT)
+        self._manager.add_hookspecs(hooks)
+        present = self._register()
+        self.hooks = [hook for hook in HOOKS if self._implementations(hook)]
+        if unmarked := set(present) - set(self.hooks):
+            raise PluginError(f"{plugin} does not mark {joined(unmarked)} with taskd.hookimpl")
+        if not self.hooks:
+            raise PluginError(f"{plugin} implements no hook; there are {joined(HOOKS)}")
+        for hook in self.hooks:
+            self._check(hook)
+
+    def _register(self) -> list[str]:
+        """Import the plugin, register it, and return the names of the hooks that it defines, marked or not."""
+        plugin = self.plugin
+        if not EntryPoint.pattern.match(plugin.entry_point.value):
+            raise PluginError(f"{plugin} cannot be loaded: {plugin.entry_point.value!r} names no module")
+        with _advising(plugin), blaming(plugin, "cannot be loaded"), _reporting_slowness(plugin, "being imported"):
+            module = plugin.entry_point.load()
+            self._manager.register(module, plugin.name)
+            self._manager.check_pending()
+            return [hook for hook in HOOKS if hasattr(module, hook)]
+
+    def _check(self, hook: str) -> None:
+        """Refuse implementations of *hook* that pluggy accepts, but that would work differently here."""
+        implementations = self._implementations(hook)
+        if any(each.wrapper or each.hookwrapper for each in implementations):
+            message = f"{self.plugin} wraps {hook}, but no plugin's hook is called together with another's"
+            raise PluginError(f"{message}: leave out wrapper=True and hookwrapper=True, and return a value")
+        if len(implementations) > 1:
+            raise PluginError(f"{self.plugin} defines {hook} more than once: leave one")
+        [implementation] = implementations
+        if inspect.iscoroutinefunction(implementation.function):
+            raise PluginError(f"{self.plugin} defines {hook} with async def: hooks are called before anything runs")
+        # pluggy passes nothing for arguments with a default.
+        arguments = inspect.signature(getattr(hooks, hook)).parameters
+        if defaults := set(arguments).intersection(implementation.kwargnames):
+            raise PluginError(f"{self.plugin} gives {joined(defaults)} of {hook} a default value: leave that out")
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        implementations: list[pluggy.HookImpl] = getattr(self._manager.hook, hook).get_hookimpls()
+        return implementations
+
+    def implements(self, hook: Hook) -> bool:
+        """Tell whether the plugin implements *hook*, a function of `taskd.hooks`."""
+        return hook.__name__ in self.hooks
+
+    def call(self, hook: Hook, kind: type[T], **arguments: object) -> T:
+        """Call *hook*, a function of `taskd.hooks`, and return the result, which must be a *kind*."""
+        name = hook.__name__
+        with self.blaming(hook), self.owning_settings(), _reporting_slowness(self.plugin, f"asked for {name}"):
+            results = getattr(self._manager.hook, name)(**arguments)
+        # pluggy leaves None out.
+        return self.checked(results[0] if results else None, kind, hook)
+
+    def blaming(self, hook: Hook) -> contextlib.AbstractContextManager[None]:
+        """Turn any exception of the block, which uses the result of *hook*, into a `PluginError`."""
+        return blaming(self.plugin, f"failed in {hook.__name__}", SettingsError)
+
+    @contextlib.contextmanager
+    def owning_settings(self) -> Iterator[None]:
+        """Add the plugin's name to a `SettingsError`, unless it has the name of another plugin that this one called."""
+        try:
+            yield
+        except SettingsError as error:
+            error.owner = error.owner or str(self.plugin)
+            raise
+
+    def checked(self, result: Any, kind: type[T], hook: Hook) -> T:
+        """Return *result* of *hook*, which must be a *kind*."""
+        # `isinstance` uses the object's `__class__`, which may raise an exception.
+        if not issubclass(type(result), kind):
+            returned = f"returned a {type(result).__name__} from {hook.__name__}"
+            raise PluginError(f"{self.plugin} {returned}, not a {kind.__name__}")
+        made: T = result
+        return made
+
+
+@contextlib.contextmanager
+def _advising(plugin: Plugin) -> Iterator[None]:
+    """Add advice to a `PluginError` if *plugin* itself, and not something that it imports, is missing."""
+    try:
+        yield
+    except PluginError as error:
+        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        if missing != plugin.entry_point.value.partition(":")[0].partition(".")[0].strip():
+            raise
+        # With editable_mode=compat, setuptools puts only one folder on the path, but taskd has two.
+        advice = (
+            f"reinstall {plugin.distribution.partition(' ')[0]}, and if it is editable, without editable_mode=compat"
+        )
+        raise PluginError(f"{error}; {advice}") from error.__cause__

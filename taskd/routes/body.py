@@ -1,0 +1,196 @@
+"""
+Read the body of a request into an attrs class.
+
+Reading is strict: no type is coerced, and all errors of a body are reported at once. The rules are those of the class:
+the types of its fields and its attrs validators.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar, get_type_hints
+
+import attrs
+import msgspec
+from attrs import AttrsInstance
+from cattrs import ClassValidationError
+from cattrs.gen import make_dict_structure_fn, override
+from cattrs.preconf.msgspec import make_converter
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from taskd.fields import FieldType
+from taskd.routes.media_types import why_not_json
+
+__all__ = ["TOO_LARGE", "FieldError", "InvalidBody", "decode", "read_body", "structure"]
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 64 * 1024
+TOO_LARGE = f"The body must not be larger than {MAX_BODY_BYTES} bytes."
+
+_DECODE_REASONS = {"Input data was truncated": "it ends too early, or holds a lone surrogate"}
+
+
+@attrs.frozen
+class FieldError:
+    """A problem with a body: the *field* (or `body`, for the whole) and what it should be."""
+
+    field: str
+    message: str
+
+
+class InvalidBody(Exception):
+    """A body breaks a rule.  `errors` has all problems, in the order of the fields; it is never empty."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__("; ".join(f"{error.field} {error.message}" for error in errors))
+        self.errors = errors
+
+
+async def read_body(request: Request, cls: type[T], *, is_required: bool = True) -> T:
+    """
+    Read the JSON body of *request* into the attrs class *cls*.  Unknown keys are ignored.
+
+    Args:
+        request: The request.
+        cls: The class. The types of its fields may have limits as `msgspec.Meta`, and `taskd.fields.MustBe`.
+        is_required: Refuse a request without a body; otherwise it is read as `{}`.
+
+    Raises:
+        HTTPException: 415 if the body is declared as anything but JSON in UTF-8; 413 if it is larger than 64 KiB.
+        InvalidBody: The body is not a JSON object, or some of its fields break a rule.
+    """
+    body = await _received(request)
+    if body:
+        content_type = request.headers.get("content-type", "")
+        # The most common value needs no parsing.
+        reason = None if content_type == "application/json" else why_not_json(content_type)
+        if reason is not None:
+            raise HTTPException(415, reason)
+    value = decode(body) if body else None if is_required else {}
+    return structure(value, cls)
+
+
+async def _received(request: Request) -> bytes:
+    """Return the body of *request*; raise an error if it is too large."""
+    declared = request.headers.get("content-length", "")
+    too_large = HTTPException(413, TOO_LARGE)
+    if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise too_large
+    return bytes(body)
+
+
+def decode(body: bytes) -> object:
+    """Parse *body* as JSON (RFC 8259) in UTF-8, without lone surrogates or numbers that no 64-bit type can hold."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        reason = "a number is out of range"
+    except msgspec.DecodeError as error:
+        # msgspec also says this about a lone surrogate.
+        reason = _DECODE_REASONS.get(str(error), str(error).removeprefix("JSON is malformed: "))
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    raise InvalidBody(FieldError("body", f"is not valid JSON in UTF-8: {reason}"))
+
+
+def structure(value: object, cls: type[T]) -> T:
+    """
+    Make an instance of the attrs class *cls* from *value*, parsed from JSON.  Unknown keys are ignored.
+
+    Raises:
+        InvalidBody: *value* is not an object, or some of its fields break a rule.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidBody(FieldError("body", "must be a JSON object"))
+    try:
+        return _converter.structure(value, cls)
+    except ClassValidationError as error:
+        raise InvalidBody(*_field_errors(error, value, cls)) from None
+
+
+def _field_errors(error: ClassValidationError, value: Mapping[str, Any], cls: type[Any]) -> Iterator[FieldError]:
+    """Yield the problems with *value*, in the order of the fields."""
+    located, others = error.group_exceptions()
+    messages = {note.name: _read_message(exception) for exception, note in located}
+    messages |= _validation_messages(value, cls, messages.keys())
+    for field in attrs.fields(cls):
+        if field.name in messages:
+            yield FieldError(field.name, messages[field.name])
+    if not messages:
+        yield FieldError("body", f"is not valid: {others[0]}")
+
+
+def _read_message(error: BaseException) -> str:
+    return "is required" if isinstance(error, KeyError) else str(error)
+
+
+def _validation_messages(value: Mapping[str, Any], cls: type[Any], wrong: Collection[str]) -> dict[str, str]:
+    """
+    Return the errors of the attrs converters and validators of *cls*, except for the fields that are *wrong*.
+
+    The constructor would stop at the first error, and cannot be called if a required field is missing.
+    """
+    draft, types = object.__new__(cls), _field_types(cls)
+    fields = [field for field in attrs.fields(cls) if field.init and field.name not in wrong]
+    conversions = [(field, partial(_convert, draft, field, types[field.name], value)) for field in fields]
+    validations = [(field, partial(_validate, draft, field)) for field in fields]
+    messages: dict[str, str] = {}
+    for field, step in conversions + validations:
+        try:
+            step()
+        except AttributeError:
+            # It reads another field, which is wrong.
+            continue
+        except Exception as error:  # noqa: BLE001  a plugin's validator can raise anything
+            messages[field.name] = _validator_message(field.name, error)
+    return messages
+
+
+def _convert(draft: object, field: attrs.Attribute[Any], type_: FieldType, value: Mapping[str, Any]) -> None:
+    """Set a *field* of *draft*, as the constructor would."""
+    if field.name in value:
+        read = type_.read(value[field.name])
+        object.__setattr__(draft, field.name, attrs.setters.convert(draft, field, read))
+    elif not isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
+        object.__setattr__(draft, field.name, field.default)
+
+
+def _validate(draft: object, field: attrs.Attribute[Any]) -> None:
+    attrs.setters.validate(draft, field, getattr(draft, field.name))
+
+
+def _validator_message(name: str, error: Exception) -> str:
+    """Return the message of a validator without the name of its field at the beginning."""
+    message = str(error.args[0]) if error.args else ""
+    with_name = re.match(rf"'?{re.escape(name)}'? (?=must |is )", message)
+    return message[with_name.end() :] if with_name else f"is not valid: {message}"
+
+
+def _field_types(cls: type[Any]) -> Mapping[str, FieldType]:
+    annotations = get_type_hints(cls, include_extras=True)
+    return {field.name: FieldType.of(annotations.get(field.name, Any)) for field in attrs.fields(cls)}
+
+
+def _class_hook(cls: type[AttrsInstance]) -> Callable[[Mapping[str, Any], Any], Any]:
+    """Create the function that reads the attrs class *cls*. The hooks of cattrs would coerce types."""
+    hooks: Any = {name: override(struct_hook=_field_hook(type_)) for name, type_ in _field_types(cls).items()}
+    return make_dict_structure_fn(cls, _converter, **hooks)
+
+
+def _field_hook(type_: FieldType) -> Callable[[object, Any], Any]:
+    return lambda value, _: type_.read(value)
+
+
+_converter = make_converter(detailed_validation=True)
+_converter.register_structure_hook_factory(attrs.has, _class_hook)

@@ -1,0 +1,158 @@
+"""
+Describe an endpoint for the API document.
+
+The decorator `operation` attaches an `Operation` to the endpoint, whose docstring adds the summary and the description.
+You need not declare what all operations have in common: credentials, and the errors for invalid credentials, an invalid
+body or a store that is down.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+import attrs
+from attrs.validators import deep_iterable, deep_mapping, ge, instance_of, lt, min_len, optional
+
+__all__ = ["Body", "Operation", "Returns", "is_public", "operation", "operation_of", "public"]
+
+E = TypeVar("E", bound=Callable[..., Any])
+
+_OPERATION = "__taskd_operation__"
+_PUBLIC = "__taskd_public__"
+
+_is_mapping: Any = instance_of(Mapping)
+
+
+@attrs.frozen
+class Body:
+    """
+    A JSON body that an operation reads.
+
+    Args:
+        type: The attrs class that `taskd.routes.read_body` returns. In `Annotated`, a `msgspec.Meta` can add to the
+            schema of this body.
+        examples: Examples of bodies, by their purpose; at least one.
+        is_required: A request without a body is refused.
+    """
+
+    type: Any
+    examples: Mapping[str, object] = attrs.field(kw_only=True, validator=[_is_mapping, min_len(1)])
+    is_required: bool = attrs.field(default=True, kw_only=True, validator=instance_of(bool))
+
+
+@attrs.frozen
+class Returns:
+    """
+    A response that an operation returns.
+
+    Args:
+        status: Its HTTP status code.
+        description: One sentence.
+        type: The type of the JSON body: an attrs class, or a type that contains attrs classes; None if there is no
+            body.
+        example: A value of that type.
+        headers: The types of its headers, with their descriptions, except for those that every response has.
+    """
+
+    status: int = attrs.field(validator=[instance_of(int), ge(100), lt(600)])
+    description: str = attrs.field(validator=instance_of(str))
+    type: Any = attrs.field(default=None, kw_only=True)
+    example: object = attrs.field(default=None, kw_only=True)
+    headers: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, validator=_is_mapping)
+
+
+@attrs.frozen
+class Operation:
+    """What the decorator `operation` declares; without arguments, nothing."""
+
+    operation_id: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    returns: tuple[Returns, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(Returns)))
+    body: Body | None = attrs.field(default=None, validator=optional(instance_of(Body)))
+    errors: frozenset[int] = attrs.field(default=frozenset(), validator=deep_iterable(instance_of(int)))
+    parameters: Mapping[str, Any] = attrs.field(
+        factory=dict, validator=deep_mapping(key_validator=instance_of(str), mapping_validator=_is_mapping)
+    )
+
+    @returns.validator
+    def _check_statuses(self, _: attrs.Attribute[Any], returns: tuple[Returns, ...]) -> None:
+        if len({each.status for each in returns}) < len(returns):
+            raise ValueError(f"operation {self.operation_id!r} has two taskd.routes.Returns with one status")
+
+
+def operation(
+    operation_id: str,
+    *returns: Returns,
+    body: Body | None = None,
+    errors: Iterable[int] = (),
+    parameters: Mapping[str, Any] | None = None,
+) -> Callable[[E], E]:
+    """
+    Describe an endpoint for the API document.
+
+    Args:
+        operation_id: The name of the method in generated clients, in camel case; no other operation may have it.
+        returns: The responses of a request that succeeds, and of errors that only this operation has.
+        body: The body that it reads with `taskd.routes.read_body`.
+        errors: The statuses of the core's errors that it may raise and that not every such operation has: 404.
+        parameters: The types of the path's parameters, except for `user_id`, with their descriptions as `msgspec.Meta`.
+
+    Returns:
+        A decorator. It returns the endpoint itself, or a wrapper if attributes cannot be set on it, as on a bound
+        method.
+    """
+    declared = Operation(operation_id, returns, body, frozenset(errors), parameters or {})
+
+    def declare(endpoint: E) -> E:
+        return _mark(endpoint, _OPERATION, declared)
+
+    return declare
+
+
+def public(endpoint: E) -> E:
+    """
+    Allow requests to *endpoint* without credentials.
+
+    Returns:
+        *endpoint* itself, or a wrapper if attributes cannot be set on it, as on a bound method. Create the route with
+        the returned endpoint.
+    """
+    return _mark(endpoint, _PUBLIC, True)
+
+
+def operation_of(endpoint: Any) -> Operation | None:
+    """Return the `Operation` of *endpoint* itself, if it has one."""
+    found: Operation | None = _marks(endpoint).get(_OPERATION)
+    return found
+
+
+def is_public(endpoint: Any) -> bool:
+    """Tell whether *endpoint* itself is marked as public; a subclass of a public endpoint is protected."""
+    return _PUBLIC in _marks(endpoint)
+
+
+def _mark(endpoint: E, name: str, value: object) -> E:
+    """
+    Return *endpoint* with a mark that `_marks` finds.
+
+    An endpoint on which attributes cannot be set is wrapped. A bound method is one: its function is not marked instead,
+    because other objects' methods share it.
+    """
+    if isinstance(endpoint, (staticmethod, classmethod)):
+        # In the body of a class.  Only its function is visible later.
+        setattr(endpoint.__func__, name, value)
+        return endpoint
+    marked: Any = endpoint
+    try:
+        setattr(marked, name, value)
+    except (AttributeError, TypeError):
+        marked = functools.partial(endpoint)
+        setattr(marked, name, value)
+    return cast("E", marked)
+
+
+def _marks(endpoint: Any) -> Mapping[str, Any]:
+    """Return the marks of *endpoint* itself, without those of its class or of a wrapped function."""
+    marks: Mapping[str, Any] = getattr(endpoint, "__dict__", {})
+    return marks

@@ -1,0 +1,98 @@
+"""Write JSON responses, with long lists in slices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from taskd.routes.slices import SLICE_LENGTH, in_slices
+
+__all__ = ["HEADERS", "REQUEST_ID", "JSONResponse", "encode", "list_response", "url_prefix"]
+
+# A request id that may be copied from the request.
+REQUEST_ID = "[A-Za-z0-9._-]{1,128}"
+
+RequestID = Annotated[
+    str,
+    Meta(
+        description="Identifies the request. Its own value, if that was valid. After a 500, the server's log has it.",
+        pattern=f"^{REQUEST_ID}$",
+    ),
+]
+
+# The headers of every response, for the API document.
+HEADERS: Mapping[str, Any] = {"X-Request-ID": RequestID}
+
+
+class JSONResponse(Response):
+    """A response with *content* as JSON: attrs classes, lists and dicts."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        """Write *content* as JSON in UTF-8."""
+        return encode(content)
+
+
+class _PartsResponse(Response):
+    """A response with encoded JSON, sent in *parts*."""
+
+    media_type = JSONResponse.media_type
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        super().__init__(headers={"Content-Length": str(sum(map(len, parts)))})
+        self.parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the parts, and let the event loop run between them."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for part in self.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def list_response(items: Sequence[object]) -> Response:
+    """
+    Return a response with *items*, instances of attrs classes, as a JSON array.
+
+    It sends the same as `JSONResponse(items)`, but a long list does not block the event loop while it is written and
+    sent.
+    """
+    if len(items) <= SLICE_LENGTH:
+        return JSONResponse(items)
+    own = list(items)
+    # Unless the caller keeps references, they are freed one slice at a time.
+    del items
+    return _PartsResponse(await _encode_list(own))
+
+
+def encode(value: object) -> bytes:
+    """Write *value*, made of attrs classes, lists and dicts, as JSON. Times in UTC end in `Z`."""
+    return msgspec.json.encode(value)
+
+
+async def _encode_list(items: list[Any]) -> list[bytes]:
+    """Write *items* as `encode` does, in slices, and empty the list."""
+    parts = await in_slices(_encode_following, items)
+    parts[0] = b"[" + parts[0][1:]
+    parts[-1] += b"]"
+    return parts
+
+
+def _encode_following(items: list[Any]) -> bytes:
+    """Write *items* as they appear after others in an array."""
+    return b"," + encode(items)[1:-1]
+
+
+def url_prefix(request: Request) -> str:
+    """Return the prefix of all paths as clients see them: the percent-encoded `root_path`, usually empty."""
+    return quote(request.scope.get("root_path", "").rstrip("/"))

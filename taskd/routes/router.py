@@ -1,0 +1,239 @@
+"""
+Gather the routes of all plugins into one guarded resource for each path.
+
+Starlette's router tries one route after the other and knows only the methods of the first that matches.  A resource
+knows all methods of its path, so that a 405 lists them and two plugins cannot both claim one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from taskd.auth import Guard
+from taskd.plugins import PluginError, Source, blaming
+from taskd.routes.errors import NOTHING_HERE
+from taskd.routes.operations import Operation, is_public, operation_of
+from taskd.routes.overlaps import common_path
+
+__all__ = ["ENCODED_SLASH", "HAS_ENCODED_SLASH", "Endpoint", "endpoints_of", "not_found", "resources"]
+
+# Replaces a percent-encoded slash in a path, so that it does not end a segment.  UTF-8 cannot encode this character, so
+# no path contains it otherwise.
+ENCODED_SLASH = "\udc2f"
+# Set in the scope if there is a guard.
+HAS_ENCODED_SLASH = "taskd.has_encoded_slash"
+
+_PARAMETER = re.compile(r"{[^}]*}")
+_LAST = "\U0010ffff"
+
+
+@attrs.frozen
+class Endpoint:
+    """
+    The handler of one method of a path.
+
+    Attributes:
+        method: The HTTP method.
+        route: The route of the plugin.
+        source: Who provides it.
+        app: The ASGI app of the route.
+        is_public: Whether it needs no credentials.
+        docstring: The summary and the description; empty if there is none.
+        operation: What else was declared for the API document.
+    """
+
+    method: str
+    route: Route
+    source: Source
+    app: ASGIApp
+    is_public: bool
+    docstring: str
+    operation: Operation
+
+    @classmethod
+    def of(cls, route: Route, method: str, source: Source) -> Endpoint:
+        """Return the endpoint of *route* from *source* for *method*."""
+        candidates = list(_candidates(route.endpoint, method))
+        return cls(
+            method=method,
+            route=route,
+            source=source,
+            app=route.app,
+            is_public=is_public(route.endpoint),
+            docstring=next(filter(None, map(_docstring, candidates)), ""),
+            operation=next(filter(None, map(operation_of, candidates)), Operation()),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} of {self.source}"
+
+    @property
+    def path(self) -> str:
+        """The path in the API document, without convertors."""
+        return re.sub(r":\w+}", "}", self.route.path)
+
+    @property
+    def is_documented(self) -> bool:
+        """Whether the API document includes it."""
+        return self.route.include_in_schema
+
+
+def _candidates(endpoint: Any, method: str) -> Iterator[Any]:
+    """Yield the objects that may describe how *endpoint* handles *method*, the most specific first."""
+    while isinstance(endpoint, functools.partial):
+        yield endpoint
+        endpoint = endpoint.func
+    if inspect.isclass(endpoint) and issubclass(endpoint, HTTPEndpoint):
+        # Starlette calls the class's function with the name of the method.
+        names = ("head", "get") if method == "HEAD" else (method.lower(),)
+        yield from [getattr(endpoint, name) for name in names if hasattr(endpoint, name)][:1]
+    yield endpoint
+
+
+def _docstring(candidate: Any) -> str | None:
+    # The docstring of `functools.partial` does not describe the function in it.
+    return None if isinstance(candidate, functools.partial) else inspect.getdoc(candidate)
+
+
+@attrs.define
+class Resource:
+    """The ASGI app of one path: all of its endpoints, by method."""
+
+    guard: Guard
+    endpoints: dict[str, Endpoint] = attrs.field(factory=dict)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find the endpoint of the request's method, have the guard admit the request, and run the endpoint."""
+        endpoint = self.endpoints.get(scope["method"])
+        if endpoint is None:
+            raise HTTPException(405, "This path does not support this method.", {"Allow": ", ".join(self.endpoints)})
+        if HAS_ENCODED_SLASH in scope:
+            _decode_slashes(scope)
+        if not endpoint.is_public:
+            await self.guard.admit(scope)
+        await endpoint.app(scope, receive, send)
+
+    def add(self, route: Route, source: Source) -> None:
+        """Add the endpoints of *route*, unless another route has one of its methods."""
+        if not route.methods:
+            raise PluginError(f"{source} must name the methods of {route.path}")
+        for method in sorted(route.methods):
+            taken = self.endpoints.get(method)
+            if taken is not None:
+                raise PluginError(f"{method} {route.path} is claimed by {taken.source} and by {source}")
+            self.endpoints[method] = Endpoint.of(route, method, source)
+        self._check_protection(route, source)
+
+    def _check_protection(self, route: Route, source: Source) -> None:
+        """Refuse a public method on a path that another plugin protects; a plugin may mix its own."""
+        opens = is_public(route.endpoint)
+        for other in self.endpoints.values():
+            if other.source != source and other.is_public != opens:
+                opener, protector = (source, other.source) if opens else (other.source, source)
+                raise PluginError(
+                    f"{opener} makes {route.path} public, and {protector} protects it: remove taskd.routes.public, or"
+                    " change a path"
+                )
+
+
+def _decode_slashes(scope: Scope) -> None:
+    """Restore encoded slashes, after the path has been split into segments."""
+    scope["path"] = scope["path"].replace(ENCODED_SLASH, "/")
+    scope["path_params"] = {
+        name: value.replace(ENCODED_SLASH, "/") if isinstance(value, str) else value
+        for name, value in scope["path_params"].items()
+    }
+
+
+def resources(routes: Iterable[tuple[Source, Route]], guard: Guard) -> list[Route]:
+    """
+    Gather *routes*, each with its source, into one Starlette route for each path.
+
+    A literal segment takes precedence over a parameter, whichever plugin provides the path.
+
+    Raises:
+        PluginError: Two claim the same method and path, a route could not be reached or would not be guarded, or a
+            public one overlaps a protected one.
+    """
+    routes = tuple(routes)
+    for source, route in routes:
+        with _blaming_endpoint(source, route):
+            _check_path(route, source)
+    _check_overlaps(routes)
+    paths: dict[str, tuple[Route, Resource, Source]] = {}
+    for source, route in routes:
+        shape = _PARAMETER.sub(_LAST, route.path)
+        if shape not in paths:
+            resource = Resource(guard)
+            paths[shape] = (_exact_route(route.path, resource), resource, source)
+        first, resource, first_source = paths[shape]
+        if first.path != route.path:
+            both = f"{source} calls {route.path} what {first_source} calls {first.path}"
+            raise PluginError(f"{both}: use the same names")
+        with _blaming_endpoint(source, route):
+            resource.add(route, source)
+    # Longer paths come first: /{x}.txt before /{x}, /{x}/more before /{x:path}.
+    return [paths[shape][0] for shape in sorted(paths, key=lambda shape: shape + _LAST)]
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a request whose path no resource has: an ASGI app."""
+    raise HTTPException(404, NOTHING_HERE)
+
+
+def _blaming_endpoint(source: Source, route: Route) -> contextlib.AbstractContextManager[None]:
+    """Turn exceptions from inspecting the endpoint of *route* into a `PluginError`."""
+    return blaming(source, f"has an endpoint at {route.path} that cannot be inspected", PluginError)
+
+
+def endpoints_of(route: Route) -> Mapping[str, Endpoint]:
+    """Return the endpoints of a route that `resources` returned, by method."""
+    assert isinstance(route.endpoint, Resource)
+    return route.endpoint.endpoints
+
+
+def _exact_route(path: str, resource: Resource) -> Route:
+    """Return the Starlette route of *path*, which does not match with a line break at the end as `$` does."""
+    route = Route(path, resource)
+    route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+    return route
+
+
+def _check_path(route: Route, source: Source) -> None:
+    """Refuse a path that cannot be reached, and a protected one under /api without a `user_id` for the guard."""
+    if route.path.endswith("/") and route.path != "/":
+        raise PluginError(f"{source} must leave out the slash at the end of {route.path}: it matches without it, too")
+    if not is_public(route.endpoint) and re.match(r"/api/{(?!user_id[:}])", route.path):
+        raise PluginError(f"{source} must call the first parameter of {route.path} user_id, or make it public")
+
+
+def _check_overlaps(routes: Iterable[tuple[Source, Route]]) -> None:
+    """Refuse a public route that would handle requests for a protected one, without credentials."""
+    for (opener, opened), (protector, protected) in itertools.product(routes, repeat=2):
+        if not is_public(opened.endpoint) or is_public(protected.endpoint) or opened.path == protected.path:
+            continue
+        common = common_path(opened.path, protected.path)
+        if common is not None:
+            raise PluginError(
+                f"{opener} makes {opened.path} public, but {protector} protects {protected.path}, and both match"
+                f" {common}: remove taskd.routes.public, or change a path{_advice(opened.path)}"
+            )
+
+
+def _advice(path: str) -> str:
+    """Return advice about a public *path* that overlaps protected ones."""
+    if ":path}" not in path:
+        return ""
+    return f"; {path} matches everything below it, so begin it with a segment of its own, as in /pages/{{rest:path}}"

@@ -1,0 +1,1 @@
+"""Serve HTTP: the connections of clients, and the processes that serve them."""

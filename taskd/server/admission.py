@@ -1,0 +1,222 @@
+"""
+Admission: under overload, requests wait in front of the application, and those that have waited too long are refused.
+
+Under taskd's own server a request waits before it has a task: a thousand suspended tasks slow everything else down,
+because they push what it needs out of the processor's caches.  Under other servers it waits in the middleware.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Hashable, Iterable
+from functools import partial
+from typing import Any
+
+import attrs
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from taskd.auth import REQUEST_HEADERS
+from taskd.health import HEALTH_PATHS
+from taskd.limiter import Overloaded
+from taskd.routes.errors import error_response
+from taskd.server.gates import Gates, Place, Refusals
+from taskd.storage import TaskStore
+from taskd.time_limit import Steps, rest_of, stepwise
+
+__all__ = ["ENQUEUE", "HAS_LEFT", "PLACE", "Admission", "Enqueue"]
+
+# An ASGI extension of taskd's server: a function that returns whether the client has closed its half of the connection.
+# Most clients that do so have left.
+HAS_LEFT = "taskd.has_left"
+# The key of an `Enqueue` in the state of the lifespan, and of the place it returned in the scope of a request.
+ENQUEUE = "taskd.enqueue"
+PLACE = "taskd.place"
+
+# For how many credentials their user is remembered.
+MAX_KNOWN_CREDENTIALS = 10_000
+DETAIL = "The server has too much to do now; try again later."
+
+# Takes the method, path and headers of a request, and returns its place, which it may have to wait for; None leaves
+# that to the middleware.
+Enqueue = Callable[[str, str, Iterable[tuple[bytes, bytes]]], Place | None]
+# Takes the headers of a request, and returns what to remember their credentials by; None if there are none.
+CredentialsReader = Callable[[Iterable[tuple[bytes, bytes]]], int | None]
+
+
+class _Visit:
+    """
+    A request on its way through the application.
+
+    It has a place at its gate while the server works on it, but not while it waits for its client to send the rest of
+    the body, or to read the response.
+    """
+
+    __slots__ = ("_has_begun", "_place", "_receive", "_refusals", "_scope", "_send")
+
+    def __init__(self, place: Place, refusals: Refusals, scope: Scope, receive: Receive, send: Send) -> None:
+        self._place = place
+        self._refusals = refusals
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._has_begun = False
+
+    async def enter(self) -> None:
+        """Wait for the place; raise `HTTPException` if it does not come in time, or the client has left."""
+        try:
+            await self._place.wait()
+        except (Overloaded, TimeoutError):
+            headers = {"Retry-After": await self._refusals.next()}
+            raise HTTPException(503, DETAIL, headers) from None
+        if self._place.has_waited and _has_left(self._scope):
+            # Impatient clients retry: serving the requests they gave up as well would keep the server late.
+            self.leave()
+            raise HTTPException(503, DETAIL, {"Retry-After": "1"})
+
+    def leave(self) -> None:
+        """Give the place back, if there is one."""
+        if self._place.leave():
+            self._refusals.earn()
+
+    async def receive(self) -> Message:
+        """Return the next part of the body; give the place up while waiting for the client."""
+        message = await stepwise(self._receive(), self._wait_outside)
+        if not self._place.is_inside and not self._has_begun and message["type"] == "http.request":
+            self._place = self._place.again()
+            await self.enter()
+        return message
+
+    def _wait_outside(self, steps: Steps[Message], waited_for: Any) -> Steps[Message]:
+        self.leave()
+        return rest_of(steps, waited_for)
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response and leave the place: the rest is up to the client."""
+        self._has_begun = True
+        self.leave()
+        await self._send(message)
+
+
+@attrs.define(eq=False)
+class Admission:
+    """
+    ASGI middleware that takes on as many requests at once as can be served without delay.
+
+    Clients take turns: however much one of them asks for, another one waits for a single request of it.  A client is
+    identified by its user, known from the second request with the same credentials on, and before that by its address.
+
+    Attributes:
+        app: The application.
+        store: Its calls must not wait long.
+        timeout_s: How long a request waits before it is refused, in seconds.
+        request_headers: The names of the headers in which credentials are sent.
+    """
+
+    app: ASGIApp
+    store: TaskStore
+    timeout_s: float
+    request_headers: Iterable[str] = REQUEST_HEADERS
+    _credentials_in: CredentialsReader = attrs.field(init=False, repr=False)
+    _gates: Gates | None = attrs.field(init=False, default=None)
+    # Not the credentials themselves, but their hashes.
+    _users: dict[int, str] = attrs.field(init=False, factory=dict, repr=False)
+
+    @_credentials_in.default
+    def _reader(self) -> CredentialsReader:
+        return _credentials_reader(self.request_headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on when its turn has come."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan" and "state" in scope:
+                scope["state"][ENQUEUE] = self.enqueue
+            await self.app(scope, receive, send)
+            return
+        gates = self._gates_here()
+        place: Place | None = scope.pop(PLACE, None)
+        credentials = None
+        if place is None:
+            credentials = self._credentials_in(scope["headers"])
+            place = self._place(gates, scope, credentials)
+        visit = _Visit(place, gates.refusals, scope, receive, send)
+        try:
+            await visit.enter()
+        except HTTPException as refusal:
+            await error_response(refusal.status_code, refusal.detail, refusal.headers)(scope, receive, send)
+            return
+        try:
+            await self.app(scope, visit.receive, visit.send)
+        finally:
+            visit.leave()
+            if credentials is not None and "user" in scope:
+                self._remember(credentials, scope["user"].identity)
+
+    def enqueue(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Place | None:
+        """
+        Return the place of a request of a known user, which may have to wait for it.
+
+        Others wait in the middleware: their address may depend on proxies, and they are few.
+        """
+        credentials = self._credentials_in(headers)
+        user = None if credentials is None else self._users.get(credentials)
+        if user is None or path.rstrip("/") in HEALTH_PATHS:
+            return None
+        return Place(self._gates_here().of_user(method), user)
+
+    def _gates_here(self) -> Gates:
+        loop = asyncio.get_running_loop()
+        gates = self._gates
+        if gates is None or gates.loop is not loop:
+            gates = self._gates = Gates.of(loop, self.store, self.timeout_s)
+        return gates
+
+    def _place(self, gates: Gates, scope: Scope, credentials: int | None) -> Place:
+        """Return the place of a request at the gate for its kind, among the requests of its client."""
+        if scope["path"].removeprefix(scope.get("root_path", "")) in HEALTH_PATHS:
+            # Supervisors need their response most when there is much to do.
+            return Place(gates.health, _address_in(scope))
+        user = None if credentials is None else self._users.get(credentials)
+        if user is None:
+            return Place(gates.strangers, _address_in(scope))
+        return Place(gates.of_user(scope["method"]), user)
+
+    def _remember(self, credentials: int, user: str) -> None:
+        if credentials not in self._users:
+            if len(self._users) >= MAX_KNOWN_CREDENTIALS:
+                del self._users[next(iter(self._users))]
+            self._users[credentials] = user
+
+
+def _credentials_reader(request_headers: Iterable[str]) -> CredentialsReader:
+    """Return a function that hashes the credentials among the headers of a request."""
+    names = [name.lower().encode() for name in request_headers]
+    if len(names) != 1:
+        return partial(_hash_of_all, frozenset(names))
+    [only] = names
+
+    # Every request passes here: nearly all backends read a single header.
+    def hash_of_one(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+        for name, value in headers:
+            if name == only:
+                return hash(value)
+        return None
+
+    return hash_of_one
+
+
+def _hash_of_all(names: Container[bytes], headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """Return one hash of all headers that have one of *names*, because any of them may decide who the user is."""
+    sent = tuple((name, value) for name, value in headers if name in names)
+    return hash(sent) if sent else None
+
+
+def _has_left(scope: Scope) -> bool:
+    """Return whether the client seems to have left; False if the server does not know."""
+    ask: Callable[[], bool] | None = scope.get("extensions", {}).get(HAS_LEFT)
+    return ask is not None and ask()
+
+
+def _address_in(scope: Scope) -> Hashable:
+    client = scope.get("client")
+    return client and client[0]

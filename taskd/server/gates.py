@@ -1,0 +1,290 @@
+"""
+Gates: each lets in as many requests of one kind as can be served without delay, and makes the others wait.
+
+A server that takes on everything spends its time on requests whose clients have given up.  How many it should take on
+depends on the machine, on what else runs there, and on the store, so nobody configures it: the number falls while the
+event loop is late or calls wait for the store, and rises otherwise.  Waiting costs little, and so does a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
+
+import attrs
+
+from taskd.limiter import FairLimiter, Outcome, Overloaded, Waiter
+from taskd.storage import TaskStore
+
+__all__ = ["Gates", "Place", "Refusals"]
+
+# Health checks wait only for others of the same address, and are not refused.
+HEALTH_TIMEOUT_S = 60.0
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+# How late the event loop may be: every request waits for that at each of its steps.
+MAX_LAG_S = 0.003
+# How long a call may wait for the store: long enough that some call is always ready when the store is.
+MAX_STORE_WAIT_S = 0.01
+LOOK_INTERVAL_S = 0.005
+# However late the event loop is, some requests are taken on: another process may be using the processor.
+MIN_CAPACITY = 16
+START_CAPACITY = 32
+MAX_CAPACITY = 10_000
+# At each look: the capacity follows a change within a fraction of a second.
+INCREASE, MAX_DECREASE = 1.1, 0.5
+# The part of the capacity that one client leaves to others.
+SHARE_OF_OTHERS = 0.25
+# A refusal costs about a quarter of a response: at this rate, refusals cost an eighth of what is served.
+REFUSALS_PER_RESPONSE = 0.5
+# While nothing is served, one at each look.  At most this many are saved up, or sent at once.
+MAX_REFUSALS_AT_ONCE = 32
+MAX_REFUSAL_DELAY_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+def _share(capacity: int) -> int:
+    """Return how much of a *capacity* one client may have."""
+    return capacity - int(capacity * SHARE_OF_OTHERS)
+
+
+@attrs.define(eq=False)
+class Gate:
+    """
+    Lets in as many requests of one kind as can be served without delay.
+
+    Attributes:
+        timeout_s: How long a request may wait, in seconds.
+        store: The store whose calls the requests wait for; None if most need no store.
+        is_for_reads: Whether the requests read or write.
+    """
+
+    timeout_s: float
+    store: TaskStore | None = None
+    is_for_reads: bool = False
+    limiter: FairLimiter = attrs.field(init=False, repr=False)
+    _next_look: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+
+    @limiter.default
+    def _idle(self) -> FairLimiter:
+        return FairLimiter(START_CAPACITY, _share(START_CAPACITY), target_s=self.timeout_s)
+
+    def enter(self, client: Hashable, outcome: Outcome) -> Waiter | None:
+        """
+        Take a place and return None, or begin to wait for one among other requests of *client*.
+
+        Raises:
+            Overloaded: Too many wait.
+        """
+        if self.limiter.try_acquire(client):
+            return None
+        loop = asyncio.get_running_loop()
+        if self._next_look is None:
+            self._look_later(loop)
+        return self.limiter.enqueue(client, outcome, loop.time() + self.timeout_s)
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + LOOK_INTERVAL_S
+        self._next_look = loop.call_at(due, self._look, loop, due)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        """Adapt the capacity to how late this call is and how long the store's calls wait, until no request waits."""
+        limiter = self.limiter
+        excess = max((loop.time() - due) / MAX_LAG_S, self._store_wait_s() / MAX_STORE_WAIT_S)
+        if not limiter.waiting:
+            # The old capacity says nothing about the next burst: many requests may have waited for their clients.
+            self._set_capacity(max(START_CAPACITY, limiter.in_use))
+            self._next_look = None
+            return
+        if excess > 1:
+            self._set_capacity(max(MIN_CAPACITY, int(limiter.capacity * max(MAX_DECREASE, 1 / excess))))
+        elif limiter.in_use >= limiter.capacity * (1 - SHARE_OF_OTHERS):
+            self._set_capacity(min(MAX_CAPACITY, math.ceil(limiter.capacity * INCREASE)))
+        self._look_later(loop)
+
+    def _store_wait_s(self) -> float:
+        try:
+            return 0.0 if self.store is None else self.store.waited_s(is_read=self.is_for_reads)
+        except Exception:
+            logger.exception("The storage plugin failed when it was asked how long calls wait, and is not asked again")
+            self.store = None
+            return 0.0
+
+    def _set_capacity(self, capacity: int) -> None:
+        self.limiter.per_key = _share(capacity)
+        self.limiter.capacity = capacity
+
+
+@attrs.define(eq=False)
+class Refusals:
+    """
+    Paces refusals.
+
+    Clients that retry at once would otherwise keep the server busy refusing them.
+    """
+
+    _due: deque[tuple[float, asyncio.Future[None]]] = attrs.field(init=False, factory=deque)
+    _credit: float = attrs.field(init=False, default=0.0)
+    _next_look: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    # So that clients refused at the same time do not come back at the same time.
+    _retry_after_s: Iterator[int] = attrs.field(init=False, factory=lambda: itertools.cycle((1, 2, 3)))
+
+    async def next(self) -> str:
+        """Wait until the next refusal is due, and return its `Retry-After`."""
+        await self._wait()
+        return str(next(self._retry_after_s))
+
+    async def _wait(self) -> None:
+        if self._credit >= 1 and not self._due:
+            self._credit -= 1
+            return
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._due.append((loop.time() + MAX_REFUSAL_DELAY_S, turn))
+        if self._next_look is None:
+            self._next_look = loop.call_later(LOOK_INTERVAL_S, self._look, loop)
+        await turn
+
+    def earn(self, count: float = REFUSALS_PER_RESPONSE) -> None:
+        """Allow more refusals because a request has been served."""
+        self._credit = min(self._credit + count, MAX_REFUSALS_AT_ONCE)
+        while self._due and self._credit >= 1:
+            self._credit -= 1
+            self._end_first()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse some even if nothing is served."""
+        self.earn(1)
+        now = loop.time()
+        for _ in range(MAX_REFUSALS_AT_ONCE):
+            if self._due and self._due[0][0] <= now:
+                self._end_first()
+        self._next_look = loop.call_later(LOOK_INTERVAL_S, self._look, loop) if self._due else None
+
+    def _end_first(self) -> None:
+        _, turn = self._due.popleft()
+        if not turn.done():  # it may have been cancelled
+            turn.set_result(None)
+
+
+class Place:
+    """
+    A request's place at a gate, or in the queue before it.
+
+    Attributes:
+        is_inside: Whether the request has its place.
+        has_waited: Whether it had to wait for it.
+    """
+
+    __slots__ = ("_begin", "_client", "_gate", "_refusal", "_waiter", "has_waited", "is_inside")
+
+    def __init__(self, gate: Gate, client: Hashable) -> None:
+        """Take a place for a request of *client*, or begin to wait for one."""
+        self._gate = gate
+        self._client = client
+        self._begin: Callable[[], None] | None = None
+        self._waiter: Waiter | None = None
+        self._refusal: Exception | None = None
+        try:
+            self._waiter = gate.enter(client, self)
+        except Overloaded as refusal:
+            self._refusal = refusal
+        self.has_waited = self._waiter is not None
+        self.is_inside = not self.has_waited and self._refusal is None
+
+    def call_on_turn(self, begin: Callable[[], None]) -> None:
+        """Call *begin* when the wait is over: the request has its place, or will be refused."""
+        if self._waiter is None:
+            begin()
+        else:
+            self._begin = begin
+
+    async def wait(self) -> None:
+        """
+        Wait for the request's turn.
+
+        Raises:
+            Overloaded: Too many wait, or for too long.
+            TimeoutError: It was not its turn in time.
+        """
+        if self._waiter is not None:
+            turn = asyncio.get_running_loop().create_future()
+            self._begin = partial(_wake, turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self.leave()
+                raise
+        if self._refusal is not None:
+            raise self._refusal
+
+    def done(self) -> bool:
+        """Return whether the wait is over, as the limiter asks."""
+        return self._waiter is None
+
+    def set_result(self, refusal: Exception | None) -> None:
+        """End the wait, as the limiter does."""
+        self._waiter = None
+        self._refusal = refusal
+        self.is_inside = refusal is None
+        if self._begin is not None:
+            self._begin()
+
+    def leave(self) -> bool:
+        """Give the place back, or stop waiting for it; return whether the request was inside."""
+        if self.is_inside:
+            self.is_inside = False
+            # Not at once: however quick requests are, one turn of the loop begins no more of them than the capacity.
+            asyncio.get_running_loop().call_soon(self._gate.limiter.release, self._client)
+            return True
+        if self._waiter is not None:
+            self._gate.limiter.withdraw(self._waiter)
+            # The limiter remembers the waiter for a while, and so this place: what the request holds must not stay.
+            self._waiter = self._begin = None
+        return False
+
+    def again(self) -> Place:
+        """Return another place for the same request, which has left this one."""
+        return Place(self._gate, self._client)
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():  # it may have been cancelled
+        turn.set_result(None)
+
+
+@attrs.define(eq=False)
+class Gates:
+    """
+    The gates of one event loop.
+
+    Reads and writes have a gate each, because a store may have too much to write and still be idle for reads.  Requests
+    without known credentials have their own, so that they keep no user out.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    health: Gate
+    strangers: Gate
+    reads: Gate
+    writes: Gate
+    refusals: Refusals = attrs.field(init=False, factory=Refusals)
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop, store: TaskStore, timeout_s: float) -> Gates:
+        """Make the gates of *loop*."""
+        return cls(
+            loop,
+            health=Gate(HEALTH_TIMEOUT_S),
+            strangers=Gate(timeout_s),
+            reads=Gate(timeout_s, store, is_for_reads=True),
+            writes=Gate(timeout_s, store),
+        )
+
+    def of_user(self, method: str) -> Gate:
+        """Return the gate for requests of known users."""
+        return self.reads if method in SAFE_METHODS else self.writes

@@ -1,0 +1,233 @@
+"""
+The outermost middleware, in plain ASGI, which handles every response of the application, including errors.
+
+What the server refuses before the application sees it has the headers of `taskd.server.response.error_bytes`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, unquote
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from taskd.routes.errors import error_response
+from taskd.routes.media_types import NAME
+from taskd.routes.responses import REQUEST_ID
+from taskd.routes.router import ENCODED_SLASH, HAS_ENCODED_SLASH
+from taskd.server.response import NO_STORE, NOSNIFF, X_REQUEST_ID, new_request_id
+
+__all__ = ["RESPONSE_HEADERS", "HTTPMiddleware"]
+
+Header = tuple[bytes, bytes]
+
+# The key in the scope for the headers of the response: if the server itself responds, it adds them, too.
+RESPONSE_HEADERS = "taskd.response_headers"
+
+_SLASH = re.compile("%2f", re.IGNORECASE)
+_REQUEST_ID = re.compile(REQUEST_ID.encode())
+_VARY = (b"vary", b"Origin")
+_HEADER_NAME = re.compile(NAME)
+# Always allowed, like the headers with credentials, even if a preflight does not ask for them.
+_ALLOWED = ("Accept", "Accept-Language", "Content-Language", "Content-Type", "X-Request-ID")
+_EXPOSED = ("Location", "X-Request-ID", "Retry-After", "WWW-Authenticate")
+
+logger = logging.getLogger(__name__)
+
+
+class HTTPMiddleware:
+    """
+    Adds an id and a normalised path to every request, and the common headers to every response.
+
+    It handles preflights and requests that the application must not see, and logs exceptions.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Iterable[str] = (), request_headers: Iterable[str] = ()) -> None:
+        """
+        Wrap *app*.
+
+        Args:
+            app: The application.
+            origins: Pages of these may read its responses, and send credentials.
+            request_headers: The names of the headers in which credentials are sent.
+        """
+        self.app = app
+        origins = tuple(origins)
+        self._preflights = _Preflights(origins, request_headers)
+        self._cors = {origin.encode(): _cors_headers(origin.encode()) for origin in origins}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with the headers added to its response."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = origin = upgrade = None
+        for name, value in scope["headers"]:
+            if name == X_REQUEST_ID and _REQUEST_ID.fullmatch(value):
+                request_id = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"upgrade":
+                upgrade = value
+        response = _Response(send, request_id or new_request_id())
+        scope[RESPONSE_HEADERS] = response.added
+        if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
+            response.added.append(NO_STORE)
+        app: ASGIApp = self.app
+        if origin is not None and scope["method"] == "OPTIONS" and self._preflights.is_preflight(scope):
+            app = self._preflights.respond
+        else:
+            response.added += self._cors.get(origin, ()) if origin is not None else ()
+            response.added.append(_VARY)
+            if (upgrade is not None or scope["method"] == "CONNECT") and _has_body(scope):
+                app = _refuse_upgrade
+            else:
+                _normalise_path(scope)
+        await _run(app, scope, receive, response)
+
+
+class _Response:
+    """
+    Sends the messages of a response, with *added* headers.
+
+    Attributes:
+        is_started: The client has got some of it, or will.
+        is_finished: The client has got all of it, or will.
+    """
+
+    __slots__ = ("_send", "added", "is_finished", "is_started", "request_id")
+
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.added: list[Header] = [(X_REQUEST_ID, request_id), NOSNIFF]
+        self.is_started = self.is_finished = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the application's."""
+        self.is_started = True
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *self.added]
+        elif message["type"] == "http.response.body":
+            self.is_finished = not message.get("more_body", False)
+        await self._send(message)
+
+
+async def _run(app: ASGIApp, scope: Scope, receive: Receive, response: _Response) -> None:
+    try:
+        await app(scope, receive, response.send)
+    except Exception:
+        # The path, but never the query: people put tokens there.
+        path, request_id = _encoded(scope["path"]), response.request_id.decode()
+        logger.exception("%s %s failed, request id %s", scope["method"], path, request_id)
+        if not response.is_finished:
+            raise
+
+
+def _normalise_path(scope: Scope) -> None:
+    """
+    Normalise paths that name the same resource.
+
+    A trailing slash is dropped.  Percent-encoded characters are decoded, but an encoded slash must not end a segment
+    (RFC 3986, section 2.2): it becomes `ENCODED_SLASH`.
+    """
+    path: str = scope["path"]
+    raw_path = scope.get("raw_path") or b""
+    if b"%2F" in raw_path or b"%2f" in raw_path:
+        path = _decoded(raw_path.decode("utf-8", "replace"), scope.get("root_path", ""))
+        scope[HAS_ENCODED_SLASH] = True
+    if path.endswith("/") and path != "/":
+        path = path[:-1]
+    if path == scope.get("root_path"):
+        path += "/"
+    scope["path"] = path
+
+
+def _decoded(raw_path: str, root_path: str) -> str:
+    """Decode *raw_path*; some servers prepend *root_path*, which is decoded already."""
+    below = raw_path.removeprefix(root_path)
+    above = raw_path[: len(raw_path) - len(below)]
+    return above + unquote(_SLASH.sub(ENCODED_SLASH, below))
+
+
+def _encoded(path: str) -> str:
+    """Return *path* for the log: in ASCII, and in one line."""
+    return "%2F".join(map(quote, path.split(ENCODED_SLASH)))
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
+    """
+    Refuse a request with a body that asks for another protocol (RFC 9110, sections 7.8 and 9.3.6), and disconnect.
+
+    Under servers other than taskd's own, httptools takes what follows the head of such a request for the other
+    protocol: the body would be missing here, and be read as the next request.
+    """
+    refusal = error_response(400, "A request with a body must not ask for an upgrade.", {"Connection": "close"})
+    await refusal(scope, receive, send)
+
+
+def _cors_headers(origin: bytes) -> list[Header]:
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", ", ".join(_EXPOSED).encode()),
+    ]
+
+
+class _Preflights(CORSMiddleware):
+    """
+    Preflight requests (Fetch standard, "CORS-preflight request"), by Starlette, with refusals in JSON.
+
+    All headers that a preflight asks for are allowed: pages of these origins are trusted, and tracing libraries send
+    their own headers.
+    """
+
+    def __init__(self, origins: Iterable[str], request_headers: Iterable[str]) -> None:
+        """Allow pages of *origins* to send *request_headers*, among others."""
+        self._allowed = (*_ALLOWED, *request_headers)
+        super().__init__(
+            self.respond,
+            allow_origins=tuple(origins),
+            allow_methods=("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"),
+            allow_headers=("*",),
+            allow_credentials=True,
+            allow_private_network=True,
+        )
+
+    @staticmethod
+    def is_preflight(scope: Scope) -> bool:
+        """Tell whether a request that has an origin is a preflight request."""
+        return "access-control-request-method" in Headers(scope=scope)
+
+    async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one."""
+        await self.preflight_response(Headers(scope=scope))(scope, receive, send)
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return the response to a preflight request."""
+        response = super().preflight_response(request_headers)
+        headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        asked = _names_in(request_headers.getlist("access-control-request-headers"))
+        headers["access-control-allow-headers"] = ", ".join((*self._allowed, *asked))
+        if "upgrade" in request_headers:
+            # What follows may be its body, see `_refuse_upgrade`.
+            headers["Connection"] = "close"
+        if response.status_code == 200:
+            return Response(status_code=204, headers=headers)
+        return error_response(response.status_code, f"{bytes(response.body).decode()}.", headers)
+
+
+def _names_in(values: Iterable[str]) -> list[str]:
+    """Return the names of headers in *values*, each a comma-separated list, without invalid names."""
+    names = dict.fromkeys(name.strip(" \t") for value in values for name in value.split(","))
+    return [name for name in names if _HEADER_NAME.fullmatch(name)]

@@ -1,0 +1,23 @@
+"""Raise the limit of open files and connections of a process."""
+
+from __future__ import annotations
+
+import contextlib
+
+__all__ = ["raise_limit"]
+
+
+def raise_limit() -> None:
+    """
+    Raise the limit of open files as far as possible, for this process and its children.
+
+    Each client takes a file descriptor, and the usual limit, 1024, is for programs that call `select`.
+    """
+    try:
+        import resource  # noqa: PLC0415  Windows has no such limit
+    except ModuleNotFoundError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS has a limit of its own below an unlimited hard limit.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

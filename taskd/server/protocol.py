@@ -1,0 +1,480 @@
+"""
+The connection of a client, for uvicorn: one request at a time, within the bounds of `Limits`.
+
+uvicorn's own protocols parse all that comes as soon as it comes, and queue the requests.  Here what comes stays bytes
+until the request before has its response, and reading stops when there is enough.  The parser sees one whole head and
+nothing else, so that what it does with less, or with more, does not matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from functools import partial
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import attrs
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+from uvicorn.config import Config
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from taskd.server.admission import ENQUEUE, HAS_LEFT, PLACE, Enqueue
+from taskd.server.body import BodyDecoder, ChunkedDecoder, LengthDecoder
+from taskd.server.deadline import Deadline
+from taskd.server.exchange import Exchange
+from taskd.server.gates import Place
+from taskd.server.head import BadRequest, Head
+from taskd.server.head_reader import HeadReader
+from taskd.server.limits import Limits
+from taskd.server.rate_limited_log import RateLimitedLog
+from taskd.server.response import Headers, error_bytes
+from taskd.server.stalled import StalledConnections
+
+__all__ = ["HTTPProtocol"]
+
+logger = logging.getLogger("taskd.server")
+
+# On, for zero seconds (socket(7), SO_LINGER).
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+@attrs.frozen
+class _Shared:
+    """What the connections of one server share."""
+
+    stalled: StalledConnections = attrs.field(factory=StalledConnections)
+    malformed: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logger))
+    upgrades: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logger))
+    cut_off: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logger))
+
+
+_shared_by: WeakKeyDictionary[ServerState, _Shared] = WeakKeyDictionary()
+
+
+class HTTPProtocol(asyncio.Protocol):
+    """
+    One connection of a client.
+
+    It is in one of these states, and in each of them *one* deadline holds: between requests, reading a head, running an
+    exchange, waiting for a client that does not read its response, or lingering before the end.
+    """
+
+    limits: ClassVar[Limits] = Limits()
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Make a connection, as uvicorn asks for one."""
+        if not config.loaded:
+            config.load()
+        self.config = config
+        self.app = config.loaded_app
+        self.app_state = app_state
+        self.server_state = server_state
+        self.loop = _loop or asyncio.get_event_loop()
+        self.transport: asyncio.Transport
+        if server_state not in _shared_by:
+            _shared_by[server_state] = _Shared()
+        self._shared = _shared_by[server_state]
+        self._scope_of_connection: Scope
+        self._deadline = Deadline(self.loop, self._on_deadline)
+        # What has come and was not looked at.
+        self._buffer = bytearray()
+        self._heads = HeadReader(self._buffer, self.limits.head_bytes)
+        self._is_in_head = False
+        self._exchange: Exchange | None = None
+        # By which the application lets requests wait for their turn, and the place of the one that waits.
+        self._enqueue: Enqueue | None = app_state.get(ENQUEUE)
+        self._place: Place | None = None
+        self._is_reading_paused = False
+        self.has_eof = False
+        # While the client does not read: what is done when it does, and how much it had left at the last look.
+        self.drained: asyncio.Future[None] | None = None
+        self._unsent_bytes = 0
+        # How much the client has sent, and how long it was waited for, since the last look.
+        self._received_bytes = 0
+        self._awaited_s = self._awaits_since = 0.0
+        self._lingers_until: float | None = None
+        self._is_stopping = False
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        self.transport = transport
+        self.server_state.connections.add(self)  # type: ignore[arg-type]
+        self._scope_of_connection = {
+            "type": "http",
+            "asgi": {"version": self.config.asgi_version, "spec_version": "2.3"},
+            "server": get_local_addr(transport),
+            "client": get_remote_addr(transport),
+            "scheme": "https" if is_ssl(transport) else "http",
+            "root_path": self.config.root_path,
+        }
+        self._deadline.set(self.limits.head_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drop all that the connection held."""
+        self.server_state.connections.discard(self)
+        self._deadline.close()
+        self._buffer.clear()
+        self._shared.stalled.remove(self)
+        if self.drained is not None:
+            self.drained.set_result(None)
+            self.drained = None
+        self._disconnect()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come, and stop reading when there is enough."""
+        if self._lingers_until is not None:
+            self._received_bytes += len(data)
+        elif self._exchange is None:
+            if self._heads.is_one(data):
+                self._start(data)
+                return
+            self._buffer += data
+            self._read_head()
+        else:
+            self._buffer += data
+            self._received_bytes += len(data)
+            self._read_body(self._exchange)
+        self._regulate_reading()
+
+    def eof_received(self) -> bool:
+        """Go on for as long as there are whole requests to respond to: a client may close its half early."""
+        self.has_eof = True
+        exchange = self._exchange
+        if exchange is not None and self._lingers_until is None and exchange.can_end_without_client:
+            return True
+        self.close()
+        return False
+
+    def pause_writing(self) -> None:
+        """Give the client some time to read its response."""
+        self.drained = self.loop.create_future()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._deadline.set(self.limits.send_timeout_s)
+        self._shared.stalled.add(self, self.loop.time())
+        self._bound_unsent()
+
+    def resume_writing(self) -> None:
+        """Go on where the client's not reading has stopped it."""
+        self._shared.stalled.remove(self)
+        if self.drained is not None:
+            self.drained.set_result(None)
+            self.drained = None
+        exchange = self._exchange
+        if self._lingers_until is not None or self.transport.is_closing():
+            self._await_end()
+        elif exchange is None or exchange.is_complete:
+            # Not at once: asyncio closes a transport twice if it is closed while it calls this.
+            self.loop.call_soon(self._proceed)
+        elif exchange.is_reading:
+            self._awaits_since = self.loop.time()
+            self._deadline.set(self.limits.body_timeout_s - self._awaited_s)
+        else:
+            self._deadline.clear()
+
+    # What uvicorn calls
+
+    def shutdown(self) -> None:
+        """Close the connection; if there is a request, after its response."""
+        self._is_stopping = True
+        if self._exchange is None:
+            self.close()
+            return
+        self._exchange.keep_alive = False
+        if self._place is not None:
+            # It waits in a task, which can be cancelled.
+            self._leave_queue()
+            self._run(self._exchange)
+
+    # What an exchange calls
+
+    @property
+    def default_headers(self) -> Headers:
+        """Return the headers of all responses."""
+        return self.server_state.default_headers
+
+    def write(self, data: bytes) -> None:
+        """Send *data*, unless the client has gone and the exchange is about to learn of it."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def await_body(self) -> None:
+        """Put into the exchange what has come of its body; if that is nothing, begin to wait for the client."""
+        exchange = self._exchange
+        if exchange is None or exchange.has_all:
+            return
+        self._decode(exchange)
+        if not exchange.can_go_on:
+            if self.has_eof:
+                self.close()
+                return
+            self._awaits_since = self.loop.time()
+            # A client that does not read has its own deadline.
+            if self.drained is None:
+                self._deadline.set(self.limits.body_timeout_s - self._awaited_s)
+        self._regulate_reading()
+
+    def end_exchange(self) -> None:
+        """Go on to the next request, or close, when the client has read the response."""
+        self.server_state.total_requests += 1
+        self._deadline.clear()
+        if self.drained is not None:
+            self._deadline.set(self.limits.send_timeout_s)
+        else:
+            self._proceed()
+
+    def close(self) -> None:
+        """Close the connection once all is sent."""
+        self.transport.close()
+        self._disconnect()
+        self._await_end()
+
+    def abort(self) -> None:
+        """End the connection at once; what was sent may not arrive."""
+        self.transport.abort()
+
+    # Reading
+
+    def _read_head(self) -> None:
+        """Start an exchange if a whole head is there; otherwise wait for the rest of it."""
+        try:
+            data = self._heads.take()
+        except BadRequest as error:
+            self._refuse(error.status, str(error))
+            return
+        if data is not None:
+            self._start(data)
+        elif self._heads.has_begun and not self._is_in_head:
+            self._is_in_head = True
+            self._deadline.set(self.limits.head_timeout_s)
+
+    def _start(self, data: bytes) -> None:
+        """Run the application for the request with the head *data*."""
+        self._is_in_head = False
+        self._deadline.clear()
+        try:
+            head = Head.parse(data, self.limits.headers)
+        except BadRequest as error:
+            self._refuse(error.status, str(error), has_body=not data.startswith(b"HEAD "))
+            return
+        framing = head.framing
+        if framing.asks_for_upgrade:
+            self._shared.upgrades.warning("A client asked to change to another protocol, which is ignored")
+        decoder: BodyDecoder | None = None
+        if framing.is_chunked:
+            decoder = ChunkedDecoder(self.limits.head_bytes)
+        elif framing.length:
+            decoder = LengthDecoder(framing.length)
+        keep_alive = framing.keep_alive and not self._is_stopping
+        exchange = Exchange(self, head, decoder, keep_alive=keep_alive)
+        self._exchange = exchange
+        self._received_bytes, self._awaited_s = 0, 0.0
+        self._decode(exchange)
+        place = self._enqueue and self._enqueue(head.method, head.path, head.headers)
+        if place is None:
+            self._run(exchange)
+        else:
+            self._place = place
+            place.call_on_turn(partial(self._run, exchange))
+
+    def _run(self, exchange: Exchange) -> None:
+        """Run the application for a request that waits no longer."""
+        scope = self._scope(exchange.head, exchange)
+        place, self._place = self._place, None
+        if place is not None:
+            scope[PLACE] = place
+        task = self.loop.create_task(exchange.run(self.app, scope))
+        self.server_state.tasks.add(task)
+        task.add_done_callback(partial(self._forget, place))
+
+    def _forget(self, place: Place | None, task: asyncio.Task[None]) -> None:
+        """Remove a task that has ended, and give back its place if the middleware responded before the application."""
+        self.server_state.tasks.discard(task)
+        if place is not None:
+            place.leave()
+
+    def _scope(self, head: Head, exchange: Exchange) -> Scope:
+        root_path = self.config.root_path
+        return {
+            **self._scope_of_connection,
+            "http_version": head.framing.http_version,
+            "method": head.method,
+            "path": root_path + head.path,
+            "raw_path": root_path.encode("ascii") + head.raw_path,
+            "query_string": head.query,
+            "headers": head.headers,
+            "state": self.app_state.copy(),
+            "extensions": {HAS_LEFT: exchange.has_left},
+        }
+
+    def _leave_queue(self) -> None:
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+
+    def _disconnect(self) -> None:
+        """Tell the application that the client has gone; a request that still waits will not be run."""
+        self._leave_queue()
+        if self._exchange is not None:
+            self._exchange.disconnect()
+
+    def _read_body(self, exchange: Exchange) -> None:
+        """Take what has come of a body, and let the application go on if it waits for that."""
+        if not exchange.has_all:
+            self._decode(exchange)
+            if exchange.is_reading and exchange.can_go_on:
+                self._awaited_s += self.loop.time() - self._awaits_since
+                if self.drained is None:
+                    self._deadline.clear()
+                exchange.wake()
+
+    def _decode(self, exchange: Exchange) -> None:
+        if exchange.decoder is None:
+            return
+        if exchange.failure is not None:
+            self._buffer.clear()
+            return
+        try:
+            exchange.body += exchange.decoder.decode(self._buffer, self.limits.held_bytes - len(exchange.body))
+        except BadRequest as error:
+            # Where the next request begins is not known, if there is one.
+            self._buffer.clear()
+            exchange.fail(HTTPException(400, str(error)))
+
+    def _regulate_reading(self) -> None:
+        """Stop reading when there is enough, and go on when there is not."""
+        should_pause = self._exchange is not None and len(self._buffer) >= self.limits.held_bytes
+        if should_pause == self._is_reading_paused or self.transport.is_closing():
+            return
+        self._is_reading_paused = should_pause
+        if should_pause:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    # Between requests, and the end
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._exchange is not None
+
+    def _proceed(self) -> None:
+        """Begin with the next request if it is there, or wait for one, or close."""
+        exchange, self._exchange = self._exchange, None
+        if self.transport.is_closing():
+            return
+        if exchange is not None and not exchange.keep_alive:
+            self._linger()
+            return
+        self._deadline.set(self.config.timeout_keep_alive)
+        if self._buffer:
+            self._read_head()
+        if self.has_eof and not self._is_busy:
+            self.close()
+        self._regulate_reading()
+
+    def _refuse(self, status: int, detail: str, *, has_body: bool = True) -> None:
+        """Respond to what the application does not get to see, and close."""
+        self._shared.malformed.warning("A client's request was refused with %d: %s", status, detail)
+        self.transport.write(error_bytes(status, detail, has_body=has_body))
+        self._linger()
+
+    def _linger(self) -> None:
+        """
+        Close our half of the connection, and go on reading for a while.
+
+        Closing both at once would reset the connection if the client is still sending, and the client would lose the
+        response that it has not read yet (RFC 9112, section 9.6).
+        """
+        self._buffer.clear()
+        if self.has_eof or self._is_stopping or not self.transport.can_write_eof():
+            self.close()
+            return
+        self._lingers_until = self.loop.time() + self.limits.linger_total_s
+        self._received_bytes = 0
+        # If the client has reset the connection, asyncio raises that here, or when it reads.
+        with contextlib.suppress(OSError):
+            self.transport.write_eof()
+        self._regulate_reading()
+        self._await_end()
+
+    def _await_end(self) -> None:
+        """Wait until all is sent, and then for the client to close."""
+        if self.drained is None:
+            self._unsent_bytes = self.transport.get_write_buffer_size()
+            self._deadline.set(self.limits.send_timeout_s if self._unsent_bytes else self.limits.linger_timeout_s)
+
+    def _on_deadline(self) -> None:
+        """End what the client takes too long for."""
+        is_ending = self._lingers_until is not None or self.transport.is_closing()
+        if self.drained is not None or (is_ending and self._unsent_bytes):
+            self._check_sending()
+        elif self._lingers_until is not None:
+            self._check_lingering(self._lingers_until)
+        elif self._exchange is not None:
+            self._check_body(self._exchange)
+        elif self._is_in_head:
+            self._refuse(408, "The head of the request did not come in time.")
+        else:
+            self.close()
+
+    def _check_sending(self) -> None:
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if not unsent_bytes:
+            self._await_end()
+        elif self._unsent_bytes - unsent_bytes < self.limits.send_rate * self.limits.send_timeout_s:
+            self.cut_off("it did not read its response")
+        else:
+            self._unsent_bytes = unsent_bytes
+            self._deadline.set(self.limits.send_timeout_s)
+
+    def _check_lingering(self, until: float) -> None:
+        if self._received_bytes and self.loop.time() < until:
+            self._received_bytes = 0
+            self._deadline.set(self.limits.linger_timeout_s)
+        else:
+            self.transport.abort()
+
+    def _check_body(self, exchange: Exchange) -> None:
+        if not exchange.is_reading:
+            # The application has stopped waiting.
+            return
+        if self._received_bytes < self.limits.body_rate * self.limits.body_timeout_s:
+            exchange.fail(HTTPException(408, "The body of the request did not come in time."))
+        else:
+            self._received_bytes, self._awaited_s = 0, 0.0
+            self._awaits_since = self.loop.time()
+            self._deadline.set(self.limits.body_timeout_s)
+
+    def _bound_unsent(self) -> None:
+        """Cut off clients that read too little, if too much is waiting for all of them."""
+        patient_until = self.loop.time() - self.limits.stall_s
+        for worst in self._shared.stalled.excess(self.limits.unsent_bytes, patient_until, spared=self):
+            worst.cut_off("too much was waiting for clients that do not read")
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of the response is still to be sent."""
+        in_application = 0 if self._exchange is None else self._exchange.unsent_bytes
+        return self.transport.get_write_buffer_size() + in_application
+
+    def cut_off(self, why: str) -> None:
+        """Reset the connection: otherwise the kernel would keep for minutes what it has of the response."""
+        self._shared.cut_off.warning("A client was cut off: %s", why)
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        self.transport.abort()

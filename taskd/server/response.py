@@ -1,0 +1,126 @@
+"""
+Write responses as bytes (RFC 9112, sections 4 and 6).
+
+Those of the application get their common headers in `taskd.server.middleware`; `error_bytes` is for requests that the
+application does not see, or fails to respond to.
+"""
+
+from __future__ import annotations
+
+import http
+import json
+import re
+import secrets
+from collections.abc import Iterable
+
+import attrs
+
+__all__ = ["NOSNIFF", "NO_STORE", "X_REQUEST_ID", "ResponseHead", "error_bytes", "new_request_id"]
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+# What the middleware and `error_bytes` add to responses.
+X_REQUEST_ID = b"x-request-id"
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+NO_STORE = (b"cache-control", b"no-store")
+
+# What may stand in a header (RFC 9110, section 5); anything else would let its value add headers, or a response.
+_FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
+
+
+def _status_line(status: int) -> bytes:
+    known = http.HTTPStatus.__members__.values()
+    phrase = next((each.phrase for each in known if each == status), "")
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+_STATUS_LINES = {status: _status_line(status) for status in range(200, 600)}
+
+
+@attrs.define
+class ResponseHead:
+    """
+    The head of a response, and how its body is framed.
+
+    Attributes:
+        data: The status line and headers, with the empty line.
+        length: How many bytes the body has; None if it is not known in advance.
+        is_chunked: The body comes in chunks.  If it is neither chunked nor of a known length, it ends with the
+            connection.
+        closes: The connection ends with the response.
+    """
+
+    data: bytes
+    length: int | None
+    is_chunked: bool
+    closes: bool
+
+    @classmethod
+    def of(
+        cls, status: int, headers: Headers, defaults: Headers, *, http_version: str, has_body: bool, closes: bool
+    ) -> ResponseHead:
+        """
+        Write the head of a response.
+
+        Args:
+            status: The status, 200 to 599.
+            headers: Names, in lower case, with values.
+            defaults: Headers that all responses have.
+            http_version: The client's.
+            has_body: False for a response that has none, whatever its headers say: to HEAD, or a 204 or 304.
+            closes: The server closes the connection, even if no header says so.
+
+        Raises:
+            ValueError: A header is not valid.
+        """
+        length: int | None = None
+        says_close = False
+        lines = []
+        for each in (*defaults, *headers):
+            name, value = each[0].lower(), each[1]
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection":
+                says_close = says_close or b"close" in value.lower()
+            # It is the connection that frames.
+            if name != b"transfer-encoding":
+                lines.append(b"%b: %b\r\n" % each)
+        is_chunked = has_body and length is None and http_version == "1.1"
+        closes = closes or says_close or (has_body and length is None and not is_chunked)
+        if is_chunked:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        if closes and not says_close:
+            lines.append(b"connection: close\r\n")
+        fields = b"".join(lines)
+        if not _FIELDS.fullmatch(fields):
+            raise ValueError("a header of the response is not valid")
+        data = b"%b%b\r\n" % (_STATUS_LINES[status], fields)
+        return cls(data, length if has_body else 0, is_chunked=is_chunked, closes=closes)
+
+
+def new_request_id() -> bytes:
+    """Return an id for a request that has none, or none that is valid."""
+    return secrets.token_hex(16).encode()
+
+
+def error_bytes(status: int, detail: str, *, headers: Headers = (), has_body: bool = True) -> bytes:
+    """
+    Return a complete response, like the application's errors, for requests that the application does not handle.
+
+    Args:
+        status: The status.
+        detail: One sentence for users.
+        headers: Names, in lower case, with values: besides those that all such responses have, or in their place.
+        has_body: False for a response to HEAD.
+    """
+    body = json.dumps({"detail": detail}).encode()
+    own = (
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        NO_STORE,
+        NOSNIFF,
+        (X_REQUEST_ID, new_request_id()),
+    )
+    fields = dict([*own, *headers])
+    head = ResponseHead.of(status, fields.items(), (), http_version="1.1", has_body=True, closes=True)
+    return head.data + body if has_body else head.data

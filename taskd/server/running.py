@@ -1,0 +1,68 @@
+"""Run the server, for `taskd serve` and `taskd dev`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from starlette.types import ASGIApp
+
+from taskd.server import open_files
+from taskd.server.signals import exit_after
+from taskd.server.sockets import Listener
+from taskd.server.uvicorn import Server, config
+from taskd.server.workers import Workers
+
+__all__ = ["serve", "serve_here"]
+
+logger = logging.getLogger(__name__)
+
+
+def serve(app: str, host: str, port: int, *, workers: int, grace_s: int) -> None:
+    """
+    Serve in production, and exit when a signal stops the server.
+
+    Args:
+        app: Where each worker imports the application from.
+        host: The address to listen on, or a name for one or several.
+        port: The port to listen on; 0 selects a free one.
+        workers: How many processes serve.
+        grace_s: How many seconds after SIGTERM requests in flight may take.
+
+    Raises:
+        ListenError: It cannot listen there.
+    """
+    open_files.raise_limit()
+    listener = Listener.open(host, port)
+    configuration = config(app, grace_s)
+    if workers == 1:
+        server = Server(configuration, lambda: _log_url(listener), ignores_hangup=True)
+        server.run(listener.sockets)
+        exit_after(server.stopped_by)
+    else:
+        _log_url(listener)
+        parent = Workers(configuration, listener, workers)
+        parent.run()
+        exit_after(parent.stopped_by)
+
+
+def serve_here(app: ASGIApp, port: int, announce: Callable[[str], None]) -> None:
+    """
+    Serve *app* on this machine, and call *announce* with its URL.  Otherwise it works as in production.
+
+    Raises:
+        ListenError: It cannot listen there.
+    """
+    listener = Listener.open("127.0.0.1", port)
+
+    def say() -> None:
+        _log_url(listener)
+        announce(listener.url)
+
+    server = Server(config(app), say)
+    server.run(listener.sockets)
+    exit_after(server.stopped_by)
+
+
+def _log_url(listener: Listener) -> None:
+    logger.info("taskd is running on %s (Press CTRL+C to quit)", listener.url)

@@ -1,0 +1,139 @@
+"""Listen on a host and a port."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import attrs
+
+__all__ = ["ListenError", "Listener"]
+
+# Clients that connect at the same time; the kernel has its own limit.
+BACKLOG = 65_535
+# A free port of the first address may be in use at the next one.
+ATTEMPTS_AT_FREE_PORTS = 10
+
+_NAME_IT = "name one of this machine's addresses with --host (0.0.0.0 for all)"
+_REMEDIES = {
+    errno.EADDRINUSE: "stop what listens there, or choose another port with --port",
+    errno.EACCES: "ports below 1024 are for root: choose a higher one with --port",
+    errno.EADDRNOTAVAIL: _NAME_IT,
+}
+
+
+class ListenError(Exception):
+    """The host has no address to listen on, or the port is in use."""
+
+
+@attrs.frozen
+class _Address:
+    """An address of the host, as `socket.getaddrinfo` returns it."""
+
+    family: socket.AddressFamily
+    name: tuple[Any, ...]
+
+    def listen(self, port: int, *, dual_stack: bool) -> socket.socket:
+        """Listen on *port*; on the IPv6 address for all interfaces, *dual_stack* includes IPv4."""
+        listening = socket.socket(self.family, socket.SOCK_STREAM)
+        try:
+            # A port is only in use if another process listens on it, not because of old connections.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self.family is socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+            listening.bind((self.name[0], port, *self.name[2:]))
+            # Only listen() shows that no other process listens: two may bind at the same time.
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        return listening
+
+
+@attrs.frozen
+class Listener:
+    """The sockets that listen at all addresses of *host*, on one port."""
+
+    host: str
+    sockets: list[socket.socket]
+
+    @classmethod
+    def open(cls, host: str, port: int) -> Listener:
+        """
+        Listen at every address of *host*.
+
+        `::` includes IPv4, and port 0 selects a port that is free at all addresses.
+
+        Raises:
+            ListenError: It is not possible.
+        """
+        try:
+            return cls(host, _listen(_addresses(host), port))
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
+            raise ListenError(f"cannot listen on {_netloc(host, port)}: {_reason(error)}") from None
+
+    @property
+    def url(self) -> str:
+        """Return the URL of the server."""
+        return f"http://{_netloc(self.host, self.sockets[0].getsockname()[1])}"
+
+    def close(self) -> None:
+        """Stop listening, unless another process has the same sockets."""
+        for listening in self.sockets:
+            listening.close()
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """Return what is wrong, and what to do."""
+    if not isinstance(error, OSError):
+        return f"this is not the name of a host: {_NAME_IT}"
+    remedy = _NAME_IT if isinstance(error, socket.gaierror) else _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror}: {remedy}" if remedy else str(error.strerror)
+
+
+def _netloc(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _addresses(host: str) -> list[_Address]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # Where /etc/hosts names an address twice, it is returned twice.
+    return list(dict.fromkeys(_Address(family, name) for family, _, _, _, name in found))
+
+
+def _listen(addresses: list[_Address], port: int) -> list[socket.socket]:
+    for _ in range(ATTEMPTS_AT_FREE_PORTS - 1 if port == 0 else 0):
+        try:
+            return _listen_once(addresses, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _listen_once(addresses, port)
+
+
+def _listen_once(addresses: list[_Address], port: int) -> list[socket.socket]:
+    """Listen on one port of all *addresses*, except IPv6 ones if this machine has no IPv6."""
+    listening: list[socket.socket] = []
+    without_ipv6: OSError | None = None
+    try:
+        for address in addresses:
+            try:
+                listening.append(address.listen(port, dual_stack=len(addresses) == 1))
+            except OSError as error:
+                if not _is_for_want_of_ipv6(address, error):
+                    raise
+                without_ipv6 = error
+            else:
+                port = listening[0].getsockname()[1]
+        if without_ipv6 is not None and not listening:
+            raise without_ipv6
+    except OSError:
+        for each in listening:
+            each.close()
+        raise
+    return listening
+
+
+def _is_for_want_of_ipv6(address: _Address, error: OSError) -> bool:
+    return address.family is socket.AF_INET6 and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

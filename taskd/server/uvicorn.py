@@ -1,0 +1,181 @@
+"""Run uvicorn with taskd's settings and handling of signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from socket import socket
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.config import LOGGING_CONFIG
+
+from taskd.server.protocol import HTTPProtocol
+from taskd.server.signals import STOP_SIGNALS, restore_default_action
+from taskd.server.sockets import BACKLOG
+
+__all__ = ["Server", "config"]
+
+# Much longer than a request from a busy client takes to arrive.
+LAST_REQUESTS_S = 0.5
+# After that, and the time for requests in flight.  Each plugin has a few seconds to close what it has open.
+END_TIMEOUT_S = 10.0
+# Python's is 250 times as long, and each step of a store's thread waits for it while the event loop is busy.
+SWITCH_INTERVAL_S = 0.00002
+# See `gc.set_threshold`; Python's are 700, 10 and 10.
+GARBAGE_THRESHOLDS = (5_000, 0, 2_000)
+
+logger = logging.getLogger(__name__)
+
+
+def config(app: ASGIApp | str, grace_s: int = 10) -> uvicorn.Config:
+    """
+    Return uvicorn's configuration, and set up logging.
+
+    Args:
+        app: The application, or for several processes where it can be imported from.
+        grace_s: How many seconds after SIGTERM requests in flight may take.
+    """
+    return uvicorn.Config(
+        app,
+        http=HTTPProtocol,
+        # taskd has no WebSocket endpoints; if a library for them is installed, uvicorn would respond on its own.
+        ws="none",
+        timeout_graceful_shutdown=grace_s,
+        backlog=BACKLOG,
+        server_header=False,
+        # It would log the query of every request, which may contain tokens.
+        access_log=False,
+        log_config=_log_config(),
+    )
+
+
+def _log_config() -> dict[str, Any]:
+    """Return uvicorn's own, with taskd's log lines beside its own."""
+    logging_config = copy.deepcopy(LOGGING_CONFIG)
+    logging_config["loggers"]["taskd"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return logging_config
+
+
+class Server(uvicorn.Server):
+    """
+    The server of one process.
+
+    The first SIGTERM or SIGINT stops it gracefully, and the second ends the process at once.  The process also ends
+    after a while if a plugin does not let it stop.
+
+    Attributes:
+        stopped_by: The first of these signals.
+    """
+
+    stopped_by: int | None = None
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], *, ignores_hangup: bool = False) -> None:
+        """
+        Prepare to serve as *config* says.
+
+        Args:
+            config: uvicorn's configuration.
+            announce: Called when requests are served.
+            ignores_hangup: Whether to ignore SIGHUP.
+        """
+        super().__init__(config)
+        self.servers = []
+        self.announce = announce
+        self.ignores_hangup = ignores_hangup
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._last_resort: threading.Timer | None = None
+
+    def run(self, sockets: list[socket] | None = None) -> None:
+        """Serve until a signal stops it."""
+        try:
+            super().run(sockets)
+        finally:
+            if self._last_resort is not None:
+                self._last_resort.cancel()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals from now on, even after the event loop has ended: threads may keep the process alive."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self.handle_exit)
+        if self.ignores_hangup and hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _say_that_hangup_is_ignored)
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Start the graceful stop; the next signal ends the process."""
+        restore_default_action()
+        self.stopped_by = sig
+        self.should_exit = True
+        self.limit_stop()
+
+    def limit_stop(self) -> None:
+        """
+        Kill the process if it has not stopped in time.
+
+        asyncio waits forever for tasks that ignore cancellation, and Python for threads.  Where a
+        plugin blocks the event loop, nothing else would notice the signal.
+        """
+        if self._last_resort is None:
+            timeout_s = LAST_REQUESTS_S + (self.config.timeout_graceful_shutdown or 0) + END_TIMEOUT_S
+            self._last_resort = threading.Timer(timeout_s, self._kill, (timeout_s,))
+            self._last_resort.daemon = True
+            self._last_resort.start()
+
+    def _kill(self, timeout_s: float) -> None:
+        tasks = asyncio.all_tasks(self._loop) if self._loop is not None else ()
+        running = ", ".join(sorted(str(task.get_coro()) for task in tasks)) or "no task"
+        logger.error("Not stopped after %d s, killing the process; still running: %s", timeout_s, running)
+        faulthandler.dump_traceback(sys.__stderr__ or 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start to serve, and announce it."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        self.announce()
+        _spare_garbage_collector()
+        # How long the event loop waits while another thread, such as a store's, holds the GIL.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """
+        Stop listening, serve the last requests, and then stop as uvicorn does.
+
+        uvicorn would close idle connections at once, although their clients may be sending a request.
+        Within `LAST_REQUESTS_S`, each response tells its client to open another connection for the next request.
+        """
+        for server in self.servers:
+            server.close()
+        if self.server_state.connections:
+            self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+            await asyncio.sleep(LAST_REQUESTS_S)
+        await super().shutdown(sockets)
+
+
+def _spare_garbage_collector() -> None:
+    """
+    Collect garbage less often, and never objects that have been loaded by now.
+
+    A full collection traverses all objects, and each waiting request has a hundred: with a thousand of them it takes a
+    third of the processor time, and blocks all other requests while it runs.  Nearly all objects are freed without it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+def _say_that_hangup_is_ignored() -> None:
+    logger.info("Ignored SIGHUP: a single process cannot be replaced while it serves; several, --workers, can.")

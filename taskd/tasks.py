@@ -1,0 +1,250 @@
+"""
+The task: its fields, and every rule about them.
+
+The rules are the types of the fields and the validators beside them.  They apply to constructors and request bodies,
+and the API document is generated from them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Annotated, Any
+from uuid import UUID
+
+import attrs
+from msgspec import UNSET, Meta, UnsetType
+from uuid_utils.compat import uuid7
+
+from taskd.fields import DATE_TIME, MustBe, in_utc, validated
+
+__all__ = [
+    "CONSISTENT",
+    "UNSET",
+    "Completion",
+    "Description",
+    "DueAt",
+    "NewTask",
+    "Priority",
+    "Status",
+    "Task",
+    "TaskChanges",
+    "TaskID",
+    "Title",
+    "UnsetType",
+]
+
+
+class Status(enum.Enum):
+    """The progress of a task: `pending`, `in_progress`, or `completed`, which makes `is_completed` true."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+
+
+class Priority(enum.Enum):
+    """How important a task is, in ascending order: `low`, `medium`, `high`, `urgent`."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    URGENT = "urgent"
+
+
+# In characters.
+_MAX_TITLE = 200
+_MAX_DESCRIPTION = 10_000
+# White space, written out, because clients check by this pattern, too, and `\s` differs between dialects of regular
+# expressions.  Only the line and paragraph separators are left to `\s`: some generators of JavaScript unescape
+# patterns, and a literal must not contain these two.
+_SPACE = r"\s\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+# JavaScript's `\s` includes this one, which is not white space here.
+_NO_SPACE = r"\ufeff"
+# Some databases cannot store NUL in text, so it is refused for every store.
+Title = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=_MAX_TITLE,
+        pattern=rf"^[{_SPACE}]*([^\x00{_SPACE}]|{_NO_SPACE})[^\x00]*$",
+        description="What is to be done. Not only white space, and no NUL character. Stored exactly as sent.",
+    ),
+    MustBe(f"a text of 1 to {_MAX_TITLE} characters, not only white space, without NUL"),
+]
+Description = Annotated[
+    str,
+    Meta(max_length=_MAX_DESCRIPTION, pattern=r"^[^\x00]*$", description="More about it. No NUL character."),
+    MustBe(f"a text of up to {_MAX_DESCRIPTION:,} characters, without NUL"),
+]
+# Times are stored in UTC, in the years 1 to 9999, and a seventh decimal must not be rounded to the year 10000.
+_IN_RANGE = r"(?!0000)(?!0001-01-01.*\+(?!00:00))(?!9999-12-31.*:.*-(?!00:00))(?!9999-12-31.23:59:59\.9{6}[5-9])"
+DueAt = Annotated[
+    dt.datetime,
+    Meta(
+        tz=True,
+        description="When it is due: RFC 3339, with an offset. Responses have it in UTC.",
+        extra_json_schema={"pattern": f"^{_IN_RANGE}{DATE_TIME}$"},
+    ),
+    MustBe("an RFC 3339 date-time with an offset"),
+]
+Moment = Annotated[dt.datetime, Meta(tz=True)]
+TaskID = Annotated[
+    UUID, Meta(description="The task's id, exactly as the server returned it: a UUID in lower case, with hyphens.")
+]
+IsCompleted = Annotated[bool, Meta(description="Whether `status` is `completed`."), MustBe("true or false")]
+
+
+# With slots, msgspec would write the fields sorted by name, not in this order.
+@attrs.frozen(kw_only=True, slots=False)
+class Task:
+    """
+    A task, as it is stored.
+
+    All times are in UTC. `completed_at` is set exactly when `status` is `completed`. `updated_at` never decreases, even
+    if the clock is set back.
+    """
+
+    # It has no validators: it comes from a `NewTask`, from `TaskChanges` or from a store, where it was checked before.
+
+    id: TaskID
+    user_id: Annotated[str, Meta(description="The user whose task it is.")]
+    title: Title
+    description: Description | None
+    status: Status
+    priority: Priority
+    due_at: DueAt | None
+    is_completed: IsCompleted = attrs.field(init=False)
+    created_at: Annotated[Moment, Meta(description="When it was created.")]
+    updated_at: Annotated[Moment, Meta(description="When it was last changed.")]
+    completed_at: Annotated[Moment, Meta(description="When it was completed; null if it is not.")] | None
+
+    def __attrs_post_init__(self) -> None:
+        """Derive `is_completed` from the status."""
+        object.__setattr__(self, "is_completed", self.status is Status.COMPLETED)
+
+    @classmethod
+    def create(cls, owner: str, new: NewTask, now: dt.datetime) -> Task:
+        """
+        Return the task that *owner* creates with *new* at the moment *now*.
+
+        The id is a version 7 UUID (RFC 9562, section 5.7), so that later ids sort later.
+        """
+        status = new.target_status()
+        return cls(
+            id=uuid7(),
+            user_id=owner,
+            title=new.title,
+            description=new.description,
+            status=status,
+            priority=new.priority,
+            due_at=new.due_at,
+            created_at=now,
+            updated_at=now,
+            completed_at=now if status is Status.COMPLETED else None,
+        )
+
+    def changed(self, changes: TaskChanges, now: dt.datetime) -> Task:
+        """Return this task with *changes* made at the moment *now*."""
+        moment = max(self.updated_at, now)
+        target = changes.target_status()
+        status = self.status if target is UNSET else target
+        given = {
+            field: value
+            for field in ("title", "description", "priority", "due_at")
+            if (value := getattr(changes, field)) is not UNSET
+        }
+        completed_at = (self.completed_at or moment) if status is Status.COMPLETED else None
+        return _evolve(self, **given, status=status, updated_at=moment, completed_at=completed_at)
+
+    def toggled(self, now: dt.datetime) -> Task:
+        """Return this task, completed at the moment *now*, or reopened if it is completed."""
+        return self.changed(TaskChanges(is_completed=not self.is_completed), now)
+
+
+def _evolve(task: Task, **given: Any) -> Task:
+    kept = {field.name: getattr(task, field.name) for field in attrs.fields(Task) if field.init}
+    return Task(**(kept | given))
+
+
+def _contradict(status: Status, is_completed: bool) -> bool:
+    return is_completed is not (status is Status.COMPLETED)
+
+
+def _agrees_with_status(instance: NewTask | TaskChanges, flag: attrs.Attribute[Any], value: bool | UnsetType) -> None:
+    """Refuse a flag that contradicts the status beside it."""
+    if value is not UNSET and instance.status is not UNSET and _contradict(instance.status, value):
+        raise ValueError(f'{flag.name} must be true exactly when status is "completed"')
+
+
+# For the API document.  It has no branches, because they would appear in generated types.
+CONSISTENT = Meta(
+    extra_json_schema={
+        "not": {
+            "anyOf": [
+                {
+                    "required": ["status", "is_completed"],
+                    "properties": {
+                        "status": {"enum": [status.value for status in Status if _contradict(status, flag)]},
+                        "is_completed": {"const": flag},
+                    },
+                }
+                for flag in (True, False)
+            ]
+        }
+    }
+)
+
+
+@attrs.frozen(kw_only=True, field_transformer=validated)
+class NewTask:
+    """
+    A task to create. Only `title` is required.
+
+    The default of `status` is `pending`, and that of `priority` is `medium`.
+    """
+
+    title: Title
+    description: Description | None = None
+    status: Status | UnsetType = UNSET
+    priority: Priority = Priority.MEDIUM
+    due_at: DueAt | None = attrs.field(default=None, converter=in_utc)
+    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees_with_status)
+
+    def target_status(self) -> Status:
+        """Return the status that `status` or `is_completed` gives; `PENDING` by default."""
+        target = _target_status(self.status, self.is_completed)
+        return Status.PENDING if target is UNSET else target
+
+
+@attrs.frozen(kw_only=True, field_transformer=validated)
+class TaskChanges:
+    """
+    The fields to change.
+
+    A field that is left out keeps its value. `null` clears `description` and `due_at`.
+    """
+
+    title: Title | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
+    status: Status | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    due_at: DueAt | UnsetType | None = attrs.field(default=UNSET, converter=in_utc)
+    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees_with_status)
+
+    def target_status(self) -> Status | UnsetType:
+        """Return the status that `status` or `is_completed` gives; `UNSET` if neither is given."""
+        return _target_status(self.status, self.is_completed)
+
+
+@attrs.frozen(kw_only=True, field_transformer=validated)
+class Completion:
+    """Whether the task is completed. If `is_completed` is left out, the task is toggled."""
+
+    is_completed: IsCompleted | UnsetType = UNSET
+
+
+def _target_status(status: Status | UnsetType, is_completed: bool | UnsetType) -> Status | UnsetType:
+    if status is not UNSET or is_completed is UNSET:
+        return status
+    return Status.COMPLETED if is_completed else Status.PENDING

@@ -1,0 +1,223 @@
+"""Await calls of plugins within a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import types
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import attrs
+
+__all__ = ["Steps", "TimeLimit", "TimedOut", "rest_of", "stepwise"]
+
+T = TypeVar("T")
+
+# How long a cancelled call may take to clean up.
+CLEANUP_TIMEOUT_S = 1.0
+
+
+class TimedOut(Exception):
+    """Something took too long, and was cancelled."""
+
+
+Steps = Generator[Any, Any, T]
+
+
+@types.coroutine
+def stepwise(awaitable: Awaitable[T], go_on: Callable[[Steps[T], Any], Steps[T]]) -> Steps[T]:
+    """Await *awaitable*; if it has to wait, *go_on* runs the rest of its steps, given what it waits for."""
+    steps = awaitable.__await__()
+    try:
+        waited_for = next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    return (yield from go_on(steps, waited_for))
+
+
+def rest_of(
+    steps: Steps[T],
+    waited_for: Any,
+    throw: Callable[[BaseException], Any] | None = None,
+    wait: Callable[[Any], Steps[None]] | None = None,
+) -> Steps[T]:
+    """
+    Run the rest of *steps*, as `yield from` would.
+
+    Args:
+        steps: Those of an awaitable that has come to wait for something.
+        waited_for: What that is.
+        throw: Deals with what is raised where it waits, and returns what is waited for next; by default *steps* do.
+        wait: Waits for a task; by default the event loop does, as for anything else.
+    """
+    throw = throw or steps.throw
+    try:
+        while True:
+            try:
+                if wait is not None and isinstance(waited_for, asyncio.Task):
+                    yield from wait(waited_for)
+                else:
+                    yield waited_for
+            except BaseException as error:  # noqa: BLE001  the awaitable handles any exception
+                waited_for = throw(error)
+            else:
+                waited_for = next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+@attrs.define(eq=False)
+class TimeLimit:
+    """
+    A time limit for many calls.
+
+    A task for each call, or `asyncio.timeout`, would cost more than a call that only reads memory: here all calls of an
+    event loop share one timer, and a call that does not wait needs none.
+
+    Attributes:
+        timeout_s: How long each may take.
+    """
+
+    timeout_s: float
+    _watch: _Watch | None = attrs.field(init=False, default=None)
+
+    def wait(self, awaitable: Awaitable[T]) -> Awaitable[T]:
+        """
+        Await *awaitable*, and cancel it when its time is up; if it runs for another second, abandon it.
+
+        Raises:
+            TimedOut: Its time was up.  What it was doing may have been done or not.
+        """
+        return stepwise(awaitable, self._go_on)
+
+    def _go_on(self, steps: Steps[T], waited_for: Any) -> Steps[T]:
+        call = _Call(steps)
+        watch = self._watch_of(asyncio.get_running_loop())
+        watch.begin(call)
+        try:
+            return (yield from rest_of(steps, waited_for, call.throw, call.wait))
+        except asyncio.CancelledError:
+            if call.is_only_late():
+                raise TimedOut from None
+            raise
+        finally:
+            watch.end(call)
+
+    def _watch_of(self, loop: asyncio.AbstractEventLoop) -> _Watch:
+        # Loops may run in several threads: each has its own.
+        watch = self._watch
+        if watch is None or watch.loop is not loop:
+            watch = self._watch = _Watch(loop, self.timeout_s)
+        return watch
+
+
+class _Call:
+    """A call that waits, and can be cancelled or abandoned."""
+
+    __slots__ = ("_cancelling", "_cleanup", "_is_abandoned", "_is_late", "_steps", "_task")
+
+    def __init__(self, steps: Steps[Any]) -> None:
+        self._steps = steps
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._cancelling = self._task.cancelling()
+        self._cleanup: asyncio.TimerHandle | None = None
+        self._is_late = self._is_abandoned = False
+
+    def throw(self, error: BaseException) -> Any:
+        """Throw *error* into the call, which may handle it, unless the call is abandoned."""
+        if self._is_abandoned and isinstance(error, asyncio.CancelledError):
+            with contextlib.suppress(Exception):  # it may ignore that, or fail
+                self._steps.close()
+            raise error
+        return self._steps.throw(error)
+
+    def wait(self, other: asyncio.Task[Any]) -> Steps[None]:
+        """
+        Wait for *other*, and cancel it when this call is cancelled.
+
+        The event loop would wait for it even then, until it has ended.  Here it is left where it is, too.
+        """
+        while not other.done():
+            is_done = self._task.get_loop().create_future()
+            wake = partial(_wake, is_done)
+            other.add_done_callback(wake)
+            try:
+                yield from is_done
+            except asyncio.CancelledError:
+                if self._is_abandoned:
+                    raise
+                other.cancel()
+            finally:
+                other.remove_done_callback(wake)
+
+    def _abandon(self) -> None:
+        self._is_abandoned = True
+        self._task.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the call: its time is up."""
+        self._is_late = True
+        self._cleanup = self._task.get_loop().call_later(CLEANUP_TIMEOUT_S, self._abandon)
+        self._task.cancel()
+
+    def is_only_late(self) -> bool:
+        """Return whether only the time limit has cancelled the call."""
+        return self._is_late and self._task.cancelling() - self._own_cancellations() <= self._cancelling
+
+    def end(self) -> None:
+        """Undo the cancellations that came from here."""
+        if self._cleanup is not None:
+            self._cleanup.cancel()
+        if self._is_late:
+            self._task.uncancel()
+        if self._is_abandoned:
+            self._task.uncancel()
+
+    def _own_cancellations(self) -> int:
+        return self._is_late + self._is_abandoned
+
+
+def _wake(is_done: asyncio.Future[None], _: asyncio.Future[Any]) -> None:
+    if not is_done.done():
+        is_done.set_result(None)
+
+
+class _Watch:
+    """The waiting calls of *loop*, oldest first, with one timer for all of them."""
+
+    __slots__ = ("_calls", "_is_armed", "_timeout_s", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        self.loop = loop
+        self._timeout_s = timeout_s
+        self._calls: dict[_Call, float] = {}
+        self._is_armed = False
+
+    def begin(self, call: _Call) -> None:
+        """Start the time limit of *call*."""
+        due = self._calls[call] = self.loop.time() + self._timeout_s
+        if not self._is_armed:
+            self._arm(due)
+
+    def end(self, call: _Call) -> None:
+        """Forget *call*, which has ended."""
+        self._calls.pop(call, None)
+        call.end()
+
+    def _arm(self, due: float) -> None:
+        self._is_armed = True
+        self.loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._is_armed = False
+        now = self.loop.time()
+        for call, due in list(self._calls.items()):
+            if due > now:
+                self._arm(due)
+                return
+            del self._calls[call]
+            call.cancel()

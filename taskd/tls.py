@@ -1,0 +1,24 @@
+"""Configure TLS for the connections of plugins."""
+
+from __future__ import annotations
+
+import ssl
+
+__all__ = ["tls_context"]
+
+
+def tls_context(root_file: str | None = None) -> ssl.SSLContext:
+    """
+    Return a context that verifies servers by the same rules on every Python.
+
+    Args:
+        root_file: The certificates of authorities; None takes the system's, or those of `SSL_CERT_FILE`.
+
+    Raises:
+        OSError: The file cannot be read, or (`ssl.SSLError`) has no certificates.
+    """
+    made = ssl.create_default_context(cafile=root_file)
+    # The rules of CPython 3.12.  Later versions refuse certificates that other programs accept, such as handmade ones
+    # without key identifiers, and accept chains that do not end in a root.
+    made.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST
+    return made

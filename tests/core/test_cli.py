@@ -1,0 +1,613 @@
+"""The `taskd` command, mostly as people run it: in a process and a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import re
+import runpy
+import shlex
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import attrs
+import click
+import httpx
+import jwt
+import pytest
+
+import taskd
+from taskd import build_app
+from taskd.cli.main import main
+from taskd.testing import RunningServer, running_server
+from tests.conftest import SECRET
+from tests.support.commands import invoke, run_python
+from tests.support.processes import DEV, PLAIN_UVICORN, SERVE, SERVE_WITH_WORKERS, child_environ, make_distribution
+
+ROUTES_PLUGIN = """
+from starlette.routing import Route
+import taskd
+
+@taskd.hookimpl
+def taskd_routes():
+    return []
+"""
+
+
+AUTH_PLUGIN = """
+import taskd
+from starlette.authentication import AuthenticationBackend
+
+@taskd.hookimpl
+def taskd_auth():
+    return AuthenticationBackend()
+"""
+
+
+REMOTE_STORE_PLUGIN = """
+import taskd
+
+class Store(taskd.storage.TaskStore):
+    list = create = get = update = toggle = delete = ping = None
+    location = taskd.storage.Location(description="the moon", is_local=False)
+
+@taskd.hookimpl
+def taskd_storage():
+    return Store()
+"""
+# Prints when it is imported and whenever it is asked, by which a program that reads stdout would be misled.
+CHATTY_PLUGIN = """
+import taskd
+
+print("imported")
+
+@taskd.hookimpl
+def taskd_routes():
+    print("asked")
+    return []
+"""
+
+
+def subject(token: str, secret: str) -> str:
+    """Return whose token it is, which must be signed with *secret*."""
+    claims: dict[str, str] = jwt.decode(token, secret, ["HS256"])
+    return claims["sub"]
+
+
+def columns(output: str) -> list[list[str]]:
+    """The rows of `taskd plugins`, each split at white space."""
+    return [line.split() for line in output.splitlines()]
+
+
+@attrs.frozen
+class Announced:
+    """What `taskd dev` tells its user."""
+
+    tasks: str
+    user: str
+    token: str
+    signer: str
+    curl: list[str]
+
+    @classmethod
+    def read(cls, server: RunningServer) -> Announced:
+        """Read it from *server*, which has just started."""
+        lines = server.read_until("Ctrl+C").splitlines()
+        words = dict(line.split(maxsplit=1) for line in lines if line.startswith("  ") and line.strip())
+        [signer] = re.findall(r"^ +\(valid for 24 hours, signed with (.*)\)$", "\n".join(lines), re.MULTILINE)
+        [curl] = [line for line in lines if line.strip().startswith("curl ")]
+        return cls(words["tasks"], words["user"], words["token"], signer, shlex.split(curl))
+
+    def send(self) -> httpx.Response:
+        """Do what the curl line says."""
+        program, url, *options = self.curl
+        given = list(zip(options[::2], options[1::2], strict=True))
+        headers = dict(value.split(": ") for option, value in given if option == "-H")
+        [data] = [value for option, value in given if option == "-d"]
+        assert "curl" == program
+        return httpx.post(url, headers=headers, content=data)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose distributions are installed in this process."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    """A port at which something else listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+class TestDev:
+    def test_the_curl_line_makes_a_task(self) -> None:
+        """Whoever pastes the line that the first start prints has made a task of the user it names."""
+        with running_server(child_environ({}), DEV) as server:
+            announced = Announced.read(server)
+            response = announced.send()
+
+        assert (201, "Try taskd", announced.user) == (
+            response.status_code,
+            response.json()["title"],
+            response.json()["user_id"],
+        )
+        assert f"Bearer {announced.token}" in " ".join(announced.curl)
+
+    @pytest.mark.parametrize("disabled", ["", "docs"])
+    def test_it_says_where_the_page_is_if_there_is_one(self, disabled: str) -> None:
+        """The link leads to the page; without the plugin that brings it there is none."""
+        with running_server(child_environ({"TASKD_DISABLED_PLUGINS": disabled}), DEV) as server:
+            told = server.read_until("Ctrl+C")
+            response = httpx.get(f"{server.url}/docs", trust_env=False)
+            server.stop()
+
+        assert (404 if disabled else 200) == response.status_code
+        assert (f"  docs   {server.url}/docs" in told) == (not disabled)
+
+    def test_what_it_keeps_is_private(self, tmp_path: Path) -> None:
+        """The secret is for its owner only, and nobody but owner and group may read the tasks."""
+        with running_server(child_environ({}), DEV) as server:
+            Announced.read(server).send()
+
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        assert 0o600 == modes.pop("taskd.db.secret")
+        assert "taskd.db" in modes
+        assert [0] * len(modes) == [mode & ~0o640 for mode in modes.values()]
+
+    def test_a_second_start_knows_the_token_and_the_tasks_of_the_first(self) -> None:
+        """Secret and tasks outlive the process."""
+        with running_server(child_environ({}), DEV) as server:
+            first = Announced.read(server)
+            task = first.send().json()
+            server.stop(signal.SIGINT)
+        with running_server(child_environ({}), DEV) as server:
+            response = httpx.get(
+                f"{server.url}/api/{first.user}/tasks", headers={"Authorization": f"Bearer {first.token}"}
+            )
+            server.stop(signal.SIGINT)
+
+        assert (200, [task]) == (response.status_code, response.json())
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    @pytest.mark.parametrize("source", ["environment", ".env"])
+    def test_a_configured_secret_and_database_are_used(
+        self, tmp_path: Path, environ: dict[str, str], source: str
+    ) -> None:
+        """What is set, in the environment or in `.env`, is used, and nothing is made in its place."""
+        if source == ".env":
+            (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in environ.items()))
+            environ = {}
+        with running_server(child_environ(environ), DEV) as server:
+            announced = Announced.read(server)
+            response = announced.send()
+            server.stop(signal.SIGINT)
+
+        where = ".env" if source == ".env" else "the environment"
+        assert 201 == response.status_code
+        assert announced.tasks.endswith(f"(DATABASE_URL in {where})")
+        assert announced.signer == f"BETTER_AUTH_SECRET in {where}"
+        assert announced.user == subject(announced.token, SECRET)
+        assert not {"taskd.db", "taskd.db.secret", "taskd.secret", "tasks.db.secret"} & {
+            file.name for file in tmp_path.iterdir()
+        }
+
+    def test_a_secret_is_kept_beside_the_configured_database(self, tmp_path: Path, database_url: str) -> None:
+        """Where only the database is configured, the secret is made beside its file, or here if it has none."""
+        with running_server(child_environ({"DATABASE_URL": database_url}), DEV) as server:
+            announced = Announced.read(server)
+
+        [file] = tmp_path.glob("*.secret")
+        assert announced.signer.startswith("the secret in ")
+        assert announced.signer.endswith(file.name)
+        assert announced.user == subject(announced.token, file.read_text())
+
+    def test_two_that_start_together_agree_on_one_secret(self, tmp_path: Path) -> None:
+        """Whichever of two first starts wins, the tokens of both are good."""
+
+        def start(_: int) -> str:
+            with running_server(child_environ({}), DEV) as server:
+                return Announced.read(server).token
+
+        with ThreadPoolExecutor() as threads:
+            tokens = list(threads.map(start, range(2)))
+
+        kept = (tmp_path / "taskd.db.secret").read_text()
+        assert ["dev", "dev"] == [subject(token, kept) for token in tokens]
+        assert ["taskd.db.secret"] == [file.name for file in tmp_path.glob("*.secret*")]
+
+    @pytest.mark.parametrize("name", ["missing/tasks.db", "a_file/tasks.db"])
+    def test_a_database_that_cannot_be_stops_the_start(self, tmp_path: Path, name: str) -> None:
+        """One line names the variable, and no secret is made for it."""
+        (tmp_path / "a_file").touch()
+
+        result = invoke("dev", settings={"DATABASE_URL": f"sqlite:///{name}"})
+
+        assert 1 == result.exit_code
+        assert result.output.startswith(f"taskd: DATABASE_URL: '{name}' must be a file in a directory that exists")
+        assert ["a_file"] == [file.name for file in tmp_path.iterdir()]
+
+    def test_a_secret_that_cannot_be_kept_stops_the_start(self, tmp_path: Path) -> None:
+        """One line says which file cannot be written."""
+        (tmp_path / "taskd.db.secret").mkdir()
+
+        result = invoke("dev", settings={})
+
+        assert 1 == result.exit_code
+        assert result.output.startswith(
+            "taskd: BETTER_AUTH_SECRET: cannot be kept in taskd.db.secret: Is a directory ("
+        )
+
+    def test_a_secret_that_is_no_text_stops_the_start(self, tmp_path: Path) -> None:
+        """A file of something else is not taken for a secret."""
+        (tmp_path / "taskd.db.secret").write_bytes(b"\xff" * 40)
+
+        result = invoke("dev", settings={})
+
+        assert 1 == result.exit_code
+        assert result.output.startswith(
+            "taskd: BETTER_AUTH_SECRET: cannot be kept in taskd.db.secret: it is not text ("
+        )
+
+    def test_an_empty_secret_stops_the_start(self, tmp_path: Path) -> None:
+        """One line names the file, and what to do with it."""
+        (tmp_path / "taskd.db.secret").touch()
+
+        result = invoke("dev", settings={})
+
+        assert 1 == result.exit_code
+        assert result.output.startswith("taskd: BETTER_AUTH_SECRET: taskd.db.secret is empty: delete it,")
+
+    @pytest.mark.parametrize("source", ["environment", ".env"])
+    def test_a_remote_database_is_refused(self, tmp_path: Path, source: str) -> None:
+        """What may be production's is named, with where the setting is from and no password, and is not served."""
+        environ = {"DATABASE_URL": "postgresql://alice:hunter2@db.example.com/tasks"}
+        if source == ".env":
+            (tmp_path / ".env").write_text(f"DATABASE_URL={environ.pop('DATABASE_URL')}\n")
+
+        result = invoke("dev", settings=environ)
+
+        where = "the environment" if source == "environment" else ".env"
+        place = "PostgreSQL at db.example.com:5432, database tasks, as alice"
+        assert 1 == result.exit_code
+        assert result.output == (
+            f"taskd: DATABASE_URL: in {where}, points to another machine ({place}), which may hold production"
+            " tasks: remove it, or run taskd dev --allow-remote\n"
+        )
+        assert [] == list(tmp_path.glob("*.secret"))
+
+    def test_a_remote_database_is_served_if_that_is_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The announcement says whose tasks these are, and what its token is signed with, without a secret."""
+        announced: list[str] = []
+        monkeypatch.setattr("taskd.cli.dev.serve_here", lambda _, port, say: say(f"http://127.0.0.1:{port}"))
+        monkeypatch.setattr("taskd.cli.dev._announce", announced.append)
+        Path(".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\n")
+
+        result = invoke(
+            "dev", "--allow-remote", settings={"DATABASE_URL": "postgresql://alice:hunter2@db.example.com/tasks"}
+        )
+
+        [text] = announced
+        place = "PostgreSQL at db.example.com:5432, database tasks, as alice"
+        assert 0 == result.exit_code
+        assert f"  tasks  {place} (DATABASE_URL in the environment)\n" in text
+        assert "(valid for 24 hours, signed with BETTER_AUTH_SECRET in .env)\n" in text
+        assert not {"hunter2", SECRET} & set(re.split(r"[\s'():@/]+", text))
+        assert SECRET not in text
+
+    def test_a_remote_store_of_another_plugin_is_refused(self, site: Path) -> None:
+        """A store says itself where it keeps the tasks; then the setting to change is the plugin's."""
+        make_distribution(site, "afar", REMOTE_STORE_PLUGIN)
+
+        result = invoke("dev", settings={"TASKD_STORAGE": "afar", "DATABASE_URL": "sqlite:///unused.db"})
+
+        assert 1 == result.exit_code
+        assert result.output.startswith("taskd: TASKD_STORAGE: afar keeps tasks on another machine (the moon), which ")
+
+    def test_ctrl_c_ends_it(self) -> None:
+        """Ctrl+C is the ordinary end: no traceback, and no failure."""
+        with running_server(child_environ({}), DEV) as server:
+            Announced.read(server)
+            output = server.stop(signal.SIGINT)
+
+        assert 0 == server.process.returncode
+        assert "Traceback" not in output
+
+
+class TestServe:
+    @pytest.mark.parametrize(
+        ("command", "variable", "value", "hidden"),
+        [
+            (SERVE, "BETTER_AUTH_SECRET", None, SECRET),
+            (SERVE_WITH_WORKERS, "BETTER_AUTH_SECRET", "too-short-a-secret", "too-short-a-secret"),
+            (PLAIN_UVICORN, "DATABASE_URL", "mysql://somebody:hunter2@127.0.0.1/tasks", "hunter2"),
+        ],
+        ids=["one, no secret", "workers, short secret", "uvicorn, another database"],
+    )
+    def test_a_wrong_setting_stops_the_start(
+        self, command: tuple[str, ...], variable: str, value: str | None, hidden: str
+    ) -> None:
+        """One line names the variable and quotes no secret, also where several processes were to serve."""
+        settings = {"BETTER_AUTH_SECRET": SECRET, variable: value}
+
+        ended = run_python(*command, settings={name: text for name, text in settings.items() if text is not None})
+
+        assert (1, "") == (ended.returncode, ended.stdout)
+        [line] = ended.stderr.splitlines()
+        assert line.startswith(f"taskd: {variable}: ")
+        assert hidden not in line
+
+    @pytest.mark.parametrize(
+        ("options", "host"), [((), "127.0.0.1"), (("--host", "localhost"), "localhost")], ids=["default", "told"]
+    )
+    def test_it_listens_on_this_machine_unless_told(self, options: tuple[str, ...], host: str) -> None:
+        """Other machines reach it only where --host says so."""
+        with running_server(child_environ({"BETTER_AUTH_SECRET": SECRET}), (*SERVE, *options)) as server:
+            response = httpx.get(f"{server.url}/livez")
+
+        assert (host, 200) == (httpx.URL(server.url).host, response.status_code)
+
+    def test_tasks_are_kept_in_the_working_directory_unless_told(self, tmp_path: Path) -> None:
+        """Without DATABASE_URL the tasks are in taskd.db."""
+        with running_server(child_environ({"BETTER_AUTH_SECRET": SECRET}), SERVE) as server:
+            server.stop(signal.SIGINT)
+
+        assert (tmp_path / "taskd.db").is_file()
+
+    @pytest.mark.parametrize(
+        "command",
+        [("dev",), ("serve",), ("serve", "--workers", "2")],
+        ids=" ".join,
+    )
+    def test_a_port_in_use_is_said(self, command: tuple[str, ...], busy_port: int) -> None:
+        """A start at a port that another process has fails, and one line says why, and what to do."""
+        settings = {"BETTER_AUTH_SECRET": SECRET}
+
+        ended = run_python("-m", "taskd", *command, "--port", str(busy_port), settings=settings)
+
+        remedy = "stop what listens there, or choose another port with --port"
+        assert (1, f"taskd: cannot listen on 127.0.0.1:{busy_port}: Address already in use: {remedy}\n") == (
+            ended.returncode,
+            ended.stderr,
+        )
+
+    @pytest.mark.parametrize(
+        "options", [("--port", "65536"), ("--workers", "0"), ("--grace", "-1"), ("--port", "http")], ids=" ".join
+    )
+    def test_an_option_out_of_range_is_refused(self, options: tuple[str, str]) -> None:
+        """The message names the option."""
+        result = invoke("serve", *options, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert 2 == result.exit_code
+        assert f"'{options[0]}'" in result.stderr
+
+
+class TestToken:
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("user", ["alice", "a b/%\u00e9\U0001f389", "x" * 255], ids=["plain", "odd", "long"])
+    async def test_the_server_accepts_it(self, user: str) -> None:
+        """With the token that is printed for a user, that user's tasks can be read."""
+        settings = {"BETTER_AUTH_SECRET": SECRET}
+        # A command has an event loop of its own.
+        result = await asyncio.to_thread(invoke, "token", user, settings=settings)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(build_app(settings))) as client:
+            headers = {"Authorization": f"Bearer {result.stdout.strip()}"}
+            response = await client.get(f"http://taskd/api/{quote(user, safe='')}/tasks", headers=headers)
+
+        assert (0, 200) == (result.exit_code, response.status_code)
+
+    @pytest.mark.parametrize(("options", "lifetime_s"), [((), 3600), (("--lifetime", "5"), 5)], ids=["default", "told"])
+    def test_it_is_good_for_its_lifetime(self, options: tuple[str, ...], lifetime_s: int) -> None:
+        """The token expires an hour after it was made, or when --lifetime says."""
+        result = invoke("token", "alice", *options, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        claims = jwt.decode(result.stdout.strip(), options={"verify_signature": False})
+        assert lifetime_s == claims["exp"] - claims["iat"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (("",), "USER"),
+            (("x" * 256,), "USER"),
+            (("a\udcff",), "USER"),
+            ((), "USER"),
+            (("alice", "--lifetime", "0"), "--lifetime"),
+            (("alice", "--lifetime", "1.5"), "--lifetime"),
+        ],
+        ids=["empty", "too long", "not UTF-8", "none", "no lifetime", "half seconds"],
+    )
+    def test_a_bad_argument_is_refused(self, arguments: tuple[str, ...], named: str) -> None:
+        """No token is printed, and the message names the argument."""
+        result = invoke("token", *arguments, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert (2, "") == (result.exit_code, result.stdout)
+        assert named in result.stderr
+
+    @pytest.mark.parametrize("user", ["", ".", "..", "x" * 256], ids=["empty", "dot", "dots", "long"])
+    def test_what_no_user_may_be_called_is_said(self, user: str) -> None:
+        """The message says which names can be users'."""
+        result = invoke("token", user, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert (2, "") == (result.exit_code, result.stdout)
+        assert "neither . nor .., but a text of 1 to 255 characters without NUL" in result.stderr
+
+    def test_without_a_secret_there_is_none(self) -> None:
+        """One line names the variable, and whose it is."""
+        result = invoke("token", "alice", settings={})
+
+        owner = f"plugin 'jwt' of taskd-server {importlib.metadata.version('taskd-server')}"
+        assert (
+            f"taskd: BETTER_AUTH_SECRET: is not set, and neither is BETTER_AUTH_URL: set one of them ({owner})\n"
+        ) == result.output
+        assert 1 == result.exit_code
+
+    def test_with_a_key_set_alone_there_is_none(self) -> None:
+        """Who publishes keys makes the tokens, and taskd does not ask for them."""
+        result = invoke("token", "alice", settings={"BETTER_AUTH_URL": "https://auth.example.com"})
+
+        assert 1 == result.exit_code
+        [line] = result.output.splitlines()
+        assert line.startswith("taskd: BETTER_AUTH_SECRET: is not set, and only Better Auth has the private keys")
+
+    def test_with_a_secret_and_a_key_set_it_is_the_secret_s(self) -> None:
+        """The token is for the audience and by the issuer that the server wants."""
+        result = invoke(
+            "token", "alice", settings={"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "https://auth.example.com"}
+        )
+        claims = jwt.decode(result.stdout.strip(), SECRET, ["HS256"], audience="https://auth.example.com")
+
+        assert ("alice", "https://auth.example.com") == (claims["sub"], claims["iss"])
+
+    def test_a_plugin_that_makes_no_tokens_is_named(self, site: Path) -> None:
+        """Where tokens come from somewhere else, the message says which plugin was selected."""
+        make_distribution(site, "elsewhere", AUTH_PLUGIN)
+
+        result = invoke("token", "alice", settings={"TASKD_AUTH": "elsewhere"})
+
+        assert 1 == result.exit_code
+        [line] = result.output.splitlines()
+        assert line.startswith("taskd: TASKD_AUTH: the plugin 'elsewhere' cannot issue tokens")
+
+
+class TestPlugins:
+    def test_what_is_installed_is_listed(self, site: Path) -> None:
+        """Each plugin comes with what it provides, whether it serves, and the distribution that brought it."""
+        make_distribution(site, "extra", ROUTES_PLUGIN)
+        version = importlib.metadata.version("taskd-server")
+
+        result = invoke("plugins", settings={})
+
+        assert (0, "") == (result.exit_code, result.stderr)
+        assert ["extra", "routes", "selected", "extra", "1.0"] in columns(result.stdout)
+        provided = ["auth,", "security_scheme,", "trial_settings"]
+        assert ["jwt", *provided, "selected", "taskd-server", version] in columns(result.stdout)
+
+    @pytest.mark.parametrize(
+        ("settings", "name", "status"),
+        [
+            ({"TASKD_STORAGE": "other"}, "sql", "installed"),
+            ({"TASKD_DISABLED_PLUGINS": "sql"}, "sql", "disabled"),
+            ({"TASKD_PLUGINS": "jwt, tasks"}, "sql", "disabled"),
+            ({"TASKD_PLUGINS": "jwt, tasks"}, "jwt", "selected"),
+        ],
+        ids=str,
+    )
+    def test_the_settings_show_in_the_status(self, settings: dict[str, str], name: str, status: str) -> None:
+        """A plugin is selected, only installed, or disabled."""
+        result = invoke("plugins", settings=settings)
+
+        assert 0 == result.exit_code
+        assert [status] == [row[-3] for row in columns(result.stdout) if row[0] == name]
+
+    def test_a_broken_plugin_is_named(self, tmp_path: Path) -> None:
+        """The exit status is 1, and the message names the plugin, its distribution and the fault; others are listed."""
+        plugin = make_distribution(tmp_path / "site", "broken", "import no_such_module")
+
+        ended = run_python("-m", "taskd", "plugins", settings=plugin)
+
+        assert 1 == ended.returncode
+        assert ["broken", "?", "broken", "broken", "1.0"] in columns(ended.stdout)
+        assert "tasks" in [row[0] for row in columns(ended.stdout)]
+        [line] = ended.stderr.splitlines()
+        assert line.startswith("taskd: plugin 'broken' of broken 1.0 cannot be loaded: ModuleNotFoundError: ")
+
+    def test_a_disabled_plugin_is_not_imported(self, site: Path) -> None:
+        """A broken plugin does no harm when it is disabled."""
+        make_distribution(site, "broken", "import no_such_module")
+
+        result = invoke("plugins", settings={"TASKD_DISABLED_PLUGINS": "broken"})
+
+        assert (0, "") == (result.exit_code, result.stderr)
+        assert ["broken", "?", "disabled", "broken", "1.0"] in columns(result.stdout)
+
+    def test_two_plugins_of_one_name_are_refused(self, site: Path) -> None:
+        """One line names both claimants."""
+        make_distribution(site, "first", ROUTES_PLUGIN)
+        make_distribution(site, "second", ROUTES_PLUGIN)
+        (site / "second-1.0.dist-info" / "entry_points.txt").write_text("[taskd]\nfirst = second_plugin\n")
+
+        result = invoke("plugins", settings={})
+
+        assert 1 == result.exit_code
+        [line] = result.output.splitlines()
+        assert "plugin 'first' is claimed by first 1.0, second 1.0" in line
+
+    def test_a_plugin_that_is_not_installed_is_refused(self) -> None:
+        """A misspelt name in TASKD_PLUGINS is an error, not an empty server."""
+        result = invoke("plugins", settings={"TASKD_PLUGINS": "jwt, taks"})
+
+        assert 1 == result.exit_code
+        assert "TASKD_PLUGINS: no plugin 'taks' is installed" in result.output
+
+
+class TestOutput:
+    """What a plugin prints is not mixed into what a command prints."""
+
+    @pytest.mark.parametrize(
+        "command", [("openapi",), ("token", "alice"), ("migrate", "--sql"), ("migrate",), ("doctor",), ("plugins",)]
+    )
+    def test_what_a_plugin_prints_goes_to_stderr(self, site: Path, command: tuple[str, ...]) -> None:
+        """Stdout has what the command prints without the plugin's words, which are not lost."""
+        name = "chatty_" + "".join(filter(str.isalpha, "".join(command)))
+        settings = {"BETTER_AUTH_SECRET": SECRET}
+        make_distribution(site, name, CHATTY_PLUGIN)
+
+        result = invoke(*command, settings=settings)
+
+        assert "imported" in result.stderr
+        assert not {"imported", "asked"} & set(result.stdout.split())
+        assert result.stdout
+
+    def test_the_api_document_stays_one(self, site: Path) -> None:
+        """A program that reads it finds JSON, from the first character to the last."""
+        make_distribution(site, "chatty", CHATTY_PLUGIN)
+
+        result = invoke("openapi", settings={})
+
+        assert "3.1" in json.loads(result.stdout)["openapi"]
+        assert ["imported", "asked"] == result.stderr.split()
+
+
+class TestCommand:
+    def test_the_version_is_the_distribution_s(self) -> None:
+        """`python -m taskd` is `taskd`, and says which one."""
+        ended = run_python("-m", "taskd", "--version", settings={})
+
+        assert (0, f"taskd, version {importlib.metadata.version('taskd-server')}\n") == (ended.returncode, ended.stdout)
+
+    def test_an_older_python_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a checkout, which may be run without pip, one line says which Python is needed, before any import."""
+        monkeypatch.setattr(sys, "version_info", (3, 10, 13, "final", 0))
+
+        with pytest.raises(SystemExit, match=r"^taskd: needs Python 3\.11 or later, and this is Python 3\.10$"):
+            runpy.run_path(str(Path(taskd.__file__)))
+
+    @pytest.mark.parametrize("option", ["--help", "-h"])
+    def test_help_names_every_command(self, option: str) -> None:
+        """All commands are in the help."""
+        result = invoke(option, settings={})
+
+        assert 0 == result.exit_code
+        assert [] == [name for name in main.commands if f"  {name} " not in result.stdout]
+
+    @pytest.mark.parametrize("command", sorted(main.commands))
+    def test_every_command_explains_itself(self, command: str) -> None:
+        """The help of a command has a sentence about it, and one for each option."""
+        result = invoke(command, "--help", settings={})
+
+        explained = [option for option in main.commands[command].params if isinstance(option, click.Option)]
+        assert 0 == result.exit_code
+        assert " ".join(str(main.commands[command].help).split()) in " ".join(result.stdout.split())
+        assert [] == [option.name for option in explained if not option.help]

@@ -1,0 +1,174 @@
+"""What every command does: it loads plugins once, closes what they made, and says which names look misspelt."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taskd.plugins.loader import LoadedPlugin
+from tests.conftest import SECRET
+from tests.support.commands import invoke, run_python
+from tests.support.processes import make_distribution
+
+# Every hook notes its calls, and so does what it makes when it is closed.
+COUNTING_PLUGIN = """
+import taskd
+from starlette.authentication import AuthenticationBackend
+from taskd.auth import TrialSettings
+from taskd.storage import TaskStore
+
+calls = ["import"]
+
+class Backend(AuthenticationBackend):
+    def issue_token(self, user_id, lifetime_s):
+        return "token"
+
+    def close(self):
+        calls.append("backend.close")
+
+class Store(TaskStore):
+    list = create = get = update = toggle = delete = None
+
+    async def ping(self):
+        return
+
+    async def migrate(self):
+        return ()
+
+    async def migration_script(self):
+        return "nothing"
+
+    async def close(self):
+        calls.append("store.close")
+
+@taskd.hookimpl
+def taskd_auth():
+    calls.append("taskd_auth")
+    return Backend()
+
+@taskd.hookimpl
+def taskd_security_scheme():
+    calls.append("taskd_security_scheme")
+    return {"type": "apiKey", "in": "header", "name": "X-Key"}
+
+@taskd.hookimpl
+def taskd_trial_settings():
+    calls.append("taskd_trial_settings")
+    return TrialSettings({"COUNTED": "1"}, "made by hand")
+
+@taskd.hookimpl
+def taskd_storage():
+    calls.append("taskd_storage")
+    return Store()
+
+@taskd.hookimpl
+def taskd_routes():
+    calls.append("taskd_routes")
+    return []
+"""
+PARTS = {"taskd_auth", "taskd_storage"}
+WHOLE = {*PARTS, "taskd_security_scheme", "taskd_routes"}
+AUTH_CLOSED, STORE_CLOSED = "backend.close", "store.close"
+# What each command calls.
+CALLS = {
+    ("dev",): {*WHOLE, "taskd_trial_settings", AUTH_CLOSED, STORE_CLOSED},
+    ("serve",): {*WHOLE, AUTH_CLOSED, STORE_CLOSED},
+    ("serve", "--workers", "2"): {*WHOLE, AUTH_CLOSED, STORE_CLOSED},
+    ("doctor",): {*WHOLE, AUTH_CLOSED, STORE_CLOSED},
+    ("openapi",): {*WHOLE, STORE_CLOSED} - {"taskd_auth"},
+    ("token", "alice"): {"taskd_auth", AUTH_CLOSED},
+    ("migrate",): {"taskd_storage", STORE_CLOSED},
+    ("migrate", "--sql"): {"taskd_storage", STORE_CLOSED},
+    ("plugins",): set(),
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose distributions are installed in this process."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+@pytest.fixture
+def _serving_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command listens, and each builds an application of its own."""
+    monkeypatch.setattr("taskd.cli.serve.run_server", lambda *_, **__: None)
+    monkeypatch.setattr("taskd.cli.dev.serve_here", lambda *_: None)
+    monkeypatch.delitem(sys.modules, "taskd.asgi", raising=False)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each plugin is loaded."""
+    counts: Counter[str] = Counter()
+    register: Callable[[LoadedPlugin], list[str]] = LoadedPlugin._register
+
+    def counting(plugin: LoadedPlugin) -> list[str]:
+        counts[plugin.plugin.name] += 1
+        return register(plugin)
+
+    monkeypatch.setattr(LoadedPlugin, "_register", counting)
+    return counts
+
+
+@pytest.mark.usefixtures("_serving_nothing")
+@pytest.mark.parametrize("command", CALLS, ids=" ".join)
+def test_a_command_calls_each_hook_once_and_closes_what_it_made(
+    site: Path, loaded: Counter[str], command: tuple[str, ...]
+) -> None:
+    """Plugins are loaded once, also where a command both checks and uses what they provide."""
+    name = f"counting_{uuid.uuid4().hex}"
+    make_distribution(site, name, COUNTING_PLUGIN)
+
+    result = invoke(*command, settings={"TASKD_AUTH": name, "TASKD_STORAGE": name})
+
+    assert 0 == result.exit_code, result.output
+    assert Counter({"import", *CALLS[command]}) == Counter(sys.modules[f"{name}_plugin"].calls)
+    assert {1} == set(loaded.values())
+    assert {name, "jwt", "sql", "tasks", "docs"} == set(loaded)
+
+
+@pytest.mark.parametrize("command", [("dev",), ("doctor",)], ids=" ".join)
+def test_what_a_command_made_is_closed_also_when_it_fails(site: Path, command: tuple[str, ...]) -> None:
+    """Parts that do not go together are closed like any other."""
+    name = f"counting_{uuid.uuid4().hex}"
+    routes = 'return [__import__("starlette.routing").routing.Route("/livez", lambda request: None)]'
+    make_distribution(site, name, COUNTING_PLUGIN.replace("return []\n", f"{routes}\n"))
+
+    result = invoke(*command, settings={"TASKD_AUTH": name, "TASKD_STORAGE": name})
+
+    assert 1 == result.exit_code
+    assert "GET /livez is claimed by" in result.output
+    closed = [call for call in sys.modules[f"{name}_plugin"].calls if call.endswith(".close")]
+    assert [AUTH_CLOSED, STORE_CLOSED] == closed
+
+
+class TestMistakes:
+    MISTAKE = "taskd: TASKD_STORE is set, and nothing reads it: did you mean TASKD_STORAGE?"
+
+    @pytest.mark.parametrize(
+        "command", [("openapi",), ("token", "alice"), ("migrate",), ("plugins",)], ids=lambda command: command[0]
+    )
+    def test_a_command_says_which_names_look_misspelt(self, command: tuple[str, ...]) -> None:
+        """The lines go to stderr, and the command does what it is for."""
+        result = invoke(*command, settings={"BETTER_AUTH_SECRET": SECRET, "TASKD_STORE": "memory"})
+
+        assert (0, [self.MISTAKE]) == (result.exit_code, result.stderr.splitlines())
+
+    @pytest.mark.parametrize("command", [("serve",), ("token", "alice")], ids=lambda command: command[0])
+    def test_a_misspelt_setting_that_stops_the_start_is_named(self, command: tuple[str, ...]) -> None:
+        """Beside the setting that is missing stands the one that may be meant for it."""
+        ended = run_python("-m", "taskd", *command, settings={"BETTER_AUTH_SECRT": SECRET})
+
+        assert 1 == ended.returncode
+        mistake, error = ended.stderr.splitlines()
+        assert "taskd: BETTER_AUTH_SECRT is set, and nothing reads it: did you mean BETTER_AUTH_SECRET?" == mistake
+        assert error.startswith("taskd: BETTER_AUTH_SECRET: is not set")

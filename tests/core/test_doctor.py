@@ -1,0 +1,339 @@
+"""`taskd doctor`: one line for each check, what to do where it fails, and no secret."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import respx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from taskd import bounded_store, closing, time_limit
+from tests.support.commands import invoke, run_python
+from tests.support.databases import SQLitePlace
+from tests.support.doctor import PASSWORD, STRONG_SECRET, Report, examined
+from tests.support.issuer import JWKS_URL, URL, Issuer, published
+from tests.support.passwords import AWKWARD_PASSWORDS, PASSWORDS, SENTINEL
+from tests.support.postgres import free_port
+from tests.support.processes import make_distribution
+from tests.support.third_parties import SLEEPS, SWALLOWS, slow_store
+
+pytestmark = pytest.mark.usefixtures("_once")
+
+ACME = Path(__file__).parents[2] / "examples" / "acme"
+BREAKING_STORE_PLUGIN = f"""
+import taskd
+from acme_taskd.memory import MemoryStore
+
+class Breaking(MemoryStore):
+    async def ping(self):
+        raise RuntimeError("{PASSWORD}")
+
+@taskd.hookimpl
+def taskd_storage():
+    return Breaking()
+"""
+ROUTES_PLUGIN = """
+import taskd
+from starlette.routing import Route
+
+@taskd.hookimpl
+def taskd_routes():
+    return [Route("/livez", lambda request: None)]
+"""
+SILENT_STORE_PLUGIN = """
+import taskd
+from acme_taskd.memory import MemoryStore
+
+class Silent(MemoryStore):
+    async def ping(self):
+        raise taskd.storage.StoreUnavailable("it sleeps")
+
+@taskd.hookimpl
+def taskd_storage():
+    return Silent()
+"""
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("given", "failed"),
+        [
+            ({"BETTER_AUTH_SECRET": PASSWORD}, ["auth", "settings"]),
+            ({"FRONTEND_URL": f"https://u:{PASSWORD}@h"}, ["settings"]),
+            ({"TASKD_STORAGE": "nobody"}, ["storage", "settings"]),
+            ({"TASKD_AUTH": "nobody"}, ["auth", "settings"]),
+            ({"TASKD_PLUGINS": "nobody"}, ["settings"]),
+            ({"TASKD_SQL_POOL_SIZE": "many"}, ["storage", "settings"]),
+            ({"TASKD_MIGRATE_URL": f"mysql://u:{PASSWORD}@h/d"}, ["storage", "settings"]),
+        ],
+        ids=lambda value: next(iter(value)),
+    )
+    def test_a_wrong_one_is_named(self, served: SQLitePlace, given: Mapping[str, str], failed: list[str]) -> None:
+        """The variable is named in the table, and what does not depend on it is checked all the same."""
+        report = examined(served.url, **given)
+
+        assert failed == report.failed()
+        assert [next(iter(given))] * len(failed) == [report.findings[name].split(":")[0] for name in failed]
+
+    def test_a_broken_file_of_settings_is_one_line(self) -> None:
+        """Before there are settings there is no table."""
+        Path(".env").mkdir()
+        result = invoke("doctor", settings={})
+
+        assert (1, "taskd: .env: is a folder, not a file\n") == (result.exit_code, result.output)
+
+    def test_it_is_a_command(self, served: SQLitePlace) -> None:
+        """In a process of its own, too, the exit status tells, and nothing is said beside the table."""
+        ended = run_python("-m", "taskd", "doctor", settings={"DATABASE_URL": served.url})
+
+        assert (1, "") == (ended.returncode, ended.stderr)
+        assert "BETTER_AUTH_SECRET: is not set" in ended.stdout
+
+
+class TestTokens:
+    def test_a_missing_secret_is_named(self, served: SQLitePlace) -> None:
+        """Without a secret nothing can be signed, and the storage is checked all the same."""
+        report = Report.read(invoke("doctor", settings={"DATABASE_URL": served.url}))
+
+        assert (1, ["auth", "settings"]) == (report.exit_code, report.failed())
+        assert ("ok", "note") == (report.outcomes["schema"], report.outcomes["frontend"])
+        assert report.findings["auth"].startswith(
+            "BETTER_AUTH_SECRET: is not set, and neither is BETTER_AUTH_URL: set one of them"
+            " (plugin 'jwt' of taskd-server "
+        )
+
+    @pytest.mark.parametrize(
+        "secret",
+        ["x" * 64, "abab" * 16, "change me, change me, change me, change me", "better-auth-secret-1234567890-abcdef"],
+    )
+    def test_a_weak_secret_fails(self, served: SQLitePlace, secret: str) -> None:
+        """A secret that is long enough, and easy to guess, comes with the command that makes another."""
+        report = examined(served.url, BETTER_AUTH_SECRET=secret)
+
+        assert ["secret"] == report.failed()
+        assert "openssl rand -hex 32" in report.remedies["secret"]
+        assert secret not in report.text
+
+    @pytest.mark.parametrize("keeps_secret", [True, False])
+    def test_a_key_set_is_looked_at(self, served: SQLitePlace, keeps_secret: bool) -> None:
+        """How many keys there are, and for what, with a secret beside them or without."""
+        secret = STRONG_SECRET if keeps_secret else ""
+        with published(Issuer(("EdDSA", "ES256", "ES512"))):
+            report = examined(served.url, BETTER_AUTH_URL=URL, BETTER_AUTH_SECRET=secret)
+
+        assert [] == report.failed()
+        assert ("ok", "3 for ES256, ES512, EdDSA") == (report.outcomes["key set"], report.findings["key set"])
+        assert keeps_secret == ("secret" in report.outcomes)
+
+    def test_keys_that_are_not_used_are_noted(self, served: SQLitePlace) -> None:
+        """Each is named with what is wrong with it."""
+        document = Issuer(("EdDSA",)).document()
+        document["keys"] += [{"kty": "oct", "k": "AAAA", "kid": "weak"}, {"kty": "EC"}]
+        with respx.mock() as router:
+            router.get(JWKS_URL).respond(json=document)
+            report = examined(served.url, BETTER_AUTH_URL=URL)
+
+        assert ([], "note", "1 for EdDSA") == (
+            report.failed(),
+            report.outcomes["key set"],
+            report.findings["key set"],
+        )
+        assert (
+            "weak: it is a secret, which must not be published; a key without a valid kid: no"
+            in report.remedies["key set"]
+        )
+
+    @pytest.mark.parametrize(
+        ("keys", "remedy"), [([], "Let Better Auth create a key."), ([{"kty": "oct"}], "no token can name it")]
+    )
+    def test_a_key_set_that_nothing_can_be_verified_with_fails(
+        self, served: SQLitePlace, keys: list[object], remedy: str
+    ) -> None:
+        """An issuer without a key is found before its first token."""
+        with respx.mock() as router:
+            router.get(JWKS_URL).respond(json={"keys": keys})
+            report = examined(served.url, BETTER_AUTH_URL=URL)
+
+        assert (["key set"], "it has no usable key") == (report.failed(), report.findings["key set"])
+        assert remedy in report.remedies["key set"]
+
+    @pytest.mark.parametrize(
+        ("response", "finding"),
+        [
+            ({"status_code": 404}, "the response is 404"),
+            (
+                {
+                    "status_code": 308,
+                    "headers": {"Location": "https://user:hunter2@www.example.com/keys?hunter2#hunter2"},
+                },
+                "the response is 308, a redirect to https://www.example.com/keys",
+            ),
+            ({"html": "<h1>Welcome</h1>"}, "the response is not a JSON Web Key Set"),
+        ],
+    )
+    def test_a_key_set_that_cannot_be_had_fails(
+        self, served: SQLitePlace, response: dict[str, Any], finding: str
+    ) -> None:
+        """What came in its place is said, and where to look."""
+        with respx.mock() as router:
+            router.get(JWKS_URL).respond(**response)
+            report = examined(served.url, BETTER_AUTH_URL=URL)
+
+        assert (["key set"], finding) == (report.failed(), report.findings["key set"])
+        assert JWKS_URL in report.remedies["key set"]
+        assert "TASKD_JWKS_URL" in report.remedies["key set"]
+
+    def test_an_issuer_that_is_down_fails(self, served: SQLitePlace, closed_port: int) -> None:
+        """And the rest is checked all the same."""
+        report = examined(served.url, BETTER_AUTH_URL=f"http://127.0.0.1:{closed_port}")
+
+        assert ["key set"] == report.failed()
+        assert f"http://127.0.0.1:{closed_port}/api/auth/jwks" in report.remedies["key set"]
+        assert "ok" == report.outcomes["schema"]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose distributions are installed, beside the example's package."""
+    monkeypatch.syspath_prepend(ACME)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    return tmp_path / "site"
+
+
+class TestPlugins:
+    def test_a_broken_one_is_named(self, site: Path, served: SQLitePlace) -> None:
+        """A plugin that cannot be imported stops the server, and is what the table says."""
+        make_distribution(site, "broken", "import no_such_module")
+        report = examined(served.url)
+
+        assert ["settings"] == report.failed()
+        assert report.findings["settings"].startswith("plugin 'broken' of broken 1.0 cannot be loaded")
+
+    def test_two_that_do_not_go_together_are_named(self, site: Path, served: SQLitePlace) -> None:
+        """What only shows when the parts are put together is a failure as well."""
+        make_distribution(site, "rival", ROUTES_PLUGIN)
+        report = examined(served.url)
+
+        assert ["settings"] == report.failed()
+        assert "rival" in report.findings["settings"]
+
+    def test_a_store_that_checks_nothing_is_asked_for_an_response(self, site: Path) -> None:
+        """A store without checks of its own passes when it responses."""
+        source = "from acme_taskd.memory import taskd_storage"
+        make_distribution(site, "memory", source)
+        report = examined("sqlite:///never.db", TASKD_STORAGE="memory")
+
+        assert ("ok", "it can serve requests", 0) == (
+            report.outcomes["answer"],
+            report.findings["answer"],
+            report.exit_code,
+        )
+
+    def test_a_store_that_does_not_response_fails(self, site: Path) -> None:
+        """A store without checks of its own fails when it does not answer."""
+        make_distribution(site, "silent", SILENT_STORE_PLUGIN)
+        report = examined("sqlite:///never.db", TASKD_STORAGE="silent")
+
+        assert (["answer"], "it sleeps") == (report.failed(), report.findings["answer"])
+
+    def test_a_store_that_breaks_down_fails(self, site: Path) -> None:
+        """A plugin's own fault ends its checks and no others, and its words, which may hold a secret, are not shown."""
+        make_distribution(site, "breaking", BREAKING_STORE_PLUGIN)
+        report = examined("sqlite:///never.db", TASKD_STORAGE="breaking")
+
+        assert ["storage"] == report.failed()
+        assert "RuntimeError during the checks" == report.findings["storage"]
+        assert "ok" == report.outcomes["settings"]
+
+    @pytest.mark.parametrize(
+        ("method", "statement", "failed", "finding"),
+        [
+            ("ping", SLEEPS, "answer", "did not respond to ping in 0 s"),
+            ("ping", SWALLOWS, "answer", "did not respond to ping in 0 s"),
+            ("ping", "sys.exit()", "answer", "tried to exit in ping"),
+            ("close", SLEEPS, "storage", "did not close in 0 s: nor will it when the server stops"),
+            ("close", f"raise RuntimeError('{PASSWORD}')", "storage", "failed to close: RuntimeError"),
+        ],
+    )
+    def test_a_store_that_holds_things_up_is_named(
+        self, site: Path, monkeypatch: pytest.MonkeyPatch, method: str, statement: str, failed: str, finding: str
+    ) -> None:
+        """The checks go on without it, and end."""
+        monkeypatch.setattr(bounded_store, "CALL_TIMEOUT_S", 0.05)
+        # Only one that does not end is to reach it.
+        monkeypatch.setattr(closing, "CLOSE_TIMEOUT_S", 0.05 if "did not close" in finding else 60)
+        monkeypatch.setattr(time_limit, "CLEANUP_TIMEOUT_S", 0.05)
+        name = f"slow_{uuid.uuid4().hex}"
+        make_distribution(site, name, slow_store(method, statement=statement))
+        report = examined("sqlite:///never.db", TASKD_STORAGE=name)
+
+        assert ([failed], f"plugin '{name}' of {name} 1.0 {finding}") == (report.failed(), report.findings[failed])
+        assert "ok" == report.outcomes["settings"]
+
+    @pytest.mark.parametrize(
+        ("checks", "finding"),
+        [
+            (SLEEPS, "the checks did not end within 0.05 s"),
+            ("raise SystemExit", "SystemExit during the checks"),
+            ("raise RuntimeError", "RuntimeError during the checks"),
+        ],
+    )
+    def test_checks_of_a_plugin_that_do_not_end_are_left(
+        self, site: Path, monkeypatch: pytest.MonkeyPatch, checks: str, finding: str
+    ) -> None:
+        """Those of the others are made all the same."""
+        monkeypatch.setattr("taskd.cli.doctor.CHECK_TIMEOUT_S", 0.05)
+        source = slow_store().replace(
+            "    async def close",
+            f"    async def diagnose(self):\n        {checks}\n        yield\n\n    async def close",
+        )
+        name = f"slow_{uuid.uuid4().hex}"
+        make_distribution(site, name, source)
+        report = examined("sqlite:///never.db", TASKD_STORAGE=name)
+
+        assert (["storage"], finding) == (report.failed(), report.findings["storage"])
+        assert "ok" == report.outcomes["settings"]
+
+    def test_a_broken_plugin_comes_with_advice(self, site: Path) -> None:
+        """It is not the settings that must be corrected."""
+        make_distribution(site, "broken", "raise RuntimeError('out of order')")
+        report = examined("sqlite:///never.db")
+
+        assert "out of order" in report.findings["settings"]
+        assert "TASKD_DISABLED_PLUGINS" in report.remedies["settings"]
+
+
+class TestSecrets:
+    @given(
+        password=PASSWORDS | AWKWARD_PASSWORDS,
+        secret=PASSWORDS,
+        parameters=st.sampled_from(["", "?sslmode=verify-full"]),
+        is_encoded=st.booleans(),
+    )
+    @settings(
+        deadline=None, database=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    def test_none_is_shown(
+        self, closed_port: int, password: str, secret: str, parameters: str, *, is_encoded: bool
+    ) -> None:
+        """Whatever is wrong, neither the secret nor the password is in what the doctor prints."""
+        written = quote(password, safe="") if is_encoded else password
+        url = f"postgresql://u:{written}@127.0.0.1:{closed_port}/d{parameters}"
+        # No variable of a process can hold a NUL.
+        given = {"BETTER_AUTH_SECRET": (secret * 5).replace("\0", ""), "DATABASE_URL": url.replace("\0", "")}
+        report = Report.read(invoke("doctor", settings=given))
+
+        assert 1 == report.exit_code
+        assert SENTINEL not in report.text
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port at which nobody listens."""
+    return free_port()

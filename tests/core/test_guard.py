@@ -1,0 +1,187 @@
+"""The guard: what a backend says of a request, and who is let in."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.types import ASGIApp
+
+from tests.conftest import client_of, token_for
+from tests.support.applications import build, get
+from tests.support.third_parties import Site, auth_source, routes_source
+
+pytestmark = pytest.mark.anyio
+
+
+def answering(site: Site, *statements: str) -> ASGIApp:
+    """An application whose auth runs *statements*, with a protected route `/me`."""
+    site.install("custom", auth_source(*statements) + routes_source("Route('/me', endpoint)"))
+    return build(TASKD_AUTH="custom")
+
+
+class TestGuard:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "raise RuntimeError('the key is hunter2')",
+            "raise TimeoutError('its own')",
+            "return taskd.auth.User('alice')",
+            "return AuthCredentials(), object()",
+            "return AuthCredentials(), None",
+            "return AuthCredentials(), attrs.make_class('Other', {'identity': attrs.field(default='alice')})()",
+            # A method where a property should be: it would be taken for true.
+            (
+                "Odd = type('Odd', (taskd.auth.User,), {'is_authenticated': lambda self: False});"
+                " return AuthCredentials(), Odd('alice')"
+            ),
+        ],
+    )
+    async def test_a_backend_that_fails_makes_a_500(self, site: Site, statement: str) -> None:
+        """Whatever a backend raises or returns that it must not is an error of the server, and nobody is let in."""
+        response = await get(answering(site, statement), "/me", "alice")
+
+        assert (500, {"detail": "Internal server error"}) == (response.status_code, response.json())
+
+    async def test_a_backend_that_returns_none_lets_nobody_in(self, site: Site) -> None:
+        """A request without a user is refused, not anonymous."""
+        response = await get(answering(site, "return None"), "/me", "alice")
+
+        assert (401, 'Credentials realm="taskd"') == (response.status_code, response.headers["WWW-Authenticate"])
+        assert {"detail": "The credentials are missing: the API document says how to send them."} == response.json()
+
+    @pytest.mark.parametrize(
+        "user", ["type('Guest', (taskd.auth.User,), {'is_authenticated': False})('alice')", "UnauthenticatedUser()"]
+    )
+    @pytest.mark.parametrize("path", ["/me", "/api/alice/tasks"])
+    async def test_a_user_who_is_not_authenticated_is_refused(self, site: Site, user: str, path: str) -> None:
+        """A backend may name somebody who is nobody: that is as good as no credentials."""
+        statements = ("from starlette.authentication import UnauthenticatedUser", f"return AuthCredentials(), {user}")
+
+        response = await get(answering(site, *statements), path)
+
+        assert 401 == response.status_code
+        assert "The credentials are missing" in response.json()["detail"]
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "await asyncio.Event().wait()",
+            "raise taskd.storage.StoreUnavailable('the sessions are away')",
+        ],
+    )
+    async def test_a_backend_that_cannot_response_makes_a_503(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, statement: str
+    ) -> None:
+        """A backend that hangs or has lost its database is waited for no longer than its time, and nobody is let in."""
+        monkeypatch.setattr("taskd.auth.AUTH_TIMEOUT_S", 0.01)
+
+        response = await get(answering(site, statement), "/me", "alice")
+
+        assert (503, True) == (response.status_code, response.headers["Retry-After"].isdecimal())
+        assert ["detail"] == list(response.json())
+
+    async def test_a_backend_that_hangs_is_named(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The log says which plugin it is that does not answer."""
+        monkeypatch.setattr("taskd.auth.AUTH_TIMEOUT_S", 0.01)
+
+        await get(answering(site, "await asyncio.Event().wait()"), "/me")
+
+        assert "plugin 'custom' of acme 1.0 did not respond in" in caplog.text
+
+    @pytest.mark.parametrize("error", ["InvalidCredentials", "MissingCredentials"])
+    async def test_a_backends_refusal_reaches_the_client(self, site: Site, error: str) -> None:
+        """What a backend says of bad credentials is the detail of a 401."""
+        detail = 'It is "worn out" \u2013 sorry.'
+
+        response = await get(answering(site, f"raise taskd.auth.{error}({detail!r})"), "/me", "alice")
+
+        assert (401, {"detail": detail}) == (response.status_code, response.json())
+
+    @pytest.mark.parametrize(("error", "detail"), [("Invalid", "are invalid."), ("Missing", "are missing: the API")])
+    async def test_a_refusal_without_words_has_some(self, site: Site, error: str, detail: str) -> None:
+        """A backend that gives no reason does not leave its clients without one."""
+        response = await get(answering(site, f"raise taskd.auth.{error}Credentials"), "/me")
+
+        assert response.json()["detail"].startswith(f"The credentials {detail}")
+
+    @pytest.mark.parametrize(
+        ("challenge", "given"),
+        [
+            ("challenge = 'ApiKey realm=\"acme\"'", ['ApiKey realm="acme"'] * 3),
+            (
+                "def challenge(self, fault): return f'Acme fault=\"{fault}\"'",
+                [
+                    'Acme fault="None"',
+                    'Acme fault="It is worn out."',
+                    'Acme fault="The credentials are for a user other than the one in the path."',
+                ],
+            ),
+        ],
+        ids=["a text", "a function"],
+    )
+    async def test_the_challenge_is_the_backends(self, site: Site, challenge: str, given: list[str]) -> None:
+        """How credentials are sent, and what was wrong with them, is said by the backend in each 401."""
+        source = auth_source(
+            "if conn.headers['x'] == 'none': raise taskd.auth.MissingCredentials('Send X.')",
+            "if conn.headers['x'] == 'old': raise taskd.auth.InvalidCredentials('It is worn out.')",
+            "return AuthCredentials(), taskd.auth.User('bob')",
+        )
+        site.install(
+            "custom", source.replace("    async def authenticate", f"    {challenge}\n\n    async def authenticate")
+        )
+        app = build(TASKD_AUTH="custom")
+        responses = [await get(app, "/api/alice/tasks", x=sent) for sent in ("none", "old", "bob's")]
+
+        assert [401] * 3 == [response.status_code for response in responses]
+        assert given == [response.headers["WWW-Authenticate"] for response in responses]
+
+    @pytest.mark.parametrize("challenge", ["None", "5", "''", "'Acme\\r\\nX: y'", "'Acm\u00e9'", "b'Acme'"])
+    async def test_a_challenge_that_no_header_can_hold_makes_a_500(self, site: Site, challenge: str) -> None:
+        """Nobody is let in, and nothing is put into the response that the backend did not mean."""
+        source = auth_source("return None")
+        site.install("custom", source.replace("    async def", f"    challenge = {challenge}\n\n    async def"))
+
+        response = await get(build(TASKD_AUTH="custom"), "/api/alice/tasks")
+
+        assert 500 == response.status_code
+        assert "WWW-Authenticate" not in response.headers
+
+    @pytest.mark.parametrize("identity", ["''", "None", "5", "b'alice'", "'a' * 256", "'a\\0'", "'a\\ud800'"])
+    async def test_an_identity_that_cannot_own_tasks_is_refused(self, site: Site, identity: str) -> None:
+        """An identity must be a text that every store can keep."""
+        app = answering(site, f"return AuthCredentials(), taskd.auth.User({identity})")
+
+        response = await get(app, "/me")
+
+        assert 401 == response.status_code
+        assert response.json()["detail"].startswith("The user must be neither")
+
+    @pytest.mark.parametrize("identity", ["a", "a" * 255, "\U0001f389" * 255, " "])
+    async def test_an_identity_is_any_other_text(self, site: Site, identity: str) -> None:
+        """An identity is 1 to 255 characters of any kind."""
+        app = answering(site, f"return AuthCredentials(), taskd.auth.User({identity!r})")
+
+        response = await get(app, "/me")
+
+        assert (200, True) == (response.status_code, response.text.endswith(f": {identity}"))
+
+    async def test_the_guard_asks_the_backend_once(self, site: Site) -> None:
+        """A request is verified once, and not at all where its method is not answered."""
+        app = answering(
+            site,
+            "conn.app.state.asked = getattr(conn.app.state, 'asked', 0) + 1",
+            "return AuthCredentials(), taskd.auth.User(str(conn.app.state.asked))",
+        )
+        async with client_of(app) as client:
+            await client.delete("/me")
+            first, second = await client.get("/me"), await client.get("/me")
+
+        assert [": 1", ": 2"] == [first.text[-3:], second.text[-3:]]
+
+    async def test_a_good_token_does_not_open_another_users_path(self) -> None:
+        """The owner in the path must be the token's user, however the path is written."""
+        app = build()
+
+        for path in ("/api/bob/tasks", "/api/alice%2Fx/tasks", "/api/Alice/tasks", "/api/%61lice%00/tasks"):
+            assert 401 == (await get(app, path, Authorization=f"Bearer {token_for('alice')}")).status_code

@@ -1,0 +1,120 @@
+"""What the log says of a service that comes and goes."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from taskd.outages import OutageLog
+from tests.support.clock import Clock
+
+logger = logging.getLogger("taskd.test_outages")
+
+
+@pytest.fixture
+def service() -> OutageLog:
+    return OutageLog("The database", logger)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was said since the last time."""
+    messages = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return messages
+
+
+def test_a_service_that_serves_is_not_told_of(
+    service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Serving is what is expected."""
+    service.succeeded(clock.now_s)
+
+    assert [] == told(caplog)
+
+
+def test_an_outage_is_told_once_with_its_first_reason(
+    service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Later reasons are often consequences, and there may be thousands."""
+    for number in range(100):
+        service.failed(f"reason {number}")
+        clock.now_s += 1
+
+    assert ["The database is unavailable: reason 0"] == told(caplog)
+
+
+def test_the_end_of_an_outage_is_told_once_with_its_length(
+    service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The length counts from the first call that failed."""
+    service.failed("reason")
+    clock.now_s += 3
+    service.failed("reason")
+    clock.now_s += 4.5
+    told(caplog)
+    for _ in range(3):
+        service.succeeded(clock.now_s)
+
+    assert ["The database is available again after 7.5 s"] == told(caplog)
+
+
+def test_an_response_from_before_the_fault_is_no_recovery(
+    service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call that was on its way when others failed says nothing of now."""
+    begun_s = clock.now_s
+    clock.now_s += 1
+    service.failed("reason")
+    told(caplog)
+    service.succeeded(begun_s)
+    assert [] == told(caplog)
+    service.succeeded(clock.now_s)
+
+    assert ["The database is available again after 0.0 s"] == told(caplog)
+
+
+def test_a_service_that_flaps_does_not_fill_the_log(
+    service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that fails and serves eight times a second is told of at most every ten seconds."""
+    for _ in range(240):
+        service.failed("reason")
+        clock.now_s += 0.0625
+        service.succeeded(clock.now_s)
+        clock.now_s += 0.0625
+
+    assert ["The database is unavailable: reason", "The database is available again after 0.1 s"] * 3 == told(caplog)
+
+
+def test_a_second_outage_soon_after_the_first_is_told_when_it_lasts(
+    service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is held back for a moment, not forgotten."""
+    service.failed("first")
+    service.succeeded(clock.now_s)
+    told(caplog)
+    service.failed("second")
+    assert [] == told(caplog)
+    clock.now_s += 10
+    service.failed("third")
+
+    assert ["The database is unavailable: third"] == told(caplog)
+
+
+def test_an_outage_long_after_another_is_told_though_nobody_saw_the_first_one_end(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of the first one is not made up; the length of the second one is its own."""
+    service = OutageLog("The database", logger, quiet_s=600)
+    service.failed("first")
+    clock.now_s += 600
+    service.failed("second")
+    clock.now_s += 2
+    service.succeeded(clock.now_s)
+
+    assert [
+        "The database is unavailable: first",
+        "The database is unavailable: second",
+        "The database is available again after 2.0 s",
+    ] == told(caplog)

@@ -1,0 +1,678 @@
+"""Settings: where they come from, how they are read, and that no secret is ever shown."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import environ as environ_config
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taskd import build_app
+from taskd.environment import Environ
+from taskd.settings import Secret, Settings, SettingsError, load_settings, read_environ, seconds
+from taskd.testing import lifespan
+from taskd_jwt.plugin import taskd_auth
+from taskd_jwt.settings import JWTSettings
+from taskd_sql.settings import SQLSettings
+from tests.conftest import SECRET
+from tests.support.applications import build
+from tests.support.commands import invoke, run_python
+from tests.support.doctor import Report, examined
+from tests.support.passwords import AWKWARD_PASSWORDS, PASSWORDS, SENTINEL
+from tests.support.processes import PLAIN_UVICORN, SERVE
+from tests.support.third_parties import Site, hook_source
+
+without_a_clock = settings(deadline=None, database=None)
+
+
+def origins(frontend_url: str) -> tuple[str, ...]:
+    """The origins that a `FRONTEND_URL` allows."""
+    return load_settings(Settings, {"FRONTEND_URL": frontend_url}).frontend_origins
+
+
+def complaint(**environ: str) -> str:
+    """What the start says against *environ*."""
+    with pytest.raises(SettingsError) as caught:
+        build_app(environ)
+    message, *owner = re.split(r" (?=\(plugin '(?:jwt|sql)' of taskd-server [\d.]+\)$)", str(caught.value))
+    # Whose setting it is, is said of all but the core's.
+    assert bool(owner) == (message.split(":")[0] not in declared_by(Settings))
+    return message
+
+
+def declared_by(*classes: type) -> list[str]:
+    """The variables that settings classes declare."""
+    return [line.split(" ")[0] for cls in classes for line in environ_config.generate_help(cls).splitlines()]
+
+
+class TestEnvironment:
+    def test_the_file_in_the_working_directory_is_read(self) -> None:
+        """A `.env` file sets what the environment does not."""
+        Path(".env").write_text("# taskd\nTASKD_TEST_A=1\nexport TASKD_TEST_B='2 # 3'\nTASKD_TEST_C=\u00e9 # note\n")
+
+        environ = read_environ()
+
+        assert ["1", "2 # 3", "\u00e9"] == [environ[f"TASKD_TEST_{name}"] for name in "ABC"]
+
+    def test_the_real_environment_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A variable that is set is not taken from the file; one that is empty is then not set at all."""
+        Path(".env").write_text("TASKD_TEST_A=file\nTASKD_TEST_B=file\n")
+        monkeypatch.setenv("TASKD_TEST_A", "real")
+        monkeypatch.setenv("TASKD_TEST_B", "")
+
+        environ = read_environ()
+
+        assert ("real", None) == (environ["TASKD_TEST_A"], environ.get("TASKD_TEST_B"))
+
+    def test_a_folder_in_the_file_s_place_is_refused(self) -> None:
+        """A container's mount of a file that is not there makes a folder: that must not go unnoticed."""
+        Path(".env").mkdir()
+
+        with pytest.raises(SettingsError, match="is a folder"):
+            read_environ()
+
+    def test_the_file_is_optional(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a file the environment is all."""
+        monkeypatch.setenv("TASKD_TEST_A", "real")
+
+        assert "real" == read_environ()["TASKD_TEST_A"]
+
+    def test_another_directory_can_be_named(self, tmp_path: Path) -> None:
+        """The file of the directory that is named is read instead."""
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / ".env").write_text("TASKD_TEST_A=other\n")
+
+        assert "other" == read_environ(tmp_path / "other")["TASKD_TEST_A"]
+
+    @pytest.mark.parametrize("text", ["pa$HOME", "pa${HOME}word", "pa$$word", "'pa$HOME'", '"pa${TASKD_TEST_B:-x}"'])
+    def test_a_dollar_is_a_dollar(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+        """Nothing is put in the place of what looks like a variable."""
+        monkeypatch.setenv("TASKD_TEST_B", "b")
+        Path(".env").write_text(f"TASKD_TEST_A={text}\n")
+
+        assert text.strip("'\"") == read_environ()["TASKD_TEST_A"]
+
+    def test_a_name_without_a_value_is_not_set(self) -> None:
+        """A name with nothing behind its `=` sets nothing."""
+        Path(".env").write_text("TASKD_TEST_A=\n")
+
+        assert "TASKD_TEST_A" not in read_environ()
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("DATABASE_URL: postgresql://u:hunter2@h/d\n", 1),
+            ("A=1\n\n# a note\n\n  DATABASE_URL:postgresql://u:hunter2@h/d?sslmode=require\nB=2\n", 5),
+            ("A=1\r\n\r\nset DATABASE_URL=hunter2\r\n", 3),
+            ("A='1\n2'\nDATABASE_URL='hunter2\n", 3),
+            ("DATABASE_URL='p' hunter2\n", 1),
+            ("\u200bDATABASE_URL=hunter2\n", 1),
+            ("D\0A\0=\0h\0", 1),
+            ("A=1\nDATABASE_URL\n", 2),
+            ("export DATABASE_URL\n", 1),
+        ],
+        ids=[
+            "colon",
+            "colon that hides",
+            "another shell's",
+            "quote",
+            "two words",
+            "invisible",
+            "UTF-16",
+            "no value",
+            "no value to export",
+        ],
+    )
+    def test_a_line_that_sets_nothing_is_refused(self, text: str, line: int) -> None:
+        """The start ends, with the number of the line and without what is in it."""
+        Path(".env").write_bytes(text.encode())
+
+        with pytest.raises(SettingsError) as caught:
+            read_environ()
+
+        assert f".env: line {line} is not of the form NAME=VALUE" == str(caught.value)
+
+    @pytest.mark.parametrize("name", ["lower_case", "with-dash", "with.dot", "'quoted'", "export EXPORTED"])
+    def test_names_for_other_programs_are_left_alone(self, name: str) -> None:
+        """The file may be one that other programs read, too."""
+        Path(".env").write_text(f"{name}=1\nTASKD_TEST_A=2\n")
+
+        assert "2" == read_environ()["TASKD_TEST_A"]
+
+    @pytest.mark.parametrize("command", ["token", "migrate", "doctor", "openapi", "plugins", "dev"])
+    def test_a_bad_line_stops_every_command(self, command: str) -> None:
+        """Nothing is done with SQLite in the place of the database that was meant."""
+        Path(".env").write_text("DATABASE_URL: postgresql://u:hunter2@h/d\n")
+
+        result = invoke(command, *(["alice"] if command == "token" else []), settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert (1, "taskd: .env: line 1 is not of the form NAME=VALUE\n") == (result.exit_code, result.output)
+        assert [Path(".env")] == list(Path().iterdir())
+
+    @pytest.mark.parametrize("command", [SERVE, PLAIN_UVICORN], ids=["serve", "uvicorn"])
+    def test_a_bad_line_stops_the_server(self, command: tuple[str, ...]) -> None:
+        """Neither taskd's own server nor another one starts."""
+        Path(".env").write_text("DATABASE_URL: postgresql://u:hunter2@h/d\n")
+
+        ended = run_python(*command, settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert (1, "taskd: .env: line 1 is not of the form NAME=VALUE\n") == (ended.returncode, ended.stderr)
+
+    def test_a_byte_order_mark_is_none_of_the_name(self) -> None:
+        """A file that an editor saved as "UTF-8 with BOM" is read like any other."""
+        Path(".env").write_bytes(b"\xef\xbb\xbfTASKD_TEST_A=1\n")
+
+        assert "1" == read_environ()["TASKD_TEST_A"]
+
+    def test_a_link_to_nothing_is_refused(self) -> None:
+        """A secret that is not mounted must not go unnoticed."""
+        Path(".env").symlink_to("/nowhere/.env")
+
+        with pytest.raises(SettingsError, match=r"^\.env: is a link to a file that is not there$"):
+            read_environ()
+
+    def test_a_file_that_is_not_utf8_is_refused(self) -> None:
+        """The start ends, without a word of what is in the file."""
+        Path(".env").write_bytes(b"BETTER_AUTH_SECRET=hunter2\xff\n")
+
+        with pytest.raises(SettingsError, match=r"^\.env: cannot be read: UnicodeDecodeError$"):
+            read_environ()
+
+    def test_a_file_that_cannot_be_read_is_refused(self) -> None:
+        """The start ends when there is a file and the system does not give what is in it."""
+        # This one can be opened and not be read, by root neither.
+        Path(".env").symlink_to("/proc/self/mem")
+
+        with pytest.raises(SettingsError, match=r"^\.env: cannot be read: OSError$"):
+            read_environ()
+
+    def test_an_application_starts_with_the_file_alone(self) -> None:
+        """All settings may be in the file, and are asked for there."""
+        Path(".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\n")
+        build_app()
+        Path(".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\nTASKD_AUTH=nobody\n")
+
+        with pytest.raises(SettingsError, match=r"^TASKD_AUTH: "):
+            build_app()
+
+
+class TestCore:
+    def test_the_defaults(self) -> None:
+        """Without any setting the default plugins serve, all that are installed may, and no page reads responses."""
+        core = load_settings(Settings, {})
+
+        assert ("jwt", "sql", None, frozenset(), ()) == (
+            core.auth,
+            core.storage,
+            core.plugins,
+            core.disabled_plugins,
+            core.frontend_origins,
+        )
+
+    @pytest.mark.parametrize(("text", "names"), [(",", set()), ("a", {"a"}), (" a,b , ,a,", {"a", "b"})])
+    def test_lists_of_plugins_are_separated_by_commas(self, text: str, names: set[str]) -> None:
+        """White space and empty places in a list mean nothing; an empty list allows nothing."""
+        core = load_settings(Settings, {"TASKD_PLUGINS": text, "TASKD_DISABLED_PLUGINS": text})
+
+        assert frozenset(names) == core.plugins
+        assert frozenset(names) == core.disabled_plugins
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            (",", ()),
+            ("https://app.example.com", ("https://app.example.com",)),
+            ("https://app.example.com/", ("https://app.example.com",)),
+            ("https://b.example , http://a.example,,", ("http://a.example", "https://b.example")),
+            ("https://a.example,https://A.example:443/", ("https://a.example", "https://a.example")),
+            ("http://localhost:3000", ("http://localhost:3000",)),
+            ("http://app.example.com:80", ("http://app.example.com",)),
+            ("https://app.example.com:443", ("https://app.example.com",)),
+            ("https://app.example.com:80", ("https://app.example.com:80",)),
+            ("HTTPS://App.Example.COM", ("https://app.example.com",)),
+            ("http://127.0.0.1:3000", ("http://127.0.0.1:3000",)),
+            ("http://[::1]:3000", ("http://[::1]:3000",)),
+            ("http://[2001:DB8::1]", ("http://[2001:db8::1]",)),
+            ("https://xn--bcher-kva.example", ("https://xn--bcher-kva.example",)),
+            ("capacitor://localhost", ("capacitor://localhost",)),
+            ("Tauri://localhost/,http://tauri.localhost", ("http://tauri.localhost", "tauri://localhost")),
+            ("ionic://localhost,app://localhost", ("app://localhost", "ionic://localhost")),
+            ("app://-,app://bundle.main:8080", ("app://-", "app://bundle.main:8080")),
+            ("com.example.app://localhost", ("com.example.app://localhost",)),
+            ("safari-web-extension://5E0F-AB", ("safari-web-extension://5E0F-AB",)),
+        ],
+    )
+    def test_origins_are_written_as_browsers_send_them(self, text: str, expected: tuple[str, ...]) -> None:
+        """Origins are in lower case, without a default port or a slash at the end (RFC 6454, section 6.2)."""
+        assert expected == origins(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "*",
+            "null",
+            "https://*.example.com",
+            "https://app.example.com/path",
+            "https://app.example.com/?query",
+            "https://app.example.com#fragment",
+            "https://user@app.example.com",
+            "https://user:password@app.example.com",
+            "https://@app.example.com",
+            "app.example.com",
+            "localhost:3000",
+            "//app.example.com",
+            "ftp://app.example.com",
+            "https://",
+            "https://:443",
+            "https://app.example.com:port",
+            "https://app.example.com:99999",
+            "https://app.example.com:-1",
+            "https://b\u00fccher.example",
+            "https://[::1",
+            "https://[app]",
+            "https://app.example.com,*",
+            "capacitor://",
+            "capacitor://*",
+            "capacitor://localhost/path",
+            "capacitor://user@localhost",
+            "capacitor:localhost",
+            "*://localhost",
+            "htps://app.example.com",
+            "htttps://app.example.com",
+            "wss://app.example.com",
+            "file://localhost",
+        ],
+    )
+    def test_what_is_no_origin_is_refused(self, text: str) -> None:
+        """Anything else is refused with one line that shows an origin."""
+        with pytest.raises(SettingsError) as caught:
+            origins(text)
+
+        assert str(caught.value).startswith("FRONTEND_URL: ")
+        assert "https://app.example.com" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+class TestEmptyValues:
+    """A variable with an empty value is one that is not set, whoever reads it."""
+
+    @pytest.mark.parametrize("cls", [Settings, JWTSettings, SQLSettings])
+    def test_the_defaults_count(self, cls: type) -> None:
+        """All settings of all our parts may be empty."""
+        assert load_settings(cls, {}) == load_settings(cls, dict.fromkeys(declared_by(cls), ""))
+
+    def test_a_server_starts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A container's file of variables may name all of them, and give a value to one."""
+        for name in declared_by(Settings, JWTSettings, SQLSettings):
+            monkeypatch.setenv(name, "")
+        monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
+
+        build_app()
+
+    def test_a_third_partys_are_not_there(self, site: Site) -> None:
+        """A plugin need not know of the rule: it finds no such name, however it looks."""
+        site.install(
+            "curious",
+            """
+@hookimpl
+def taskd_routes(environ):
+    found = ["ACME_URL" in environ, environ.get("ACME_URL"), dict(environ).get("ACME_URL"), "ACME_URL" in list(environ)]
+    raise taskd.settings.SettingsError("ACME_URL", str(found))
+""",
+        )
+
+        with pytest.raises(SettingsError, match=r"^ACME_URL: \[False, None, None, False\]"):
+            build(ACME_URL="")
+
+
+SETTINGS_OF_ANOTHER_KIND = """
+@hookimpl
+def taskd_routes(environ):
+    {statement}
+    return []
+"""
+
+
+class TestNames:
+    """A name that nothing reads, and that looks like one of ours, is said."""
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("TASKD_STORE", "TASKD_STORAGE"),
+            ("TASKD_SQL_POOLSIZE", "TASKD_SQL_POOL_SIZE"),
+            ("TASKD_POOL_SIZE", "TASKD_SQL_POOL_SIZE"),
+            ("TASKD_DISABLE_PLUGINS", "TASKD_DISABLED_PLUGINS"),
+            ("TASKD_JWT_AUDIENCES", "TASKD_JWT_AUDIENCE"),
+            ("TASKD_FRONTEND_URL", "FRONTEND_URL"),
+            ("FRONTEND_URLS", "FRONTEND_URL"),
+            ("BETTER_AUTH_URI", "BETTER_AUTH_URL"),
+        ],
+    )
+    async def test_a_typing_mistake_is_logged(self, caplog: pytest.LogCaptureFixture, name: str, meant: str) -> None:
+        """The start goes on, and one line says what may be meant, without the value."""
+        async with lifespan(build(**{name: "hunter2"})):
+            pass
+
+        assert [(logging.WARNING, f"{name} is set, and nothing reads it: did you mean {meant}?")] == [
+            (record.levelno, record.getMessage()) for record in caplog.records if record.name == "taskd.application"
+        ]
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("name", ["TASKD_ACME_KEYS", "TASKD_PORT_8000_TCP", "TASKD_SERVICE_HOST", "DATABASE_USER"])
+    async def test_another_name_is_not(self, caplog: pytest.LogCaptureFixture, name: str) -> None:
+        """A plugin that does not serve may have it, or Kubernetes, of a service called taskd."""
+        async with lifespan(build(**{name: "x"})):
+            pass
+
+        assert [] == [record for record in caplog.records if record.name == "taskd.application"]
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize(
+        "statement",
+        ["environ.get('TASKD_STORES')", "taskd.settings.load_settings(Settings, environ)"],
+        ids=["name", "class"],
+    )
+    async def test_what_a_plugin_reads_is_known(
+        self, site: Site, caplog: pytest.LogCaptureFixture, statement: str
+    ) -> None:
+        """A third party's setting may look like ours; it need not be declared anywhere."""
+        source = """
+import environ as environ_config
+
+@environ_config.config(prefix="TASKD")
+class Settings:
+    stores = environ_config.var("")
+"""
+        site.install("stores", source + SETTINGS_OF_ANOTHER_KIND.format(statement=statement))
+        async with lifespan(build(TASKD_STORES="x", TASKD_STORESS="x")):
+            pass
+
+        assert ["TASKD_STORESS is set, and nothing reads it: did you mean TASKD_STORES?"] == [
+            record.getMessage() for record in caplog.records if record.name == "taskd.application"
+        ]
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("statement", ["dict(environ)", "{**environ}", "list(environ.items())"])
+    async def test_a_plugin_that_takes_all_hides_no_mistake(
+        self, site: Site, caplog: pytest.LogCaptureFixture, statement: str
+    ) -> None:
+        """Copying the environment is no interest in each of its names."""
+        site.install("greedy", SETTINGS_OF_ANOTHER_KIND.format(statement=statement))
+        async with lifespan(build(TASKD_STORE="memory")):
+            pass
+
+        assert 1 == len([record for record in caplog.records if record.name == "taskd.application"])
+
+    def test_the_doctor_says_it(self) -> None:
+        """It notes mistakes, and whatever else begins with TASKD_ and is not read."""
+        report = examined("sqlite:///tasks.db", TASKD_STORE="memory", TASKD_WORKERS="2")
+
+        assert ("note", 0) == (report.outcomes["names"], report.exit_code)
+        assert (
+            "TASKD_STORE is set, and nothing reads it: did you mean TASKD_STORAGE?;"
+            " TASKD_WORKERS is set, and nothing reads it"
+        ) == report.findings["names"]
+
+    def test_the_doctor_says_mistakes_also_where_the_server_would_not_start(self) -> None:
+        """Of the other names it is not known then who would read them."""
+        given = {"TASKD_STORE": "memory", "TASKD_STORAGE": "nobody", "TASKD_SQL_POOL_SIZE": "2"}
+        report = Report.read(invoke("doctor", settings={"BETTER_AUTH_SECRET": SECRET, **given}))
+
+        assert 1 == report.exit_code
+        assert "TASKD_STORE is set, and nothing reads it: did you mean TASKD_STORAGE?" == report.findings["names"]
+
+    @given(environ=st.dictionaries(st.text(max_size=3), st.text(max_size=2)))
+    @without_a_clock
+    def test_it_is_a_mapping_like_any_other(self, environ: dict[str, str]) -> None:
+        """It has what was given but the empty values, in the same order, however it is read."""
+        expected = {name: value for name, value in environ.items() if value}
+        made = Environ.of(environ)
+
+        assert expected == dict(made) == dict(made.items()) == {name: made[name] for name in made}
+        assert (list(expected), len(expected)) == (list(made), len(made))
+        assert (made, True) == (Environ.of(made), all(name in made for name in expected))
+
+
+class TestSeconds:
+    """All settings that are times are read alike."""
+
+    @pytest.mark.parametrize(
+        ("cls", "variable"),
+        [
+            (Settings, "TASKD_QUEUE_TIMEOUT"),
+            (SQLSettings, "TASKD_SQL_CONNECT_TIMEOUT"),
+            (SQLSettings, "TASKD_SQL_IDLE_TIMEOUT"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "text", ["0", "0.09", "600.1", "-1", "+1", "1e1", ".5", "1.", "1,5", " 1", "\u0661", "nan", "inf", "1_0", "1 s"]
+    )
+    def test_what_is_no_such_number_is_refused(self, cls: type, variable: str, text: str) -> None:
+        """One line names the variable and the bounds."""
+        with pytest.raises(SettingsError) as caught:
+            load_settings(cls, {variable: text})
+
+        assert f"{variable}: must be a number of seconds from 0.1 to 600" == str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("text", "expected"), [("0.1", 0.1), ("600", 600), ("0600", 600), ("1.5", 1.5), ("2.0625", 2.0625)]
+    )
+    def test_decimal_numbers_are_read(self, text: str, expected: float) -> None:
+        """A plugin may read its own with the same converter, and with bounds of its own."""
+        assert expected == load_settings(Settings, {"TASKD_QUEUE_TIMEOUT": text}).queue_timeout_s
+        assert expected == load_settings(SQLSettings, {"TASKD_SQL_CONNECT_TIMEOUT": text}).connect_timeout_s
+        assert expected == seconds("ACME_PERIOD", 0, 1000)(text)
+
+
+class TestOwner:
+    def test_a_settings_owner_is_said(self) -> None:
+        """The core's has none; a plugin's is named with its distribution."""
+        with pytest.raises(SettingsError) as core:
+            build(TASKD_QUEUE_TIMEOUT="x")
+        with pytest.raises(SettingsError) as plugin:
+            build(TASKD_SQL_POOL_SIZE="x")
+
+        assert "TASKD_QUEUE_TIMEOUT: must be a number of seconds from 0.1 to 600" == str(core.value)
+        assert re.fullmatch(
+            r"TASKD_SQL_POOL_SIZE: must be a number from 1 to 1000 \(plugin 'sql' of taskd-server .+\)",
+            str(plugin.value),
+        )
+
+    def test_a_setting_that_is_missing_has_an_owner(self, site: Site) -> None:
+        """Nobody has to know which plugin wants it."""
+        source = """
+import environ as environ_config
+
+@environ_config.config(prefix="ACME")
+class Settings:
+    keys = environ_config.var()
+"""
+        site.install(
+            "keys",
+            source
+            + hook_source("taskd_storage", "pass")
+            .replace("():", "(environ):")
+            .replace("pass", "taskd.settings.load_settings(Settings, environ)"),
+        )
+
+        with pytest.raises(SettingsError, match=r"^ACME_KEYS: is not set \(plugin 'keys' of acme 1\.0\)$"):
+            build(TASKD_STORAGE="keys")
+
+
+class TestSecrets:
+    @pytest.mark.parametrize(
+        "environ", [{}, {"TASKD_JWT_AUDIENCE": "a"}, {"BETTER_AUTH_SECRET": ""}, {"BETTER_AUTH_URL": ""}]
+    )
+    def test_a_missing_secret_stops_the_start(self, environ: dict[str, str]) -> None:
+        """There is no default: without a secret and without keys nobody could get in."""
+        expected = "BETTER_AUTH_SECRET: is not set, and neither is BETTER_AUTH_URL: set one of them"
+
+        assert expected == complaint(**environ)
+
+    @pytest.mark.parametrize("secret", ["hunter2", "x" * 31, "\u00e9" * 15])
+    def test_a_short_secret_stops_the_start(self, secret: str) -> None:
+        """A secret has at least the 32 bytes of the hash (RFC 7518, section 3.2)."""
+        expected = "BETTER_AUTH_SECRET: must have at least 32 bytes: openssl rand -hex 32"
+
+        assert expected == complaint(BETTER_AUTH_SECRET=secret)
+
+    @pytest.mark.parametrize("secret", ["x" * 32, "\u00e9" * 16])
+    def test_bytes_are_counted_not_characters(self, secret: str) -> None:
+        """A secret of 32 bytes in UTF-8 is long enough."""
+        assert Secret(secret) == load_settings(JWTSettings, {"BETTER_AUTH_SECRET": secret}).secret
+
+    @pytest.mark.parametrize("surrogate", [0xD800, 0xDCFF])
+    def test_a_secret_that_is_no_utf8_stops_the_start(self, surrogate: int) -> None:
+        """A secret with which nothing can be signed is found before the first request."""
+        message = complaint(BETTER_AUTH_SECRET="x" * 40 + chr(surrogate))
+
+        assert message.startswith("BETTER_AUTH_SECRET: must ")
+
+    def test_a_secret_does_not_show(self) -> None:
+        """Neither a secret nor what holds one says its value."""
+        environ = {"BETTER_AUTH_SECRET": SECRET}
+        holders = (Secret(SECRET), load_settings(JWTSettings, environ), taskd_auth(environ))
+
+        shown = [form(holder) for holder in holders for form in (repr, str)]
+
+        assert ["Secret()"] * 2 == shown[:2]
+        assert not [text for text in shown if SECRET in text]
+
+    @given(secret=PASSWORDS)
+    @without_a_clock
+    def test_a_wrong_secret_is_never_quoted(self, secret: str) -> None:
+        """Whatever is wrong with a secret, the message does not say what it is."""
+        with pytest.raises(SettingsError) as caught:
+            taskd_auth({"BETTER_AUTH_SECRET": secret})
+
+        assert SENTINEL not in str(caught.value)
+
+    @given(password=PASSWORDS | AWKWARD_PASSWORDS)
+    @without_a_clock
+    def test_a_password_in_any_url_is_never_quoted(self, password: str) -> None:
+        """A password in a URL that is refused is not shown, whichever variable it was put into."""
+        url = f"https://user:{password}@app.example.com/db"
+        for name in ("FRONTEND_URL", "DATABASE_URL", "BETTER_AUTH_URL", "TASKD_JWKS_URL"):
+            message = complaint(**{"BETTER_AUTH_SECRET": SECRET, name: url})
+
+            assert message.startswith(f"{name}: ")
+            assert SENTINEL not in message
+            assert "\n" not in message
+
+
+class TestKeySets:
+    @pytest.mark.parametrize(
+        ("environ", "url"),
+        [
+            ({}, "https://auth.example.com/api/auth/jwks"),
+            ({"BETTER_AUTH_URL": "https://auth.example.com/"}, "https://auth.example.com/api/auth/jwks"),
+            ({"BETTER_AUTH_URL": "https://auth.example.com/auth/v1/"}, "https://auth.example.com/auth/v1/jwks"),
+            ({"BETTER_AUTH_URL": "http://localhost:3000"}, "http://localhost:3000/api/auth/jwks"),
+            ({"BETTER_AUTH_URL": "http://127.0.0.1:3000"}, "http://127.0.0.1:3000/api/auth/jwks"),
+            ({"BETTER_AUTH_URL": "http://[::1]:3000"}, "http://[::1]:3000/api/auth/jwks"),
+            ({"BETTER_AUTH_SECRET": SECRET}, "https://auth.example.com/api/auth/jwks"),
+            ({"TASKD_JWKS_URL": ""}, "https://auth.example.com/api/auth/jwks"),
+            ({"TASKD_JWKS_URL": "https://cdn.example.com/keys.json"}, "https://cdn.example.com/keys.json"),
+            ({"TASKD_JWKS_URL": "http://localhost:9/k"}, "http://localhost:9/k"),
+            (
+                {"BETTER_AUTH_URL": "http://auth.internal:3000", "TASKD_ALLOW_PLAINTEXT": "1"},
+                "http://auth.internal:3000/api/auth/jwks",
+            ),
+            (
+                {"BETTER_AUTH_URL": "http://app.example.com", "TASKD_JWKS_URL": "https://cdn.example.com/k"},
+                "https://cdn.example.com/k",
+            ),
+            (
+                {"TASKD_JWKS_URL": "http://auth.internal/jwks", "TASKD_ALLOW_PLAINTEXT": "1"},
+                "http://auth.internal/jwks",
+            ),
+        ],
+    )
+    def test_where_the_keys_are(self, environ: dict[str, str], url: str) -> None:
+        """They are where Better Auth has them, unless told; the start needs no secret then."""
+        given_environ = {"BETTER_AUTH_URL": "https://auth.example.com", **environ}
+        build_app(given_environ)
+
+        assert url == load_settings(JWTSettings, given_environ).key_set_url()
+
+    @pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "TASKD_JWKS_URL"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "hunter2",
+            "app.example.com",
+            "localhost:3000",
+            "//app.example.com",
+            "ftp://app.example.com",
+            "https://",
+            "https://alice:hunter2@app.example.com",
+            "https://hunter2@app.example.com",
+            "https://app.example.com/?hunter2",
+            "https://app.example.com/#hunter2",
+            "https://app.example.com:99999",
+            "https://app.example.com:port",
+            "https://app.example.com/a b",
+            "https://app.example.com\n",
+            "https://b\u00fccher.example",
+            "https://a.example,https://b.example",
+            "https://a.example/,https://b.example/",
+            "postgresql://alice:hunter2@db.example.com/tasks",
+        ],
+    )
+    def test_what_is_no_url_stops_the_start(self, name: str, text: str) -> None:
+        """One line names the variable and shows a URL, and does not quote what may be a password."""
+        message = complaint(**{"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "https://auth.example.com", name: text})
+
+        example = "https://app.example.com" + ("" if name == "BETTER_AUTH_URL" else "/api/auth/jwks")
+        assert f"{name}: must be a URL such as {example}, without user, query and fragment" == message
+
+    @pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "TASKD_JWKS_URL"])
+    @pytest.mark.parametrize("host", ["app.example.com", "10.0.0.1", "[fe80::1]", "localhost.example.com"])
+    def test_keys_do_not_come_over_a_network_in_the_clear(self, name: str, host: str) -> None:
+        """Who changes them on their way gets in as anybody: that is for `TASKD_ALLOW_PLAINTEXT` to allow."""
+        environ = {"BETTER_AUTH_URL": "https://auth.example.com", name: f"http://{host}/auth"}
+        message = complaint(**environ)
+
+        assert message.startswith(f"{name}: must begin with https://")
+        assert "TASKD_ALLOW_PLAINTEXT=1" in message
+        assert "\n" not in message
+        assert message == complaint(**environ, TASKD_ALLOW_PLAINTEXT="0")
+        build_app({**environ, "TASKD_ALLOW_PLAINTEXT": "1"})
+
+    @pytest.mark.parametrize(("name", "claim"), [("TASKD_JWT_ISSUER", "iss"), ("TASKD_JWT_AUDIENCE", "aud")])
+    def test_issuer_and_audience_are_one_each(self, name: str, claim: str) -> None:
+        """What no token's claim can be equal to stops the start; a comma may be in a name."""
+        for text in (
+            "https://a.example,https://b.example",
+            "https://a.example/ HTTP://b.example",
+            "a; https://b.example",
+        ):
+            message = complaint(BETTER_AUTH_SECRET=SECRET, **{name: text})
+
+            assert f"{name}: must be the {claim} of the tokens: one value, not a list" == message
+        for text in ('"https://a.example"', "'us'", " us", "us\n"):
+            message = complaint(BETTER_AUTH_SECRET=SECRET, **{name: text})
+
+            assert f"{name}: must be the {claim} of the tokens, without quotes or spaces around it" == message
+        for text in ("us", "O=Acme, C=US", "https://a.example/?of=https://b.example"):
+            build_app({"BETTER_AUTH_SECRET": SECRET, name: text})
+
+    def test_keys_are_somebody_s(self) -> None:
+        """Where keys are does not say whose tokens they are for."""
+        url = "https://cdn.example.com/keys.json"
+
+        assert "TASKD_JWKS_URL: needs BETTER_AUTH_URL, the issuer of the tokens" == complaint(TASKD_JWKS_URL=url)
+        assert complaint(TASKD_JWKS_URL=url) == complaint(TASKD_JWKS_URL=url, BETTER_AUTH_SECRET=SECRET)
+
+    @pytest.mark.parametrize("text", ["yes", "true", "2", " 1"])
+    def test_plaintext_is_allowed_by_one_word(self, text: str) -> None:
+        """Anything else than 0 and 1 may be a mistake."""
+        message = complaint(BETTER_AUTH_URL="https://auth.example.com", TASKD_ALLOW_PLAINTEXT=text)
+
+        assert "TASKD_ALLOW_PLAINTEXT: must be 0 or 1" == message

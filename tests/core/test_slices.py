@@ -1,0 +1,152 @@
+"""Long lists: the same bytes as short ones, and an event loop that goes on in between."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.responses import Response
+from starlette.types import Message
+
+import taskd.routes.responses
+import taskd.routes.slices
+from taskd.routes import JSONResponse, in_slices, list_response
+from taskd.tasks import NewTask, Task
+from tests.support.serving import create
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_short_slices")]
+
+NOW = dt.datetime(2026, 11, 25, tzinfo=dt.timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def _short_slices() -> Iterator[None]:
+    """Slices of three: a list of four is long."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for module in (taskd.routes.slices, taskd.routes.responses):
+            monkeypatch.setattr(module, "SLICE_LENGTH", 3)
+        yield
+
+
+class Turns:
+    """Counts the turns of the event loop, and notes in which of them a slice was converted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.noted: list[tuple[str, int]] = []
+        asyncio.get_running_loop().call_soon(self._turn)
+
+    def noting(self, name: str) -> Callable[[Sequence[int]], int]:
+        """Return something to convert slices with."""
+
+        def convert(_: Sequence[int]) -> int:
+            self.noted.append((name, self.count))
+            return self.count
+
+        return convert
+
+    def _turn(self) -> None:
+        self.count += 1
+        asyncio.get_running_loop().call_soon(self._turn)
+
+
+async def sent(response: Response) -> tuple[list[Message], bytes]:
+    """Return the start of *response*, and its whole body."""
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await response({"type": "http"}, asyncio.Queue[Message]().get, send)
+    assert [True] * (len(messages) - 2) == [message["more_body"] for message in messages[1:-1]]
+    return messages[:1], b"".join(message["body"] for message in messages[1:])
+
+
+@given(st.lists(st.text(min_size=1), max_size=11), st.booleans())
+def test_a_long_list_has_the_bytes_of_the_plain_encoder(titles: list[str], is_tuple: bool) -> None:
+    """Headers and body are those of the list in one piece, however long it is, and what was given is still there."""
+    task = Task.create("u", NewTask(title="t"), NOW)
+    tasks = [attrs.evolve(task, title=title) for title in titles]
+    items: Sequence[Task] = tuple(tasks) if is_tuple else tasks
+
+    async def both() -> tuple[object, object]:
+        return await sent(JSONResponse(tasks)), await sent(await list_response(items))
+
+    plain, in_parts = asyncio.run(both())
+    assert plain == in_parts
+    assert len(titles) == len(items)
+
+
+@given(st.lists(st.integers(), max_size=11))
+def test_slices_keep_the_order(numbers: list[int]) -> None:
+    """Put together, they are the whole; none has more than its length, and only the last has fewer."""
+    slices = asyncio.run(in_slices(list, list(numbers)))
+
+    assert numbers == [number for each in slices for number in each]
+    assert [3] * (len(slices) - 1) == [len(each) for each in slices[:-1]]
+
+
+async def test_a_long_list_comes_as_it_is_stored(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """Over HTTP, it has all tasks, the newest first, and says how long it is."""
+    for number in range(8):
+        assert 201 == await create(client, tasks_url, f"{number}")
+    response = await client.get(tasks_url)
+
+    assert [f"{number}" for number in reversed(range(8))] == [task["title"] for task in response.json()]
+    assert f"{len(response.content)}" == response.headers["Content-Length"]
+    assert "application/json" == response.headers["Content-Type"]
+
+
+@pytest.mark.parametrize("length", range(4))
+@pytest.mark.parametrize("work", [lambda items: in_slices(len, items), list_response])
+def test_a_short_list_does_not_wait(length: int, work: Callable[[list[int]], object]) -> None:
+    """What fits into one slice is done without giving way to anything else."""
+    coroutine = work(list(range(length)))
+    with pytest.raises(StopIteration):
+        coroutine.send(None)  # type: ignore[attr-defined]
+
+
+async def test_the_event_loop_goes_on_between_slices() -> None:
+    """Each slice has a turn of the event loop of its own."""
+    counts = await in_slices(Turns().noting("a"), list(range(12)))
+
+    assert [0, 1, 2, 3] == [count - counts[0] for count in counts]
+
+
+async def test_long_lists_take_turns() -> None:
+    """However many there are, no two slices are converted in one turn of the event loop, and none waits for all."""
+    turns = Turns()
+    await asyncio.gather(*[in_slices(turns.noting(name), list(range(12))) for name in "abc"])
+
+    assert ["a", "b", "c"] * 4 == [name for name, _ in turns.noted]
+    assert 12 == len({turn for _, turn in turns.noted})
+
+
+async def test_a_long_list_that_nobody_wants_any_more_holds_up_nobody() -> None:
+    """Where one is cancelled the others go on."""
+    turns = Turns()
+    gone, other = [asyncio.create_task(in_slices(turns.noting(name), list(range(12)))) for name in "ab"]
+    await asyncio.sleep(0)
+    gone.cancel()
+    await other
+
+    assert gone.cancelled()
+    assert ["a", "b", "b", "b", "b"] == [name for name, _ in turns.noted]
+
+
+async def test_a_slice_that_cannot_be_converted_ends_its_list_only() -> None:
+    """The error is the caller's, and the next long list is converted."""
+
+    def read(texts: list[str]) -> list[int]:
+        return [int(text) for text in texts]
+
+    with pytest.raises(ValueError, match="four"):
+        await in_slices(read, ["1", "2", "3", "four"])
+
+    assert [[1, 2, 3], [4]] == await in_slices(read, ["1", "2", "3", "4"])

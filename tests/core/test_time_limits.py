@@ -1,0 +1,305 @@
+"""Plugins that take too long, or for ever: each call of theirs is bounded, and the log names them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from taskd import bounded_store, closing, time_limit
+from taskd.bounded_store import BoundedStore
+from taskd.storage import StoreUnavailable, TaskStore
+from taskd.testing import lifespan, running_server
+from taskd.time_limit import TimedOut, TimeLimit
+from tests.conftest import SECRET, client_of
+from tests.support.applications import build
+from tests.support.processes import child_environ, make_distribution
+from tests.support.third_parties import SLEEPS, SWALLOWS, Site, slow_store
+
+pytestmark = pytest.mark.anyio
+
+NAME = "plugin 'slow' of acme 1.0"
+TASK = "/api/alice/tasks/01a202b8-f11b-754f-a9d2-4d7b6419c012"
+CALLS = {
+    "list": ("GET", "/api/alice/tasks", None),
+    "create": ("POST", "/api/alice/tasks", {"title": "t"}),
+    "get": ("GET", TASK, None),
+    "update": ("PUT", TASK, {"title": "t"}),
+    "toggle": ("PATCH", f"{TASK}/complete", {}),
+    "delete": ("DELETE", TASK, None),
+    "ping": ("GET", "/readyz", None),
+}
+HOLDS_ON = SWALLOWS.replace("except asyncio.CancelledError", "except BaseException")
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that a plugin does may take its time."""
+    monkeypatch.setattr(bounded_store, "CALL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(closing, "CLOSE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(time_limit, "CLEANUP_TIMEOUT_S", 0.05)
+
+
+async def response_of(method: str) -> httpx.Response:
+    """The response to a request for which the selected store's *method* is called."""
+    app = build(TASKD_STORAGE="slow")
+    verb, path, body = CALLS[method]
+    async with lifespan(app), client_of(app, "alice") as client:
+        return await client.request(verb, path, json=body)
+
+
+def test_the_bounds_are_those_that_are_promised() -> None:
+    """A client waits for ten seconds at the most, and a server that stops for two."""
+    assert (10, 2) == (bounded_store.CALL_TIMEOUT_S, closing.CLOSE_TIMEOUT_S)
+
+
+@pytest.mark.usefixtures("_impatient")
+class TestStorage:
+    @pytest.mark.parametrize("method", CALLS)
+    @pytest.mark.parametrize("statement", [SLEEPS, SWALLOWS], ids=["sleeps", "swallows"])
+    async def test_a_call_that_does_not_end_is_a_503(
+        self, site: Site, caplog: pytest.LogCaptureFixture, method: str, statement: str
+    ) -> None:
+        """Whichever method it is, and whatever it makes of its cancellation, the log says whose it is."""
+        site.install("slow", slow_store(method, statement=statement))
+
+        response = await response_of(method)
+
+        assert (503, True) == (response.status_code, response.headers["Retry-After"].isdecimal())
+        assert f"The storage is unavailable: {NAME} did not respond to {method} in" in caplog.text
+
+    @pytest.mark.parametrize("statement", [SLEEPS, SWALLOWS], ids=["sleeps", "swallows"])
+    async def test_a_store_that_does_not_close_is_left(
+        self, site: Site, caplog: pytest.LogCaptureFixture, statement: str
+    ) -> None:
+        """The server stops without it, and the log says so."""
+        site.install("slow", slow_store("close", statement=statement))
+
+        assert 200 == (await response_of("list")).status_code
+        assert f"{NAME} did not close in" in caplog.text
+
+    @pytest.mark.parametrize("statement", ["raise RuntimeError('out of order')", "raise SystemExit"])
+    async def test_a_store_that_fails_to_close_is_named(
+        self, site: Site, caplog: pytest.LogCaptureFixture, statement: str
+    ) -> None:
+        """The server stops all the same."""
+        site.install("slow", slow_store("close", statement=statement))
+
+        assert 200 == (await response_of("list")).status_code
+        assert f"{NAME} failed to close" in caplog.text
+
+    async def test_a_store_cannot_end_the_server(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        """`sys.exit` in a method is a fault like any other."""
+        site.install("slow", slow_store("list", statement="raise SystemExit('good bye')"))
+        app = build(TASKD_STORAGE="slow")
+        async with lifespan(app), client_of(app, "alice") as client:
+            assert 500 == (await client.get("/api/alice/tasks")).status_code
+            assert 200 == (await client.get("/readyz")).status_code
+        assert f"{NAME} tried to exit in list" in caplog.text
+
+    async def test_what_else_a_store_has_is_there(self, site: Site) -> None:
+        """Routes of the same distribution may use more of its store than `TaskStore` asks for."""
+        source = slow_store() + "Slow.motto = 'festina lente'\n"
+        routes = "@hookimpl\ndef taskd_routes(store):\n    return [Route('/motto', taskd.routes.public(lambda request: "
+        site.install("slow", source + routes + "PlainTextResponse(store.motto)))]\n")
+        async with client_of(build(TASKD_STORAGE="slow")) as client:
+            assert "festina lente" == (await client.get("/motto")).text
+
+
+class Store(TaskStore):
+    """A store whose `list` and `ping` do what a test wants."""
+
+    get = create = update = toggle = delete = None  # type: ignore[assignment]
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self.work = work
+
+    async def list(self, owner: str) -> Any:  # noqa: ARG002
+        return await self.work()
+
+    async def ping(self) -> None:
+        await self.work()
+
+
+@pytest.mark.usefixtures("_impatient")
+class TestCancellation:
+    """A cancellation reaches whom it is meant for."""
+
+    @pytest.mark.parametrize("swallows", [False, True])
+    async def test_that_of_the_caller_goes_through(self, swallows: bool) -> None:
+        """Who cancels a request gets rid of it, at the latest when its time is up."""
+        begun = asyncio.Event()
+
+        async def wait() -> None:
+            while True:
+                try:
+                    begun.set()
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    if not swallows:
+                        raise
+
+        store = BoundedStore(Store(wait), NAME)
+        call = asyncio.create_task(store.ping())
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait([call])
+
+        assert call.cancelled()
+
+    async def test_a_time_out_of_the_caller_is_its_own(self) -> None:
+        """`asyncio.timeout` around a call works as around any other."""
+        store = BoundedStore(Store(asyncio.Event().wait), NAME)
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await store.ping()
+        with pytest.raises(StoreUnavailable, match="did not respond to ping"):
+            await store.ping()
+        await asyncio.sleep(0)
+
+    async def test_a_time_out_inside_the_store_is_no_cancellation(self) -> None:
+        """A store that tries again after its own time-out is not abandoned for that."""
+
+        async def try_twice() -> str:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await asyncio.Event().wait()
+            await asyncio.sleep(3 * time_limit.CLEANUP_TIMEOUT_S)
+            return "answered"
+
+        assert "answered" == await TimeLimit(60).wait(try_twice())
+
+    async def test_a_store_may_deal_with_what_fails(self) -> None:
+        """A failure of what it waits for is for the store itself, which may try again."""
+
+        async def try_twice() -> str:
+            for error in (LookupError(), OSError()):
+                waited_for = asyncio.get_running_loop().create_future()
+                asyncio.get_running_loop().call_soon(waited_for.set_exception, error)
+                with pytest.raises(type(error)):
+                    await waited_for
+            return "answered"
+
+        assert "answered" == await TimeLimit(60).wait(try_twice())
+
+    @pytest.mark.parametrize("error", [LookupError("mine"), None], ids=["fails", "returns"])
+    async def test_a_store_may_end_in_its_own_way(self, error: Exception | None) -> None:
+        """What it makes of the cancellation stands, and the task that called it is as good as any other."""
+
+        async def clean_up() -> str:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)
+                if error is not None:
+                    raise error from None
+            return "answered"
+
+        result: Any
+        try:
+            result = await TimeLimit(0.05).wait(clean_up())
+        except LookupError as raised:
+            result = raised
+
+        assert (error or "answered") == result
+        task = asyncio.current_task()
+        assert task is not None
+        assert 0 == task.cancelling()
+
+    @pytest.mark.parametrize("ends", [True, False], ids=["ends", "swallows"])
+    async def test_a_task_of_the_stores_own_is_not_waited_for_either(self, ends: bool) -> None:
+        """It is cancelled with the call, and abandoned if it goes on."""
+        may_end = asyncio.Event()
+
+        async def work() -> None:
+            while not may_end.is_set():
+                try:
+                    await may_end.wait()
+                except asyncio.CancelledError:
+                    if ends:
+                        raise
+
+        work_under_way = asyncio.create_task(work())
+
+        async def await_work() -> None:
+            await work_under_way
+
+        with pytest.raises(TimedOut):
+            await TimeLimit(0.05).wait(await_work())
+        assert ends == work_under_way.cancelled()
+        may_end.set()
+        await asyncio.wait([work_under_way])
+
+    async def test_the_result_of_a_task_of_the_stores_own_is_its_result(self) -> None:
+        """As if the event loop had waited for it."""
+
+        async def work() -> str:
+            await asyncio.sleep(0)
+            return "answered"
+
+        async def await_work() -> str:
+            return await asyncio.create_task(work())
+
+        assert "answered" == await TimeLimit(60).wait(await_work())
+
+    async def test_each_call_has_its_own_time(self) -> None:
+        """One that begins later ends later, and those that are quick are not held up."""
+        gate = asyncio.Event()
+        store = BoundedStore(Store(gate.wait), NAME)
+        store._limit.timeout_s = 0.2
+        first = asyncio.create_task(store.ping())
+        await asyncio.sleep(0.1)
+        second = asyncio.create_task(store.ping())
+        await asyncio.wait([first])
+        assert not second.done()
+        gate.set()
+
+        await second
+        with pytest.raises(StoreUnavailable):
+            await first
+
+    def test_a_store_serves_several_loops(self) -> None:
+        """The time of a call is that of its own loop."""
+        store = BoundedStore(Store(lambda: asyncio.Event().wait()), NAME)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                asyncio.run(store.ping())
+
+
+class TestStop:
+    """A real server with a plugin that does not want to end gets SIGTERM."""
+
+    @staticmethod
+    def end_of(folder: Path, source: str, change: str, *options: str) -> tuple[int, str]:
+        """Stop a server with the store of *source* after a *change* to taskd; return its exit status and output."""
+        child = make_distribution(folder, "slow", source)
+        script = f"import taskd.bounded_store, taskd.server.uvicorn, taskd.cli.main; {change};"
+        script += f"taskd.cli.main.main({['serve', '--port', '0', *options]})"
+        settings = {**child, "TASKD_STORAGE": "slow", "BETTER_AUTH_SECRET": SECRET}
+        with running_server(child_environ(settings), ("-c", script)) as server:
+            output = server.stop()
+        return server.process.returncode, output
+
+    def test_a_store_that_swallows_cancellation_does_not_hold_it_up(self, tmp_path: Path) -> None:
+        """A ping that is under way and a close that does not end are left, and named."""
+        source = slow_store("ping", "close", statement=SWALLOWS)
+        status, output = self.end_of(tmp_path, source, "taskd.bounded_store.CALL_TIMEOUT_S = 1")
+
+        assert -signal.SIGTERM == status
+        assert "plugin 'slow' of slow 1.0 did not close in 2 s" in output
+
+    def test_a_plugin_that_never_ends_is_killed(self, tmp_path: Path) -> None:
+        """A task of a plugin's own, on which nobody waits, ends with the process, and the log says which it is."""
+        source = slow_store("close", statement=HOLDS_ON)
+        source = source.replace("return []", "self.own = asyncio.create_task(Slow.close(self))")
+        status, output = self.end_of(tmp_path, source, "taskd.server.uvicorn.END_TIMEOUT_S = 0", "--grace", "0")
+
+        assert -signal.SIGKILL == status
+        assert "killing the process; still running: " in output
+        assert "Slow.close" in output

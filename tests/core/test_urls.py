@@ -1,0 +1,141 @@
+"""Addresses that settings name."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taskd.urls import HTTPAddress, is_loopback
+
+HOSTS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{2,5}){0,2}", fullmatch=True)
+PATHS = st.from_regex(r"(/[a-zA-Z0-9._~%-]{1,5}){0,3}", fullmatch=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "host", "path"),
+    [
+        ("https://app.example.com", "https://app.example.com", "app.example.com", ""),
+        ("https://app.example.com/", "https://app.example.com", "app.example.com", "/"),
+        ("https://app.example.com///", "https://app.example.com", "app.example.com", "///"),
+        ("HTTPS://App.Example.COM/Api/", "https://app.example.com", "app.example.com", "/Api/"),
+        ("https://app.example.com:443/a/b", "https://app.example.com", "app.example.com", "/a/b"),
+        ("https://app.example.com:0443", "https://app.example.com", "app.example.com", ""),
+        ("https://app.example.com:80", "https://app.example.com:80", "app.example.com", ""),
+        ("http://app.example.com:80", "http://app.example.com", "app.example.com", ""),
+        ("http://app.example.com:08080", "http://app.example.com:8080", "app.example.com", ""),
+        ("http://localhost:3000", "http://localhost:3000", "localhost", ""),
+        ("http://[::1]:3000/x", "http://[::1]:3000", "::1", "/x"),
+        ("http://[2001:DB8::1]", "http://[2001:db8::1]", "2001:db8::1", ""),
+        ("https://app.example.com:65535", "https://app.example.com:65535", "app.example.com", ""),
+    ],
+)
+def test_an_address_is_read_as_browsers_write_it(url: str, origin: str, host: str, path: str) -> None:
+    """Scheme and host are in lower case, a default port is left out; a path is kept as it is."""
+    address = HTTPAddress.parse(url)
+
+    assert HTTPAddress(origin, host, path) == address
+    assert origin + path == str(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "app.example.com",
+        "//app.example.com",
+        "ftp://app.example.com",
+        "https://",
+        "https:///path",
+        "https://:443",
+        "https://app.example.com:",
+        "https://app.example.com:port",
+        "https://app.example.com:65536",
+        "https://app.example.com:-1",
+        "https://app.example.com:\u0664\u0664\u0663",
+        "https://user@app.example.com",
+        "https://user:password@app.example.com",
+        "https://user:1/password@app.example.com",
+        "https://app.example.com/?query",
+        "https://app.example.com?query",
+        "https://app.example.com/#fragment",
+        "https://app.example.com/a b",
+        "https://app.example.com\\@evil.example",
+        "https://app.example.com/\\evil",
+        "https://app.example.com\n",
+        " https://app.example.com",
+        "https://b\u00fccher.example",
+        "https://[::1",
+        "https://[app]",
+        "https://::1",
+        "https://a,https://b",
+    ],
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    """There is no user, no query and no fragment in one, and nothing around it."""
+    assert HTTPAddress.parse(url) is None
+
+
+@settings(deadline=None, database=None)
+@given(scheme=st.sampled_from(["http", "https"]), host=HOSTS, port=st.none() | st.integers(1, 65535), path=PATHS)
+def test_an_address_that_is_written_is_read_as_the_same(scheme: str, host: str, port: int | None, path: str) -> None:
+    """Reading it once more changes nothing."""
+    address = HTTPAddress.parse(f"{scheme}://{host}" + ("" if port is None else f":{port}") + path)
+
+    assert address is not None
+    assert (host, path) == (address.host, address.path)
+    assert address == HTTPAddress.parse(str(address))
+
+
+@settings(deadline=None, database=None)
+@given(text=st.text(max_size=40) | st.text("htps:/.[]@?#a0 \\", max_size=20).map("https://".__add__))
+def test_whatever_is_read_is_an_address_or_none(text: str) -> None:
+    """Nothing is raised, and nothing of a user or a query is let in."""
+    address = HTTPAddress.parse(text)
+
+    assert address is None or not set("@?#\\ \n") & set(str(address.origin))
+
+
+@pytest.mark.parametrize(
+    ("url", "is_confidential"),
+    [
+        ("https://app.example.com", True),
+        ("http://app.example.com", False),
+        ("http://localhost:3000", True),
+        ("http://LOCALHOST", True),
+        ("http://127.0.0.1:3000", True),
+        ("http://127.8.9.10", True),
+        ("http://[::1]:3000", True),
+        ("http://[0:0:0:0:0:0:0:1]", True),
+        ("http://10.0.0.1", False),
+        ("http://0.0.0.0", False),
+        ("http://[::]", False),
+        ("http://[fe80::1]", False),
+        ("http://localhost.example.com", False),
+        ("http://127.0.0.1.example.com", False),
+        ("http://2130706433", False),
+        ("http://0x7f000001", False),
+    ],
+)
+def test_what_nobody_on_the_way_can_change(url: str, is_confidential: bool) -> None:
+    """It is encrypted, or does not leave this machine; what may only look so does not count."""
+    address = HTTPAddress.parse(url)
+
+    assert address is not None
+    assert is_confidential == address.is_confidential
+
+
+@settings(deadline=None, database=None)
+@given(address=st.ip_addresses())
+def test_this_machine_is_told_by_its_addresses(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    """Those that the standard library takes for it."""
+    assert address.is_loopback == is_loopback(str(address))
+
+
+@settings(deadline=None, database=None)
+@given(host=st.text(max_size=20))
+def test_whatever_a_host_is_it_is_this_machine_or_not(host: str) -> None:
+    """Nothing is raised."""
+    assert is_loopback(host) in (True, False)

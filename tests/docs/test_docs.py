@@ -1,0 +1,302 @@
+"""The documentation is true: its snippets run, and its tables list what there is."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import secrets
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+import taskd
+from taskd.application import Application
+from taskd.cli import main as cli
+from taskd.server.limits import Limits
+from taskd.settings import load_settings, read_environ
+from taskd.storage import TaskStore
+from taskd.testing import StoreContract
+from taskd_sql.settings import SQLSettings
+from taskd_sql.url import PostgresURL
+from tests.conftest import SECRET
+from tests.support.applications import response_to
+from tests.support.attacks import ATTACKS, ISSUER, disable_rate_limits
+from tests.support.documentation import ROOT, blocks, table
+from tests.support.issuer import URL, published
+from tests.support.settings_reference import PAGE, PARTS, declared, written
+
+EXAMPLE = ROOT / "examples" / "acme"
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture
+def _example(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the example's package importable."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    yield
+    for name in [name for name in sys.modules if name.startswith("acme_taskd")]:
+        del sys.modules[name]
+
+
+def commands(block: str) -> list[str]:
+    """Return the parts of a *block* of shell commands that run taskd, without what a shell does with their output."""
+    parts = [part.removeprefix(".venv/bin/") for line in block.splitlines() for part in line.split(" && ")]
+    return [re.split(" [>|] ", part)[0] for part in parts if part.startswith("taskd ")]
+
+
+# The tutorials have tests of their own.
+PAGES = [
+    "README.md",
+    *(str(path.relative_to(ROOT)) for path in sorted([*DOCS.glob("guides/*.md"), *DOCS.glob("reference/*.md")])),
+]
+ALL_PAGES = [
+    *(path.name for path in sorted(ROOT.glob("*.md"))),
+    *(str(path.relative_to(ROOT)) for path in sorted(DOCS.rglob("*.md"))),
+]
+VARIABLES = {setting["var_name"] for part in PARTS.values() for setting in declared(part)}
+COMMANDS = [shown for page in PAGES for block in blocks(page, "sh") if (shown := commands(block))]
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids="; ".join)
+def test_the_commands_of_the_documentation_run(block: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options that are shown exist, and each command ends well after those that are shown before it."""
+    served = []
+    monkeypatch.setenv("BETTER_AUTH_SECRET", secrets.token_hex(32))
+    monkeypatch.setattr("taskd.cli.serve.run_server", lambda app, *_, **__: served.append(app))
+    monkeypatch.setattr("taskd.cli.dev.serve_here", lambda app, *_: served.append(app))
+
+    for command in block:
+        result = CliRunner().invoke(cli.main, shlex.split(command)[1:])
+
+        assert 0 == result.exit_code, result.output
+        assert bool(served) == (command.split()[1] in ("dev", "serve"))
+
+
+def test_the_documentation_shows_commands() -> None:
+    """There is something to run."""
+    shown = {command.split()[1] for block in COMMANDS for command in block}
+    assert {"dev", "serve", "token", "plugins", "migrate", "doctor", "openapi"} == shown
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/neon.md"])
+def test_a_deployment_is_made_ready_before_it_serves(page: str) -> None:
+    """Whoever types the commands one after the other has the tables, and has checked them, when taskd starts."""
+    assert ["taskd migrate", "taskd doctor", "taskd serve"] in [
+        [" ".join(command.split()[:2]) for command in commands(block)] for block in blocks(page, "sh")
+    ]
+
+
+def test_the_readme_names_the_command_as_it_is_installed() -> None:
+    """No command of the README needs an environment that nothing there activates."""
+    lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
+
+    assert [] == [line for line in lines if re.search(r"(^|&& )(taskd|pip|pytest)\b", line)]
+
+
+def test_the_api_document_that_is_kept_is_the_one_that_is_served() -> None:
+    """A change of the API is seen in docs/reference/openapi.json."""
+    kept = (ROOT / "docs" / "reference" / "openapi.json").read_bytes()
+
+    application = Application.assemble({"TASKD_PLUGINS": "docs,jwt,sql,tasks"}, verifies_credentials=False)
+    assert kept == application.document, "run: taskd openapi > docs/reference/openapi.json"
+
+
+def test_the_endpoints_are_those_of_the_api_document() -> None:
+    """docs/reference/http.md has the method, the path, the summary and the status of each operation on tasks."""
+    document = json.loads((DOCS / "reference" / "openapi.json").read_bytes())
+    operations = [
+        (f"`{method.upper()} {path}`", operation["summary"], next(iter(operation["responses"])))
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if "tasks" in operation.get("tags", ())
+    ]
+
+    page = "docs/reference/http.md"
+    assert operations == list(zip(*[table(page, "## Endpoints", column) for column in range(3)], strict=True))
+    assert 6 == len(operations)
+
+
+def test_neons_settings_are_read_as_they_stand() -> None:
+    """The file `.env` of docs/guides/neon.md, once a secret is put into it, is one with which taskd starts."""
+    [shown] = blocks("docs/guides/neon.md", "env")
+    Path(".env").write_text(shown.replace("BETTER_AUTH_SECRET=", f"BETTER_AUTH_SECRET={secrets.token_hex(32)}"))
+    environ = read_environ()
+
+    taskd.build_app(environ)
+
+    address = load_settings(SQLSettings, environ).url()
+    assert isinstance(address, PostgresURL)
+    assert address.is_neon_pooler
+
+
+def test_better_auth_s_settings_are_read_as_they_stand() -> None:
+    """Each file `.env` of docs/guides/better-auth.md, once a secret is put into it, is one with which taskd starts."""
+    settings = []
+    for shown in blocks("docs/guides/better-auth.md", "env"):
+        filled_in = shown.replace("BETTER_AUTH_SECRET=\n", f"BETTER_AUTH_SECRET={secrets.token_hex(32)}\n")
+        Path(".env").write_text(filled_in)
+        environ = read_environ()
+        taskd.build_app(environ)
+        settings.append({name for name in ("BETTER_AUTH_URL", "BETTER_AUTH_SECRET") if environ.get(name)})
+
+    assert [{"BETTER_AUTH_URL"}, {"BETTER_AUTH_SECRET"}] == settings
+
+
+def test_the_command_of_the_figures_is_an_environment_of_tox() -> None:
+    """docs/explanation/reliability.md names a command that there is, and its table has a row for each fault."""
+    command = blocks("docs/explanation/reliability.md", "sh")[0]
+
+    assert command.split()[-1] in tox_environments()
+    assert 14 == len(table("docs/explanation/reliability.md", "## Figures"))
+
+
+@pytest.mark.parametrize("page", [path for path in ALL_PAGES if "tox -e " in (ROOT / path).read_text()])
+def test_each_environment_that_is_named_is_one_of_tox(page: str) -> None:
+    """Whoever types `tox -e` and a name from the documentation gets what it says."""
+    named = set(re.findall(r"\btox -e ([\w-]+)", (ROOT / page).read_text()))
+
+    assert set() == named - tox_environments()
+
+
+def tox_environments() -> set[str]:
+    """Return the names of the environments in tox.ini: those with a section, and one for each Python."""
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini")
+    [versions] = re.findall(r"py\{([\d,]+)\}", tox["tox"]["env_list"])
+    sections = {name.removeprefix("testenv:") for name in tox.sections() if name.startswith("testenv:")}
+    return sections | {f"py{version}" for version in versions.split(",")}
+
+
+def test_the_limits_of_connections_are_documented() -> None:
+    """docs/explanation/reliability.md lists each limit as it is set, and names a benchmark that there is."""
+    limits = Limits()
+    kib, mib = 1024, 1024 * 1024
+    expected = [
+        f"{limits.head_bytes // kib} KiB",
+        f"{limits.headers}",
+        f"{limits.head_bytes // kib} KiB",
+        f"{limits.held_bytes // kib} KiB",
+        f"{limits.head_timeout_s:.0f} s",
+        f"{limits.body_timeout_s:.0f} s",
+        f"{limits.body_rate} B/s",
+        f"{limits.send_timeout_s:.0f} s",
+        f"{limits.send_rate} B/s",
+        f"{limits.linger_timeout_s:.0f} s",
+        f"{limits.linger_total_s:.0f} s",
+        f"{limits.unsent_bytes // mib} MiB",
+        f"{limits.stall_s:.0f} s",
+    ]
+    heading = "## Slow and hostile clients"
+    [command] = blocks("docs/explanation/reliability.md", "sh")[1:]
+
+    assert expected == table("docs/explanation/reliability.md", heading, 1)[: len(expected)]
+    assert len(expected) == len(attrs.fields(Limits)) + 1, "trailers are bounded as heads are; the others have one row"
+    assert (ROOT / f"{command.split()[2].replace('.', '/')}.py").is_file()
+
+
+def test_the_tables_of_settings_are_what_is_declared() -> None:
+    """docs/reference/settings.md has each variable with its help text and its default."""
+    page = PAGE.read_text()
+
+    assert page == written(page), "run: python .ci/update_settings.py"
+    assert VARIABLES == set(re.findall(r"(?m)^\| `([A-Z_]+)`", page))
+
+
+def test_an_idle_connection_is_closed_before_neon_cuts_it() -> None:
+    """Neon suspends a compute that has had no queries for 300 s: idle connections end long before that."""
+    assert load_settings(SQLSettings, {}).idle_timeout_s < 120
+
+
+def test_the_readme_s_variables_are_among_those() -> None:
+    """The README's short table and the example of a .env file name variables that exist."""
+    short = {name for cell in table("README.md", "## Serve in production") for name in re.findall("[A-Z_]+", cell)}
+    example = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+    assert short | example <= VARIABLES
+
+
+def test_the_readme_s_blocks_are_those_that_are_typed() -> None:
+    """CI types the README's blocks in a fresh clone: serve, request, test, and what production needs."""
+    serve, request, test, deploy = blocks("README.md", "sh")
+
+    assert serve.rstrip().endswith("taskd dev")
+    assert request.startswith("curl ")
+    assert "TOKEN" in request
+    assert test.rstrip().endswith("pytest -n auto")
+    assert "taskd serve" in deploy
+
+
+@pytest.mark.parametrize("name", ["memory", "apikey", "summary"])
+def test_the_examples_in_the_documentation_are_those_that_are_tested(name: str) -> None:
+    """docs/guides/plugins.md shows the files of examples/acme as they are."""
+    shown = dict(block.split("\n", 1) for block in blocks("docs/guides/plugins.md", "python"))
+
+    assert (EXAMPLE / "acme_taskd" / f"{name}.py").read_text() == shown[f"# acme_taskd/{name}.py"]
+
+
+def test_the_example_s_entry_points_are_as_shown() -> None:
+    """docs/guides/plugins.md shows the entry points of examples/acme as they are."""
+    [shown] = blocks("docs/guides/plugins.md", "toml")
+
+    assert shown in (EXAMPLE / "pyproject.toml").read_text()
+
+
+@pytest.mark.usefixtures("_example")
+def test_the_test_in_the_documentation_is_a_test() -> None:
+    """The four lines of a plugin's test define a class of tests that pytest runs."""
+    module: dict[str, Any] = {}
+    exec(blocks("docs/guides/plugins.md", "python")[-1], module)  # noqa: S102  it is our own documentation
+
+    assert issubclass(module["TestMemoryStore"], StoreContract)
+
+
+@pytest.mark.usefixtures("_example")
+class TestExampleStore(StoreContract):
+    """The example's store keeps the contract."""
+
+    @pytest.fixture
+    def store(self) -> TaskStore:
+        from acme_taskd.memory import MemoryStore  # noqa: PLC0415  importable only here
+
+        return MemoryStore()
+
+
+@pytest.mark.anyio
+async def test_every_reason_for_a_401_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/guides/better-auth.md has each sentence that a bad token earns, and no other."""
+    documented = {in_general(cell) for cell in table("docs/guides/better-auth.md", "## What a 401 says")}
+    said = set()
+    disable_rate_limits(monkeypatch)
+    with published(ISSUER):
+        for more in ({}, {"BETTER_AUTH_URL": URL}):
+            app = taskd.build_app({"BETTER_AUTH_SECRET": SECRET, **more})
+            said |= {in_general((await response_to(app, token)).json()["detail"]) for token, _ in ATTACKS.values()}
+
+    # The others are about the header and the path.
+    assert said <= documented
+    assert 5 == len(documented - said), documented - said
+
+
+VARYING = (
+    r"\b(exp|nbf|iat|sub|aud|iss)\b(?= claim(?:\.| must be a number))"
+    r"|(?<=its )(nbf|iat)"
+    r"|\d+ s\b"
+    r"|(?<=must not have )\w+"
+    r"|(?<=The token's )(header|payload|signature)(?= is malformed)"
+    r"|(?<=malformed: )(?!it is not a signed JWT).*"
+    r"|(?<=The token is signed with )\w+(?=: set )"
+    r"|(?<=The token's audience ).*"
+    r"|(?<=The token's issuer ).*"
+)
+
+
+def in_general(sentence: str) -> str:
+    """Return *sentence* with what differs from case to case made equal."""
+    return re.sub(VARYING, "…", sentence)

@@ -1,0 +1,152 @@
+"""Each line of the log that docs/guides/neon.md quotes is one that comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import attrs
+import pytest
+
+from taskd.storage import StoreUnavailable, TaskStore
+from taskd.tasks import NewTask
+from taskd_sql.plugin import taskd_storage
+from tests.support.documentation import table
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_brief_pauses")]
+
+URL = "postgresql://alice@ep-cool-darkness-a1b2c3d4-pooler.us-east-2.aws.neon.tech/neondb?sslmode=require"
+
+
+@attrs.frozen
+class Connection:
+    """A connection on which every statement comes to the same end."""
+
+    fetch: Callable[..., Awaitable[Any]]
+
+    def terminate(self) -> None:
+        """Cut what is not there: taskd does so some time after a statement that was given up."""
+
+
+@attrs.frozen
+class Pool:
+    """Lends connections, or fails to make them."""
+
+    lend: Callable[[], Connection]
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        yield self.lend()
+
+
+def unable(fault: Exception) -> Pool:
+    """A pool that makes no connection."""
+
+    def lend() -> Connection:
+        raise fault
+
+    return Pool(lend)
+
+
+def answering(response: list[tuple[str]] | Exception) -> Pool:
+    """A pool where each statement gets the same *response*."""
+
+    async def fetch(*_: object) -> list[tuple[str]]:
+        if isinstance(response, Exception):
+            raise response
+        return response
+
+    return Pool(lambda: Connection(fetch))
+
+
+def busy() -> Pool:
+    """A pool where no statement ends."""
+
+    async def fetch(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    return Pool(lambda: Connection(fetch))
+
+
+def error(kind: type[asyncpg.PostgresError]) -> asyncpg.PostgresError:
+    """An error as the server sends it, which leaves the connection as it was."""
+    made = kind("secret")
+    made.severity_en = "ERROR"
+    return made
+
+
+def untrusted() -> ssl.SSLCertVerificationError:
+    """The error of a handshake with a server whose certificate is of nobody known."""
+    made = ssl.SSLCertVerificationError()
+    made.verify_message = "unable to get local issuer certificate"
+    return made
+
+
+async def ping(store: TaskStore) -> None:
+    await store.ping()
+
+
+async def write(store: TaskStore) -> None:
+    await store.create("alice", NewTask(title="Milk"))
+
+
+async def read_by_eleven(store: TaskStore) -> None:
+    """Ask for one connection more than there are, for users who have not used up their shares."""
+    first = [asyncio.ensure_future(store.list(f"user {number}")) for number in range(10)]
+    await asyncio.sleep(0)
+    try:
+        await store.list("alice")
+    finally:
+        for call in first:
+            call.cancel()
+        await asyncio.gather(*first, return_exceptions=True)
+
+
+CALLS: list[tuple[Pool, Callable[[TaskStore], Awaitable[None]]]] = [
+    (unable(socket.gaierror()), ping),
+    (unable(untrusted()), ping),
+    (unable(asyncpg.InvalidPasswordError("secret")), ping),
+    (unable(asyncpg.TooManyConnectionsError("secret")), ping),
+    (unable(TimeoutError()), ping),
+    (unable(asyncpg.ProtocolViolationError("secret")), ping),
+    (answering(error(asyncpg.ReadOnlySQLTransactionError)), write),
+    (answering(error(asyncpg.DiskFullError)), write),
+    (busy(), read_by_eleven),
+    (answering(error(asyncpg.UndefinedTableError)), ping),
+    (answering(error(asyncpg.UndefinedTableError)), write),
+    (answering([]), ping),
+    (answering([("9999",)]), ping),
+]
+
+
+async def test_what_is_quoted_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever an operator looks up there was copied from the log, where an ellipsis stands for what varies."""
+    for pool, call in CALLS:
+        monkeypatch.setattr(
+            "taskd_sql.engine.postgres.postgres_pool", lambda pool=pool, **_: contextlib.nullcontext(pool)
+        )
+        store = taskd_storage({"DATABASE_URL": URL, "TASKD_SQL_ACQUIRE_TIMEOUT": "0.1"})
+        with pytest.raises(StoreUnavailable):
+            await call(store)
+        await store.close()
+    logged = [record.getMessage() for record in caplog.records]
+    quoted = [quote for cell in table("docs/guides/neon.md", "## When something is wrong") for quote in quotes(cell)]
+
+    assert len(CALLS) == len(logged)
+    assert [] == [quote for quote in quoted if not any(matches(quote, line) for line in logged)]
+    assert [] == [line for line in logged if not any(matches(quote, line) for quote in quoted)]
+
+
+def quotes(cell: str) -> list[str]:
+    return re.findall("`(.*?)`", cell)
+
+
+def matches(quote: str, line: str) -> bool:
+    """Whether *quote* is part of *line*."""
+    return re.search(".*".join(map(re.escape, quote.split("…"))), line) is not None

@@ -1,0 +1,507 @@
+"""Other people's clients: what they make of the API document and of its page, and that it is true."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import httpx
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from playwright.async_api import Browser, Locator, Page, Route, expect
+
+from taskd.routes import InvalidBody
+from taskd.routes.body import structure
+from taskd.tasks import NewTask
+from taskd.testing import running_server
+from tests.conftest import SECRET, token_for
+from tests.support.browser import chromium, complaints
+from tests.support.documentation import ROOT, blocks
+from tests.support.fuzzing import schemathesis
+from tests.support.node import install, npm
+from tests.support.processes import PLAIN_UVICORN, child_environ
+from tests.support.requirements import required
+
+TYPESCRIPT = ROOT / "tests" / "ecosystem" / "typescript"
+
+
+@attrs.frozen
+class Extent:
+    """
+    How much schemathesis tries.
+
+    Attributes:
+        examples: For each operation that takes any input.
+        workflows_s: For how long workflows are tried.  Schemathesis ends a series of them when it was surprised by an
+            answer, and starts the next one as long as there is time: how many there are in all cannot be asked for.
+    """
+
+    examples: int
+    workflows_s: int
+
+
+BRIEF = Extent(examples=200, workflows_s=20)
+THOROUGH = Extent(examples=2000, workflows_s=60)
+
+TASKS, TASK = "/api/{user_id}/tasks", "/api/{user_id}/tasks/{id}"
+SUCCESS = {
+    f"GET {TASKS}": 200,
+    f"POST {TASKS}": 201,
+    f"GET {TASK}": 200,
+    f"PUT {TASK}": 200,
+    f"DELETE {TASK}": 204,
+    f"PATCH {TASK}/complete": 200,
+}
+WITH_INPUT = [operation for operation in SUCCESS if operation != f"GET {TASKS}"]
+# All white space that Python knows, what is next to it, and what some dialect of regular expressions takes for such.
+SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace()]
+NO_SPACES = [chr(ord(space) + step) for space in SPACES for step in (-1, 1)] + list("\u180e\u200b\u2060\ufeff")
+CHECKS = {
+    "allow_header_conformance",
+    "content_type_conformance",
+    "ensure_resource_availability",
+    "ignored_auth",
+    "missing_required_header",
+    "negative_data_rejection",
+    "not_a_server_error",
+    "object_level_authorization",
+    "positive_data_acceptance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "status_code_conformance",
+    "unsupported_method",
+    "use_after_free",
+}
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="session")
+def extent(is_thorough: bool) -> Extent:
+    return THOROUGH if is_thorough else BRIEF
+
+
+@contextlib.contextmanager
+def serving(environ: dict[str, str]) -> Iterator[str]:
+    """Serve with the settings in *environ*, and give the URL."""
+    with running_server(child_environ(environ)) as server:
+        yield server.url
+        server.stop()
+
+
+@pytest.fixture
+def server_url(environ: dict[str, str]) -> Iterator[str]:
+    """The URL of a server on either database."""
+    with serving(environ) as url:
+        yield url
+
+
+@pytest.fixture
+def small_environ(tmp_path: Path) -> dict[str, str]:
+    return {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "BETTER_AUTH_SECRET": SECRET}
+
+
+@pytest.fixture
+def small_server_url(small_environ: dict[str, str]) -> Iterator[str]:
+    """The URL of a server, where it does not matter which database it has."""
+    with serving(small_environ) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def client_at(url: str, user_id: str) -> Iterator[httpx.Client]:
+    """A client of the server at *url*, with a good token of *user_id*."""
+    headers = {"Authorization": f"Bearer {token_for(user_id)}"}
+    with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def is_title(title: str) -> bool:
+    """Tell whether the server takes *title*."""
+    try:
+        structure({"title": title}, NewTask)
+    except InvalidBody:
+        return False
+    return True
+
+
+def test_the_document_is_valid(small_environ: dict[str, str], small_server_url: str) -> None:
+    """The document is OpenAPI 3.1, and the one that is printed is the one that is served."""
+    command = [sys.executable, "-m", "taskd", "openapi"]
+    printed = subprocess.run(command, env=child_environ(small_environ), stdout=subprocess.PIPE, check=True).stdout
+    served = httpx.get(f"{small_server_url}/openapi.json", trust_env=False).content
+
+    assert printed == served
+    assert [] == [error.message for error in OpenAPIV31SpecValidator(json.loads(served)).iter_errors()]
+
+
+class TestSchemathesis:
+    """All that schemathesis checks holds: what the document says is what the server does."""
+
+    def test_operations(
+        self,
+        extent: Extent,
+        server_url: str,
+        user_id: str,
+        tasks_url: str,
+        tmp_path: Path,
+        pytestconfig: pytest.Config,
+    ) -> None:
+        """Each operation answers as the document says, to good requests and to bad ones."""
+        with client_at(server_url, user_id) as client:
+            # As many as there are deletions: most of them should find something.
+            for name, count in {"kept.txt": 20, "doomed.txt": extent.examples}.items():
+                made = [client.post(tasks_url, json={"title": "t"}).json()["id"] for _ in range(count)]
+                (tmp_path / name).write_text("".join(f'"{task_id}"\n' for task_id in made))
+        report = schemathesis(
+            tmp_path,
+            "operations.toml",
+            server_url,
+            {"TOKEN": token_for(user_id), "USER_ID": user_id},
+            "--phases=examples,coverage,fuzzing",
+            f"--max-examples={extent.examples}",
+            f"--seed={pytestconfig.getoption('--schemathesis-seed')}",
+        )
+        fuzzed = report.count(phase="fuzzing", is_repeated=False)
+        repeated = report.count(is_repeated=True)
+        all_calls = report.count()
+
+        assert 0 == report.exit_code, report.output
+        assert {(name, "success") for name in CHECKS} <= set(report.checks)
+        assert {"success"} == {status for _, status in report.checks}
+        # Then it was nothing that kept it from more.
+        assert dict.fromkeys(WITH_INPUT, extent.examples) == {
+            operation: sum(count for (called, _), count in fuzzed.items() if called == operation)
+            for operation in WITH_INPUT
+        }
+        # Without an input there is one request only, which the workflows repeat.
+        assert {(f"GET {TASKS}", 200): 1} == {
+            call: count for call, count in fuzzed.items() if call[0] == f"GET {TASKS}"
+        }
+        assert [] == [
+            operation for operation in WITH_INPUT if fuzzed[operation, SUCCESS[operation]] < extent.examples // 10
+        ]
+        # Without a token, and with a wrong one.
+        assert [] == [operation for operation in SUCCESS if repeated[operation, 401] < 2]
+        assert [] == [operation for operation in SUCCESS if TASK in operation and all_calls[operation, 404] < 10]
+        assert [] == [operation for operation in SUCCESS if operation[:2] == "P" and all_calls[operation, 422] < 10]
+
+    def test_workflows(
+        self, extent: Extent, server_url: str, user_id: str, tmp_path: Path, pytestconfig: pytest.Config
+    ) -> None:
+        """What one operation makes another one finds, changes and deletes, and nobody finds it then."""
+        report = schemathesis(
+            tmp_path,
+            "workflows.toml",
+            server_url,
+            {"TOKEN": token_for(user_id), "USER_ID": user_id},
+            "--phases=stateful",
+            f"--max-examples={extent.examples}",
+            f"--max-time={extent.workflows_s}",
+            f"--seed={pytestconfig.getoption('--schemathesis-seed')}",
+        )
+        responses = report.count(phase="stateful", is_repeated=False)
+        on_new_tasks = report.count(origin=f"POST {TASKS}")
+
+        assert 0 == report.exit_code, report.output
+        assert {(name, "success") for name in CHECKS} <= set(report.checks)
+        assert [] == [call for call in SUCCESS.items() if responses[call] < 10]
+        assert [] == [call for call in SUCCESS.items() if TASK in call[0] and on_new_tasks[call] < 3]
+        # By an id of a task that was deleted on the way.
+        assert [] == [operation for operation in SUCCESS if TASK in operation and not responses[operation, 404]]
+
+
+@pytest.fixture(scope="module")
+def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project like a new one of Vite's, with the client of the documentation, and with types made by its commands."""
+    folder = tmp_path_factory.mktemp("typescript")
+    for source in TYPESCRIPT.iterdir():
+        (folder / source.name).write_bytes(source.read_bytes())
+    install(folder)
+    _, without_server, comparison = blocks("docs/guides/clients.md", "sh")
+    type_in(folder, without_server)
+    type_in(folder, comparison)
+    [client] = blocks("docs/guides/clients.md", "ts")
+    (folder / client.split()[1]).write_text(client)
+    return folder
+
+
+def type_in(folder: Path, commands: str) -> None:
+    """Run *commands* of the documentation in *folder*, where `taskd` is ours."""
+    required("npm")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["bash", "-euc", commands], cwd=folder, env={**os.environ, "PATH": path}, check=True)
+
+
+class TestTypeScript:
+    """What openapi-typescript makes of the document."""
+
+    def test_a_program_uses_all_operations(self, typescript: Path, small_server_url: str, user_id: str) -> None:
+        """A program that type-checks, and no mistake in `mistakes.ts` does, finds what its types promise."""
+        npm(typescript, "run", "build")
+        npm(typescript, "run", "check:typescript-5")
+        command = [required("node"), "built/program.js", small_server_url, token_for(user_id), user_id]
+        done = subprocess.run(command, cwd=typescript, stdout=subprocess.PIPE, text=True, check=True)
+
+        assert {
+            "created": ["Water the plants", "pending", "2026-11-27T17:00:00Z"],
+            "isSame": True,
+            "listed": ["Water the plants"],
+            "changed": ["in_progress", None],
+            "toggled": ["completed", True, True],
+            "reopened": ["pending", False],
+            "deleted": [204, None],
+            "gone": [404, "There is no such task."],
+            "refused": [422, ["title"]],
+            "health": ["ok", "ok"],
+            "documented": ["Oat", None, "completed", 1, "Milk", "pending"],
+            "isRead": True,
+            "missing": [404, "There is no such task."],
+            "nobody": "The token is malformed: it is not a signed JWT.",
+            "untitled": [422, ["title"]],
+        } == json.loads(done.stdout)
+
+    def test_generated_schemas_take_the_titles_that_the_server_takes(self, typescript: Path) -> None:
+        """Those for zod and for valibot, that hey-api makes, compile, and know white space as the server does."""
+        titles = [*SPACES, *NO_SPACES, "\u2028\u2029 \n", "\u2028t", "\ufeff\u2028", "t\0", "", "t" * 201, "\U0001f389"]
+        npm(typescript, "run", "generate-schemas")
+        npm(typescript, "run", "build-schemas")
+        command = [required("node"), "built/titles.js", json.dumps(titles)]
+        done = subprocess.run(command, cwd=typescript, stdout=subprocess.PIPE, text=True, check=True)
+
+        assert [[is_title(title)] * 2 for title in titles] == json.loads(done.stdout)
+
+    def test_the_types_of_a_running_server_are_the_same(
+        self, typescript: Path, small_server_url: str, tmp_path: Path
+    ) -> None:
+        """Who has no taskd installed generates them from a server's own document, also beside a later TypeScript."""
+        with_server, _, _ = blocks("docs/guides/clients.md", "sh")
+        ours = json.loads((TYPESCRIPT / "package.json").read_text())["devDependencies"]
+        manifest = {"private": True, "devDependencies": {"typescript": ours["typescript-7"].rpartition("@")[2]}}
+        (tmp_path / "package.json").write_text(json.dumps(manifest))
+        type_in(tmp_path, with_server.replace("http://127.0.0.1:8000", small_server_url))
+
+        assert {"openapi-fetch"} == set(json.loads((tmp_path / "package.json").read_text())["dependencies"])
+        assert (typescript / "lib" / "taskd.d.ts").read_text() == (tmp_path / "lib" / "taskd.d.ts").read_text()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+def screenshots(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
+    """The folder for pictures of the pages."""
+    folder: Path = pytestconfig.invocation_params.dir / (pytestconfig.getoption("--screenshots") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@attrs.frozen
+class Device:
+    """What somebody looks at the page with."""
+
+    name: str
+    width: int
+    height: int
+    is_phone: bool
+    color_scheme: Literal["light", "dark"]
+
+    @contextlib.asynccontextmanager
+    async def page(self, browser: Browser, url: str) -> AsyncIterator[tuple[Page, list[str]]]:
+        """Give a page to which there is nothing but the server at *url*, and the list of all that goes wrong on it."""
+        context = await browser.new_context(
+            viewport={"width": self.width, "height": self.height},
+            is_mobile=self.is_phone,
+            has_touch=self.is_phone,
+            color_scheme=self.color_scheme,
+        )
+        # The console tells of them, too, but of the first of a kind only.
+        await context.add_init_script(
+            "document.addEventListener('securitypolicyviolation',"
+            " (event) => console.error('CSP', event.violatedDirective, event.blockedURI, event.sourceFile))"
+        )
+        page = await context.new_page()
+        heard = complaints(page)
+
+        async def keep_to_server(route: Route) -> None:
+            if route.request.url.startswith(f"{url}/"):
+                await route.continue_()
+            else:
+                await route.abort()
+
+        await context.route("**/*", keep_to_server)
+        yield page, heard
+        await context.close()
+
+    async def press(self, target: Locator) -> None:
+        """Click, or tap where there is no mouse."""
+        await (target.tap() if self.is_phone else target.click())
+
+
+DEVICES = [
+    Device("desktop-light", 1280, 900, is_phone=False, color_scheme="light"),
+    Device("desktop-dark", 1280, 900, is_phone=False, color_scheme="dark"),
+    Device("phone-light", 390, 844, is_phone=True, color_scheme="light"),
+    Device("phone-dark", 390, 844, is_phone=True, color_scheme="dark"),
+]
+
+
+async def overhang(page: Page, device: Device) -> int:
+    """Return by how many pixels *page* is too wide.  A phone would zoom out: its own width is what counts."""
+    width: int = await page.evaluate("document.documentElement.scrollWidth")
+    return max(0, width - device.width)
+
+
+async def photograph(page: Page, file: Path) -> None:
+    """Keep a picture of the whole *page*."""
+    # What sticks to the top of the window would be somewhere in the middle.
+    await page.evaluate("scrollTo(0, 0)")
+    await page.screenshot(path=file, full_page=True)
+
+
+async def authorise(page: Page, device: Device, token: str) -> None:
+    """Type *token* into the page's dialog."""
+    await device.press(page.get_by_role("button", name="Authorize").first)
+    dialog = page.locator(".dialog-ux")
+    await dialog.get_by_role("textbox").fill(token)
+    await device.press(dialog.get_by_role("button", name="Apply credentials"))
+    await expect(dialog.get_by_role("button", name="Remove authorization")).to_be_visible()
+    await device.press(dialog.locator(".btn-done"))
+    await expect(dialog).to_have_count(0)
+
+
+async def opened(page: Page, device: Device, operation_id: str) -> Locator:
+    """Open an operation, if it is not open."""
+    block = page.locator(f"#operations-tasks-{operation_id}")
+    control = block.locator(".opblock-summary-control")
+    if await control.get_attribute("aria-expanded") != "true":
+        await device.press(control)
+    await expect(block.get_by_role("button", name="Execute")).to_be_visible()
+    return block
+
+
+async def open_all(page: Page, device: Device) -> None:
+    """Open all operations, the last one last: its name is in the page's address then."""
+    for control in await page.locator(".opblock-summary-control").all():
+        if await control.get_attribute("aria-expanded") != "true":
+            await device.press(control)
+            await expect(control).to_have_attribute("aria-expanded", "true")
+
+
+async def execute(page: Page, device: Device, operation_id: str, user_id: str, body: object = None) -> tuple[int, Any]:
+    """Run an operation by its form, and return status and body as the page shows them."""
+    block = await opened(page, device, operation_id)
+    clear = block.get_by_role("button", name="Clear")
+    if await clear.count():
+        # Or else the response to the last request would be taken for the one to this.
+        await device.press(clear)
+    await block.get_by_placeholder("user_id").fill(user_id)
+    if body is not None:
+        await block.locator("textarea").fill(json.dumps(body))
+    await device.press(block.get_by_role("button", name="Execute"))
+    response = block.locator(".live-responses-table .response")
+    shown = await response.locator(".response-col_description .highlight-code code").first.inner_text()
+    return int(await response.locator(".response-col_status").inner_text()), json.loads(shown)
+
+
+async def kept(page: Page) -> str:
+    """Return all that the browser keeps of the page when that is closed."""
+    stored: str = await page.evaluate(
+        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
+    )
+    databases = await page.evaluate("indexedDB.databases().then((all) => all.map(({ name }) => name))")
+    caches = await page.evaluate("globalThis.caches ? caches.keys() : []")
+    return json.dumps([stored, databases, caches, await page.context.cookies()])
+
+
+class TestPage:
+    """The page `/docs` in a real browser."""
+
+    @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
+    async def test_operations_are_tried(
+        self, browser: Browser, device: Device, small_server_url: str, user_id: str, tasks_url: str, screenshots: Path
+    ) -> None:
+        """A person authorises, lists and creates tasks and sees every response, without any other host."""
+        token = token_for(user_id)
+        async with device.page(browser, small_server_url) as (page, heard):
+            await page.goto(f"{small_server_url}/docs")
+            await expect(page.locator(".opblock")).not_to_have_count(0)
+            widths = [await overhang(page, device)]
+            await photograph(page, screenshots / f"docs-{device.name}.png")
+            await authorise(page, device, token)
+            empty = await execute(page, device, "listTasks", user_id)
+            status, created = await execute(page, device, "createTask", user_id, {"title": "Milk"})
+            listed = await execute(page, device, "listTasks", user_id)
+            widths.append(await overhang(page, device))
+            await photograph(page, screenshots / f"docs-{device.name}-tried.png")
+            await open_all(page, device)
+            widths.append(await overhang(page, device))
+            left = await kept(page)
+            await page.reload()
+            refused = await execute(page, device, "listTasks", user_id)
+        with client_at(small_server_url, user_id) as client:
+            stored = client.get(tasks_url).json()
+
+        assert (200, []) == empty
+        assert (201, "Milk") == (status, created["title"])
+        assert (200, [created]) == listed
+        assert [created] == stored
+        assert token not in left
+        assert 401 == refused[0]
+        assert [0, 0, 0] == widths
+        # All that was heard is of the request without a token.
+        assert ["Failed to load resource: the server responded with a status of 401 (Unauthorized)"] == heard
+
+    @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
+    async def test_home(self, browser: Browser, device: Device, small_server_url: str, screenshots: Path) -> None:
+        """A browser that comes to `/` is shown the way to the page, and to the document."""
+        async with device.page(browser, small_server_url) as (page, heard):
+            await page.goto(f"{small_server_url}/")
+            width = await overhang(page, device)
+            await photograph(page, screenshots / f"home-{device.name}.png")
+            links = [await link.get_attribute("href") for link in await page.get_by_role("link").all()]
+            responses = [await page.request.get(f"{small_server_url}{link}") for link in links]
+            await device.press(page.get_by_role("link").first)
+            await expect(page.locator(".opblock")).not_to_have_count(0)
+            reached = page.url
+
+        assert 0 == width
+        assert {"/docs", "/openapi.json"} <= set(links)
+        assert {200} == {response.status for response in responses}
+        assert f"{small_server_url}/docs" == reached
+        assert [] == heard
+
+    async def test_below_a_prefix(self, browser: Browser, small_environ: dict[str, str], user_id: str) -> None:
+        """Behind a proxy that serves taskd below a path, the pages and what they send stay below it."""
+        device = DEVICES[0]
+        arguments = (*PLAIN_UVICORN, "--root-path", "/prefix")
+        with running_server(child_environ(small_environ), arguments) as server:
+            async with device.page(browser, server.url) as (page, heard):
+                asked: list[str] = []
+
+                async def strip(route: Route) -> None:
+                    asked.append(httpx.URL(route.request.url).path)
+                    response = await route.fetch(url=route.request.url.replace("/prefix", "", 1))
+                    await route.fulfill(response=response)
+
+                await page.route(f"{server.url}/prefix/**", strip)
+                await page.goto(f"{server.url}/prefix/")
+                await device.press(page.get_by_role("link").first)
+                await authorise(page, device, token_for(user_id))
+                created = await execute(page, device, "createTask", user_id, {"title": "Milk"})
+                listed = await execute(page, device, "listTasks", user_id)
+
+        assert 201 == created[0]
+        assert (200, [created[1]]) == listed
+        assert f"/prefix/api/{user_id}/tasks" in asked
+        assert [] == heard

@@ -1,0 +1,29 @@
+"""Fixtures of HTTP's own: one application over SQLite for a whole module, since no store decides what HTTP means."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.types import ASGIApp
+
+from taskd import build_app
+from taskd.testing import lifespan
+from tests.conftest import ORIGIN, PATIENT, SECRET
+
+
+@pytest.fixture(scope="module")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('http')}/tasks.db"
+
+
+@pytest.fixture(scope="module")
+def environ(database_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **PATIENT}
+
+
+@pytest.fixture(scope="module")
+async def app(environ: dict[str, str]) -> AsyncIterator[ASGIApp]:
+    application = build_app(environ)
+    async with lifespan(application):
+        yield application

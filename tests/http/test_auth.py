@@ -1,0 +1,165 @@
+"""Who may: credentials, paths, and the isolation of users from each other, on all six endpoints."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import ASGIApp
+
+from tests.conftest import client_of, token_for
+from tests.support.applications import response_to
+
+pytestmark = pytest.mark.anyio
+
+TASK_ID = "01a202b8-f11b-754f-a9d2-4d7b6419c012"
+ENDPOINTS = [
+    ("GET", ""),
+    ("POST", ""),
+    ("GET", f"/{TASK_ID}"),
+    ("HEAD", f"/{TASK_ID}"),
+    ("PUT", f"/{TASK_ID}"),
+    ("DELETE", f"/{TASK_ID}"),
+    ("PATCH", f"/{TASK_ID}/complete"),
+]
+GOOD = token_for("alice")
+
+
+def challenge(response: httpx.Response) -> str:
+    """Return the WWW-Authenticate of a 401, after checking its form."""
+    assert 401 == response.status_code, response.text
+    assert {"detail"} == set(response.json())
+    value: str = response.headers["WWW-Authenticate"]
+    assert value.startswith('Bearer realm="taskd"')
+    return value
+
+
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+async def test_every_endpoint_wants_a_token(stranger: httpx.AsyncClient, method: str, path: str) -> None:
+    """Without credentials the challenge names no error (RFC 6750, section 3.1)."""
+    response = await stranger.request(method, f"/api/alice/tasks{path}")
+
+    assert (401, 'Bearer realm="taskd"') == (response.status_code, response.headers["WWW-Authenticate"])
+    assert method == "HEAD" or "missing" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_the_scheme_is_in_any_case(app: ASGIApp, user_id: str, scheme: str) -> None:
+    """RFC 9110, section 11.1: schemes are compared without regard to case."""
+    async with client_of(app) as client:
+        headers = {"Authorization": f"{scheme}  {token_for(user_id)}"}
+
+        assert 200 == (await client.get(f"/api/{user_id}/tasks", headers=headers)).status_code
+
+
+@pytest.mark.parametrize(
+    "value", ["Basic YWxpY2U6cGFzc3dvcmQ=", "Bearer", "Token x", "", GOOD], ids=lambda value: value[:8]
+)
+async def test_another_scheme_is_refused(app: ASGIApp, value: str) -> None:
+    """Only bearer tokens are understood."""
+    async with client_of(app) as client:
+        response = await client.get("/api/alice/tasks", headers={"Authorization": value})
+
+        assert ("error=" in challenge(response)) == (value == "Bearer")
+
+
+@pytest.mark.parametrize("value", [f"Bearer: {GOOD}", f'"Bearer {GOOD}"', f"'bearer {GOOD}'", f"Bearer,{GOOD}"])
+async def test_what_is_nearly_the_scheme_is_told_apart(app: ASGIApp, value: str) -> None:
+    """Whoever reads that the scheme must be Bearer, and has sent that, would not know what is wrong."""
+    async with client_of(app) as client:
+        response = await client.get("/api/alice/tasks", headers={"Authorization": value})
+
+        challenge(response)
+        assert {"detail": "The Authorization header must be Bearer, a space and the token, no more."} == response.json()
+
+
+async def test_a_token_in_a_query_or_a_cookie_is_not_looked_at(app: ASGIApp) -> None:
+    """A token comes in the header or not at all."""
+    async with client_of(app) as client:
+        query = {"access_token": GOOD, "token": GOOD}
+        response = await client.get("/api/alice/tasks", params=query, headers={"Cookie": f"token={GOOD}"})
+
+        assert "error=" not in challenge(response)
+
+
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+async def test_another_users_path_is_refused(client: httpx.AsyncClient, method: str, path: str) -> None:
+    """A good token opens no path but its user's, on any endpoint."""
+    response = await client.request(method, f"/api/somebody-else/tasks{path}", json={"title": "t"})
+
+    assert 401 == response.status_code
+    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
+    assert method == "HEAD" or "a user other than" in response.json()["detail"]
+
+
+async def test_users_are_isolated_on_all_endpoints(app: ASGIApp, user_id: str) -> None:
+    """With the ids of each other's tasks, two users get what a task that does not exist gets, and change nothing."""
+    users = [f"{user_id}-a", f"{user_id}-b"]
+    clients = [client_of(app, user) for user in users]
+    tasks = []
+    for client, user in zip(clients, users, strict=True):
+        response = await client.post(f"/api/{user}/tasks", json={"title": f"of {user}"})
+        tasks.append(response.json())
+    for client, user, theirs in zip(clients, users, tasks[::-1], strict=True):
+        for method, rest in [("GET", ""), ("HEAD", ""), ("PUT", ""), ("DELETE", ""), ("PATCH", "/complete")]:
+            body = {"title": "stolen", "is_completed": True} if method in ("PUT", "PATCH") else None
+            swapped = await client.request(method, f"/api/{user}/tasks/{theirs['id']}{rest}", json=body)
+            nowhere = await client.request(method, f"/api/{user}/tasks/{TASK_ID}{rest}", json=body)
+
+            assert 404 == swapped.status_code
+            assert nowhere.content == swapped.content
+            assert without_request_id(nowhere) == without_request_id(swapped)
+    for client, user, own in zip(clients, users, tasks, strict=True):
+        assert [own] == (await client.get(f"/api/{user}/tasks")).json()
+        await client.aclose()
+
+
+def without_request_id(response: httpx.Response) -> list[tuple[str, str]]:
+    """Return the headers, less the one that differs between any two responses."""
+    return [(name, value) for name, value in response.headers.multi_items() if name != "x-request-id"]
+
+
+@pytest.mark.parametrize("user", ["a/b", "a%2Fb", "../x", "ünï", "a b+c", "%", "?#", "auth0|1", "A" * 255, ".", "a\\b"])
+async def test_a_user_id_is_opaque(app: ASGIApp, user_id: str, user: str) -> None:
+    """Whatever text a subject is, percent-encoded it is the path of that user, and its Location works."""
+    user = f"{user_id}{user}"[-255:]
+    async with client_of(app, user) as client:
+        url = f"/api/{quote(user, safe='')}/tasks"
+        created = await client.post(url, json={"title": "t"})
+        location = created.headers["Location"]
+
+        assert (201, user) == (created.status_code, created.json()["user_id"])
+        assert f"{url}/{created.json()['id']}" == location
+        assert created.json() == (await client.get(f"{location}/")).json()
+        assert [created.json()] == (await client.get(url)).json()
+
+
+@pytest.mark.parametrize("user", [".", ".."])
+async def test_what_clients_leave_out_of_a_path_is_no_user(app: ASGIApp, user: str) -> None:
+    """A good token of such a user is refused with what a user may be called (RFC 3986, section 6.2.2.3)."""
+    response = await response_to(app, token_for(user))
+
+    challenge(response)
+    assert (
+        "The user must be neither . nor .., but a text of 1 to 255 characters without NUL." == response.json()["detail"]
+    )
+
+
+async def test_the_path_is_compared_exactly(app: ASGIApp) -> None:
+    """Letters that look alike or differ in case are other users."""
+    for path in ("ALICE", "alice%20", "%61lice%00", "ålice"):
+        assert 401 == (await response_to(app, GOOD, f"/api/{path}/tasks")).status_code
+    assert 200 == (await response_to(app, GOOD, "/api/%61lice/tasks")).status_code
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(token=st.binary(max_size=300).filter(lambda token: not set(token) & set(b"\r\n\0")))
+async def test_whatever_comes_as_a_token_is_refused(app: ASGIApp, token: bytes) -> None:
+    """Nothing that is not signed gets in, and nothing makes the server fail."""
+    async with client_of(app) as client:
+        response = await client.get("/api/alice/tasks", headers={b"Authorization": b"Bearer " + token})
+
+        challenge(response)

@@ -1,0 +1,472 @@
+"""What holds for every response: paths and methods, headers, CORS, errors, and a storage that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+import taskd_sql.engine.postgres
+from taskd_sql.store import SQLTaskStore
+from tests.conftest import ORIGIN, SECRET, client_of
+from tests.support.applications import build
+from tests.support.postgres import PostgresServer, free_port
+from tests.support.proxy import listening, silent
+from tests.support.serving import assert_unavailable, serving, until_ready
+
+pytestmark = pytest.mark.anyio
+
+FOREIGN = "https://evil.example.com"
+PATHS = ["/livez", "/readyz", "/api/alice/tasks", "/api/alice", "/api", "/nowhere", "/"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/api", "/api/alice", "/api/alice/tasks/1/2", "/livez/x", "http://taskd//livez", "/livez%0A"]
+)
+async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
+    """Every error is JSON with a detail that is a string."""
+    response = await client.get(path)
+
+    assert (404, {"detail": "There is nothing at this path."}) == (response.status_code, response.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("", "GET, HEAD, POST"),
+        ("/5", "DELETE, GET, HEAD, PUT"),
+        ("/5/complete", "PATCH"),
+        ("/../../../livez", "GET, HEAD"),
+    ],
+)
+async def test_a_known_path_with_another_method_says_which_it_responses(
+    client: httpx.AsyncClient, tasks_url: str, path: str, allowed: str
+) -> None:
+    """RFC 9110, section 15.5.6: Allow lists all methods of the path."""
+    response = await client.request("OPTIONS", tasks_url + path)
+
+    assert 405 == response.status_code
+    assert allowed == ", ".join(sorted(response.headers["Allow"].split(", ")))
+    assert isinstance(response.json()["detail"], str)
+
+
+async def test_a_trailing_slash_names_the_same_resource(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """It is answered on all paths, and not redirected."""
+    created = await client.post(f"{tasks_url}/", json={"title": "t"})
+    url = created.headers["Location"]
+
+    assert 201 == created.status_code
+    assert not url.endswith("/")
+    assert (await client.get(tasks_url)).json() == (await client.get(f"{tasks_url}/")).json()
+    assert created.json() == (await client.get(f"{url}/")).json()
+    assert 200 == (await client.put(f"{url}/", json={})).status_code
+    assert 200 == (await client.patch(f"{url}/complete/")).status_code
+    assert 204 == (await client.delete(f"{url}/")).status_code
+    assert [200, 200] == [(await client.get(path)).status_code for path in ("/livez/", "/readyz/")]
+    assert 404 == (await client.get(f"{tasks_url}//")).status_code
+
+
+@pytest.mark.parametrize("slash", ["%2F", "%2f"])
+async def test_all_that_is_encoded_in_a_path_is_decoded(app: ASGIApp, slash: str) -> None:
+    """But an encoded slash ends no segment, and nothing is decoded twice (RFC 3986, section 2.2)."""
+    owner = f"{uuid.uuid4().hex}/%2F%b"
+    quoted = quote(owner, safe="").replace("%2F", slash)
+    async with client_of(app, owner) as client:
+        created = await client.post(f"/%61pi/{quoted}/%74asks", json={"title": "t"})
+        task_id = created.json()["id"]
+        paths = [
+            f"/api/{quoted}/tasks/%{ord(task_id[0]):x}{task_id[1:]}/",
+            f"/api/{quoted}/t%61sks/{task_id}",
+            f"/api/{quoted.replace('b', '%62')}/tasks/{task_id}",
+        ]
+
+        assert (201, owner) == (created.status_code, created.json()["user_id"])
+        assert [200] * 3 == [(await client.get(path)).status_code for path in paths]
+        assert 200 == (await client.patch(f"{paths[0]}compl%65te")).status_code
+        for path in (
+            f"/api/{quoted}{slash}tasks",
+            f"/api{slash}{quoted}/tasks",
+            f"/api/{quoted}/tasks{slash}",
+            f"{slash}api/{quoted}/tasks",
+            f"/livez{slash}",
+            f"/api/{quoted}/%2574asks",
+        ):
+            assert 404 == (await client.get(path)).status_code, path
+        for wrong in (quoted.replace("%25", "%"), quoted.replace("%25", "%2525"), quoted.replace(slash, "/", 1)):
+            assert (await client.get(f"/api/{wrong}/tasks")).status_code in (401, 404), wrong
+
+
+@pytest.mark.parametrize("root_path", ["/prefix", "/pre/f%2Fix", "/pr\u00e9"])
+@pytest.mark.parametrize("sends_root_path", [True, False])
+async def test_a_path_is_decoded_below_a_root_path(app: ASGIApp, root_path: str, *, sends_root_path: bool) -> None:
+    """Behind a proxy, too, whether the server puts the root path in front of the raw path or not."""
+    owner = f"{uuid.uuid4().hex}/b"
+
+    async def below(scope: Any, receive: Any, send: Any) -> None:
+        raw_path = (root_path.encode() if sends_root_path else b"") + scope["raw_path"]
+        below_root = {"root_path": root_path, "raw_path": raw_path, "path": root_path + scope["path"]}
+        await app({**scope, **below_root}, receive, send)
+
+    async with client_of(below, owner) as client:
+        assert 200 == (await client.get(f"/api/{quote(owner, safe='')}/%74asks")).status_code
+        assert 404 == (await client.get(f"/api/{owner}/tasks")).status_code
+
+
+async def test_head_responses_what_get_does_without_the_body(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """HEAD works wherever GET does."""
+    url = (await client.post(tasks_url, json={"title": "t"})).headers["Location"]
+    for path in (tasks_url, url, "/livez", "/readyz", f"{tasks_url}/5"):
+        get, head = await client.get(path), await client.head(path)
+
+        assert (get.status_code, b"") == (head.status_code, head.content)
+        assert [name for name, _ in get.headers.items()] == [name for name, _ in head.headers.items()]
+        assert get.headers["Content-Length"] == head.headers["Content-Length"]
+
+
+async def test_the_process_and_the_storage_tell_how_they_are(stranger: httpx.AsyncClient) -> None:
+    """The two health endpoints are public."""
+    for path in ("/livez", "/readyz"):
+        response = await stranger.get(path)
+
+        assert (200, {"status": "ok"}) == (response.status_code, response.json())
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_response_has_the_common_headers(stranger: httpx.AsyncClient, path: str) -> None:
+    """No response is sniffed, names the server or lacks an id; none under /api is stored."""
+    headers = (await stranger.get(path)).headers
+
+    assert "nosniff" == headers["X-Content-Type-Options"]
+    assert re.fullmatch("[0-9a-f]{32}", headers["X-Request-ID"])
+    assert path.startswith("/api") == (headers.get("Cache-Control") == "no-store")
+    assert "Server" not in headers
+
+
+@pytest.mark.parametrize("request_id", ["a", "A-Za.z_0-9", "x" * 128, "8f14e45f-ceea-467f-a0e6-6d1f3b0b2a11"])
+async def test_a_request_id_is_taken_over(stranger: httpx.AsyncClient, request_id: str) -> None:
+    """The caller may choose the id by which the request is found in the logs."""
+    response = await stranger.get("/livez", headers={"X-Request-ID": request_id})
+
+    assert request_id == response.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 129, "a b", "a,b", "é", "<script>", "a\tb"])
+async def test_a_request_id_of_another_form_is_replaced(stranger: httpx.AsyncClient, request_id: str) -> None:
+    """What could confuse a log is not taken over."""
+    response = await stranger.get("/livez", headers={b"X-Request-ID": request_id.encode()})
+
+    assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("environ", [{"FRONTEND_URL": f"http://localhost:3000, {ORIGIN}/"}, {}], indirect=True)
+async def test_pages_of_the_frontend_may_read_responses(app: ASGIApp, environ: dict[str, str], path: str) -> None:
+    """Every response, errors included, allows the configured origins, with credentials, and no other."""
+    configured = "FRONTEND_URL" in environ
+    async with client_of(app) as client:
+        for origin in (ORIGIN, "http://localhost:3000"):
+            headers = (await client.get(path, headers={"Origin": origin})).headers
+
+            assert (origin if configured else None) == headers.get("Access-Control-Allow-Origin")
+            assert ("true" if configured else None) == headers.get("Access-Control-Allow-Credentials")
+            exposed = set(headers.get("Access-Control-Expose-Headers", "").split(", "))
+            assert configured == ({"Location", "X-Request-ID"} <= exposed)
+            assert "Origin" in headers["Vary"]
+        for origin in (FOREIGN, "null", ORIGIN.upper(), f"{ORIGIN}:444", f"{ORIGIN}.evil.com", ""):
+            response = await client.get(path, headers={"Origin": origin})
+
+            assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "tauri://localhost", "http://tauri.localhost", "app://-"])
+async def test_an_app_may_read_responses(origin: str) -> None:
+    """Web views of mobile and desktop apps have origins with schemes of their own."""
+    app = build(FRONTEND_URL=f"capacitor://localhost,tauri://localhost,http://tauri.localhost,app://-,{ORIGIN}")
+    preflight = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "authorization"}
+    async with client_of(app) as client:
+        responses = [
+            await client.get("/livez", headers={"Origin": origin}),
+            await client.options("/api/alice/tasks", headers={"Origin": origin, **preflight}),
+        ]
+
+    assert [(200, origin), (204, origin)] == [
+        (response.status_code, response.headers["Access-Control-Allow-Origin"]) for response in responses
+    ]
+
+
+@pytest.fixture(scope="module")
+def environ(request: pytest.FixtureRequest, database_url: str) -> dict[str, str]:
+    """The environment of the application; a test may give other settings."""
+    settings = getattr(request, "param", {"FRONTEND_URL": ORIGIN})
+    return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, **settings}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
+async def test_a_preflight_request_of_the_frontend_is_granted(stranger: httpx.AsyncClient, method: str) -> None:
+    """The browser asks before it sends a token, a body or another method than GET."""
+    headers = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "authorization, content-type",
+    }
+    response = await stranger.options("/api/alice/tasks", headers=headers)
+
+    assert (204, b"") == (response.status_code, response.content)
+    assert ORIGIN == response.headers["Access-Control-Allow-Origin"]
+    assert "true" == response.headers["Access-Control-Allow-Credentials"]
+    assert method in response.headers["Access-Control-Allow-Methods"].split(", ")
+    assert {"Authorization", "Content-Type"} <= set(response.headers["Access-Control-Allow-Headers"].split(", "))
+    assert "nosniff" == response.headers["X-Content-Type-Options"]
+
+
+ALWAYS_ALLOWED = "accept, accept-language, authorization, content-language, content-type, x-request-id"
+
+
+@pytest.mark.parametrize(
+    ("asked", "also_allowed"),
+    [
+        ("sentry-trace,baggage", ["sentry-trace", "baggage"]),
+        ("traceparent", ["traceparent"]),
+        ("x-requested-with", ["x-requested-with"]),
+        ("content-type, X-API-Key", ["x-api-key"]),
+        ("idempotency-key,if-match,,", ["idempotency-key", "if-match"]),
+        ("a b, c(d), é, !#$%&'*+-.^_`|~0", ["!#$%&'*+-.^_`|~0"]),
+        ("", []),
+        (None, []),
+    ],
+)
+async def test_a_page_of_the_frontend_may_send_any_header(
+    stranger: httpx.AsyncClient, asked: str | None, also_allowed: list[str]
+) -> None:
+    """Tracing libraries and auth plugins have headers of their own; what can be no name is not repeated."""
+    headers = [(b"Origin", ORIGIN.encode()), (b"Access-Control-Request-Method", b"GET")]
+    headers += [] if asked is None else [(b"Access-Control-Request-Headers", asked.encode())]
+    response = await stranger.options("/api/alice/tasks", headers=headers)
+
+    assert 204 == response.status_code
+    allowed = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert {*ALWAYS_ALLOWED.split(", "), *also_allowed} == set(allowed)
+
+
+async def test_a_page_of_the_frontend_may_call_a_server_in_a_private_network(stranger: httpx.AsyncClient) -> None:
+    """Chrome asks so of a server whose address is private; pages of listed origins may."""
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Private-Network": "true"}
+    response = await stranger.options("/api/alice/tasks", headers={"Origin": ORIGIN, **asked})
+
+    assert (204, "true") == (response.status_code, response.headers["Access-Control-Allow-Private-Network"])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Origin": FOREIGN, "Access-Control-Request-Method": "GET"},
+        {"Origin": ORIGIN, "Access-Control-Request-Method": "TRACE"},
+        {"Origin": FOREIGN, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-other"},
+    ],
+)
+async def test_a_preflight_request_for_more_is_refused(stranger: httpx.AsyncClient, asked: dict[str, str]) -> None:
+    """A refusal is an error like all others, and allows a foreign origin nothing."""
+    response = await stranger.options("/api/alice/tasks", headers=asked)
+
+    assert 400 == response.status_code
+    assert response.json()["detail"].startswith("Disallowed CORS")
+    assert {ORIGIN: ORIGIN}.get(asked["Origin"]) == response.headers.get("Access-Control-Allow-Origin")
+
+
+async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
+    """Send *body* without saying how long it is."""
+    yield body
+
+
+@pytest.mark.parametrize(("method", "asked"), [("POST", {"Upgrade": "h2c"}), ("CONNECT", {})])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_upgrade_hides_no_body(
+    stranger: httpx.AsyncClient, method: str, asked: dict[str, str], *, chunked: bool
+) -> None:
+    """Some servers would read the body as the next request, so it is refused, and the connection ends."""
+    body = b"GET /livez HTTP/1.1"
+    response = await stranger.request(method, "/livez", headers=asked, content=in_chunks(body) if chunked else body)
+
+    assert (400, "close") == (response.status_code, response.headers.get("Connection"))
+    assert "A request with a body must not ask for an upgrade." == response.json()["detail"]
+    assert 200 == (await stranger.get("/livez", headers=asked)).status_code
+
+
+async def test_a_preflight_request_that_asks_for_an_upgrade_is_the_last_one(stranger: httpx.AsyncClient) -> None:
+    """What follows it on the connection may be its body."""
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST", "Upgrade": "h2c"}
+    response = await stranger.options("/api/alice/tasks", headers=asked)
+
+    assert (204, "close") == (response.status_code, response.headers.get("Connection"))
+
+
+async def test_a_failure_is_logged_and_not_shown(
+    client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A 500 says nothing of the fault; its request id leads to the log line; the browser may read it."""
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("the disk is made of cheese")
+
+    monkeypatch.setattr(SQLTaskStore, "list", fail)
+    response = await client.get(f"{tasks_url}?token=xyz", headers={"Origin": ORIGIN, "X-Request-ID": "find-me"})
+
+    assert (500, {"detail": "Internal server error"}) == (response.status_code, response.json())
+    assert ("find-me", ORIGIN) == (
+        response.headers["X-Request-ID"],
+        response.headers["Access-Control-Allow-Origin"],
+    )
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert f"GET {tasks_url} failed, request id find-me" == record.getMessage()
+    assert "cheese" in caplog.text
+    assert "xyz" not in caplog.text
+
+
+async def test_an_encoded_slash_does_not_reach_the_log_as_it_is_kept(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stands for it while the path is divided can be written nowhere; what fails before and after is logged."""
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("taskd.routes.router.Guard.admit", fail)
+    await client.get("/api/a%2Fb/tasks")
+    monkeypatch.setattr("starlette.routing.Route.matches", lambda *_: 1 / 0)
+    await client.get("/api/a%2Fb/tasks")
+
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert ["GET /api/a/b/tasks", "GET /api/a%2Fb/tasks"] == [line.partition(" failed")[0] for line in lines]
+
+
+async def test_a_line_break_in_a_path_does_not_reach_the_log(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request cannot forge a line of the log."""
+
+    async def fail(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("taskd.routes.router.Guard.admit", fail)
+    await client.get("/api/alice%0A2026-01-01%20forged/tasks")
+
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "\n" not in record.getMessage()
+
+
+async def test_a_cancellation_goes_through(
+    client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever calls the application in the same process may stop waiting for it: nobody is told of a server's stop."""
+
+    async def be_slow(*_: Any) -> None:
+        limit.reschedule(0)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SQLTaskStore, "list", be_slow)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as limit:
+            await client.get(tasks_url)
+
+
+async def test_the_database_s_own_words_do_not_reach_the_log(
+    client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database quotes the values that it refuses: of its error only the name is told."""
+    monkeypatch.setattr("taskd.tasks.uuid7", lambda: uuid.UUID(int=7))
+    caplog.set_level(logging.DEBUG)
+    user_id = tasks_url.split("/")[2]
+    responses = [await client.post(tasks_url, json={"title": "a secret plan"}) for _ in range(2)]
+
+    assert [201, 500] == [response.status_code for response in responses]
+    assert "StoreError" in caplog.text
+    assert "a secret plan" not in caplog.text
+    assert user_id not in caplog.text.replace(f"POST {tasks_url}", "").replace(f"http://taskd{tasks_url}", "")
+
+
+async def test_a_server_that_is_down_is_a_503(user_id: str, tasks_url: str) -> None:
+    """taskd starts while PostgreSQL is down, and says so."""
+    async with serving(f"postgresql://u:p@127.0.0.1:{free_port()}/d", user_id) as client:
+        await assert_unavailable(client, tasks_url)
+
+
+async def test_a_server_that_does_not_response_is_a_503(
+    user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PostgreSQL that takes connections and is silent holds nobody for ever."""
+    monkeypatch.setattr(taskd_sql.engine.postgres, "CALL_TIMEOUT_S", 0.2)
+    async with listening(silent) as port, serving(f"postgresql://u:p@127.0.0.1:{port}/d", user_id) as client:
+        await assert_unavailable(client, tasks_url)
+
+
+@pytest.mark.parametrize(("user", "database"), [("taskd", "nowhere"), ("nobody", "postgres"), ("taskd", "postgres")])
+async def test_a_database_that_is_not_set_up_is_a_503(
+    postgres: PostgresServer, user_id: str, tasks_url: str, user: str, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A missing database, user or table is the operator's to mend, and the log says which it is."""
+    url = postgres.url(database).replace("taskd@", f"{user}@")
+    async with serving(url, user_id) as client:
+        response = await client.get(tasks_url)
+
+        assert 503 == response.status_code
+    assert f"PostgreSQL at 127.0.0.1:{postgres.port} is unavailable: " in caplog.text
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the write lock of an SQLite file."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+async def test_a_locked_file_is_a_503_until_it_is_free(tmp_path: Path, user_id: str, tasks_url: str) -> None:
+    """Another process that holds the file does not make the server fail; nothing is written afterwards in secret."""
+    url = f"sqlite:///{tmp_path}/tasks.db"
+    async with serving(url, user_id, TASKD_SQL_STATEMENT_TIMEOUT="0.1") as client:
+        await until_ready(client)
+        with locked(tmp_path / "tasks.db"):
+            response = await client.post(tasks_url, json={"title": "t"})
+
+            assert (503, True) == (response.status_code, "Retry-After" in response.headers)
+        assert [] == (await client.get(tasks_url)).json()
+        assert 201 == (await client.post(tasks_url, json={"title": "t"})).status_code
+
+
+async def test_a_file_that_is_no_database_is_a_503(tmp_path: Path, user_id: str, tasks_url: str) -> None:
+    """A file of something else is left as it is."""
+    (tmp_path / "tasks.db").write_bytes(b"no database" * 1000)
+    async with serving(f"sqlite:///{tmp_path}/tasks.db", user_id) as client:
+        await assert_unavailable(client, tasks_url)
+
+        (tmp_path / "tasks.db").unlink()
+        assert 201 == (await client.post(tasks_url, json={"title": "t"})).status_code
+
+
+async def test_what_no_store_says_the_core_does(
+    tmp_path: Path, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An outage of a store that logs nothing is told of once, and so is its end when somebody asks `/readyz`."""
+    monkeypatch.setattr(SQLTaskStore, "_log_outage", lambda *_, **__: None)
+    file = tmp_path / "tasks.db"
+    async with serving(f"sqlite:///{file}", user_id) as client:
+        file.mkdir()
+        assert [503] * 3 == [(await client.get(tasks_url)).status_code for _ in range(3)]
+        file.rmdir()
+        assert [200] * 3 == [(await client.get("/readyz")).status_code for _ in range(3)]
+
+    down, up = [record.getMessage() for record in caplog.records if record.name == "taskd.application"]
+    assert down.startswith("The storage is unavailable: ")
+    assert up.startswith("The storage is available again after ")

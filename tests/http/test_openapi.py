@@ -1,0 +1,300 @@
+"""The API document: it says what the contract says, and what the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+from starlette.types import ASGIApp
+
+from taskd import build_app
+from taskd.routes.body import structure
+from taskd.testing.documents import resolved
+from tests.conftest import SECRET, token_for
+from tests.support.applications import build, get
+from tests.support.commands import invoke, run_python
+from tests.support.documents import (
+    CLASSES,
+    OPERATIONS,
+    WHOLE,
+    Json,
+    document_of,
+    operations,
+    reference,
+    responses,
+    validator,
+)
+from tests.support.processes import make_distribution
+from tests.support.third_parties import Site, routes_source
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC = {"/livez", "/readyz"}
+BODIES: Mapping[tuple[str, int], Json | None] = {
+    ("listTasks", 200): {"type": "array", "items": reference("Task")},
+    ("createTask", 201): reference("Task"),
+    ("getTask", 200): reference("Task"),
+    ("updateTask", 200): reference("Task"),
+    ("deleteTask", 204): None,
+    ("completeTask", 200): reference("Task"),
+    ("checkLiveness", 200): reference("Health"),
+    ("checkReadiness", 200): reference("Health"),
+}
+HEADERS = {201: {"Location"}, 401: {"WWW-Authenticate"}, 503: {"Retry-After"}}
+
+# No text holds NUL, and a title is not only white space.
+SPACE = r"\s\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+TITLE = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": rf"^[{SPACE}]*([^\x00{SPACE}]|\ufeff)[^\x00]*$"}
+DESCRIPTION = {"type": "string", "maxLength": 10_000, "pattern": r"^[^\x00]*$"}
+DATE_TIME = {"type": "string", "format": "date-time"}
+NULL = {"type": "null"}
+STATUS = {"enum": ["pending", "in_progress", "completed"], "type": "string"}
+PRIORITY = {"enum": ["low", "medium", "high", "urgent"], "type": "string"}
+WRITABLE: Json = {
+    "title": TITLE,
+    "description": {"anyOf": [DESCRIPTION, NULL]},
+    "status": STATUS,
+    "priority": PRIORITY,
+    "due_at": {"anyOf": [DATE_TIME, NULL]},
+    "is_completed": {"type": "boolean"},
+}
+# The contract's table of fields.
+FIELDS: dict[str, tuple[Json, set[str]]] = {
+    "NewTask": (WRITABLE, {"title"}),
+    "TaskChanges": (WRITABLE, set()),
+    "Completion": ({"is_completed": {"type": "boolean"}}, set()),
+    "Task": (
+        answered := {
+            **WRITABLE,
+            "id": {"type": "string", "format": "uuid"},
+            "user_id": {"type": "string"},
+            "created_at": DATE_TIME,
+            "updated_at": DATE_TIME,
+            "completed_at": {"anyOf": [DATE_TIME, NULL]},
+        },
+        set(answered),
+    ),
+    "Health": ({"status": {"enum": ["ok"], "type": "string"}}, {"status"}),
+    "ErrorBody": ({"detail": {"type": "string"}}, {"detail"}),
+    "ValidationErrorBody": (
+        {"detail": {"type": "string"}, "errors": {"type": "array", "items": reference("FieldError")}},
+        {"detail", "errors"},
+    ),
+    "FieldError": ({"field": {"type": "string"}, "message": {"type": "string"}}, {"field", "message"}),
+}
+
+
+def limits(schema: Json) -> Json:
+    """Return what *schema* demands, less what it says to people, and the pattern of what has a format."""
+    schema = resolved(schema, WHOLE) if schema.get("$ref", "").endswith(("/Status", "/Priority")) else schema
+    silent = {"title", "description", "examples"} | ({"pattern"} if "format" in schema else set())
+    kept = {key: value for key, value in schema.items() if key not in silent}
+    return {key: [limits(each) for each in value] if key == "anyOf" else value for key, value in kept.items()}
+
+
+class TestContract:
+    async def test_it_is_openapi_3_1(self, stranger: httpx.AsyncClient) -> None:
+        """Anyone may read it, and it is valid by the specification."""
+        response = await stranger.get("/openapi.json")
+
+        assert (200, "application/json") == (response.status_code, response.headers["Content-Type"])
+        assert "3.1.0" == response.json()["openapi"]
+        validate(response.json())
+
+    async def test_it_has_the_operations_of_the_contract(self, app: ASGIApp) -> None:
+        """Each line of the contract's table is an operation with all of its statuses, and there is no other."""
+        found = {
+            key: (operation["operationId"], {int(status) for status in operation["responses"]})
+            for key, operation in operations(await document_of(app)).items()
+        }
+
+        assert OPERATIONS == found
+
+    def test_only_what_the_contract_calls_public_needs_no_token(self) -> None:
+        """Each operation says whether credentials are wanted, and they are a bearer token."""
+        for (_, path), operation in operations().items():
+            assert ([] if path in PUBLIC else [{"credentials": []}]) == operation["security"]
+        scheme = WHOLE["components"]["securitySchemes"]["credentials"]
+        assert ("http", "bearer", "JWT") == (scheme["type"], scheme["scheme"], scheme["bearerFormat"])
+
+    @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
+    def test_each_status_has_its_body(self, operation_id: str, status: int, response: Json) -> None:
+        """A success has a task, several or nothing; an error has its own body, for 422 with a list of field errors."""
+        error = reference("ValidationErrorBody" if status == 422 else "ErrorBody")
+        expected = error if status >= 400 else BODIES[operation_id, status]
+
+        contents = response.get("content", {})
+        assert ([] if expected is None else ["application/json"]) == list(contents)
+        assert all(expected == content["schema"] for content in contents.values())
+        assert response["description"]
+
+    @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
+    def test_each_status_has_its_headers(self, operation_id: str, status: int, response: Json) -> None:
+        """Each has an id, and each header that is declared is always there and explained."""
+        headers = {name: resolved(header, WHOLE) for name, header in response["headers"].items()}
+
+        assert HEADERS.get(status, set()) | {"X-Request-ID"} == set(headers), operation_id
+        assert all(header["required"] and header["description"] for header in headers.values())
+
+    def test_the_schemas_are_those_of_the_contract(self) -> None:
+        """Nothing is described but bodies, and the values of text that there are."""
+        assert {*FIELDS, "Status", "Priority"} == set(WHOLE["components"]["schemas"])
+
+    @pytest.mark.parametrize("name", FIELDS)
+    def test_each_field_has_its_limits(self, name: str) -> None:
+        """Types, lengths, values, formats, nulls and which are required are those of the contract."""
+        fields, required = FIELDS[name]
+        schema = WHOLE["components"]["schemas"][name]
+
+        assert fields == {field: limits(described) for field, described in schema["properties"].items()}
+        assert required == set(schema["required"])
+        assert "object" == schema["type"]
+        # Keys that are not known are ignored.
+        assert "additionalProperties" not in schema
+
+    def test_no_pattern_names_what_ends_a_line(self) -> None:
+        """Generators unescape patterns and write them as JavaScript's literals, which must not hold such a thing."""
+        patterns = re.findall(r'"pattern": ("[^"]*")', json.dumps(WHOLE))
+        unescaped = [re.sub(r"\\u([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), json.loads(p)) for p in patterns]
+
+        assert unescaped
+        assert [] == [pattern for pattern in unescaped if set("\n\r\u2028\u2029") & set(pattern)]
+
+    def test_only_the_toggle_may_come_without_a_body(self) -> None:
+        """The three operations that read a body say so, and of which class it is."""
+        read = {
+            operation["operationId"]: (
+                operation["requestBody"]["required"],
+                operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2],
+            )
+            for operation in operations().values()
+            if "requestBody" in operation
+        }
+
+        assert {
+            "createTask": (True, "NewTask"),
+            "updateTask": (True, "TaskChanges"),
+            "completeTask": (False, "Completion"),
+        } == read
+
+    @pytest.mark.parametrize(("method", "path"), OPERATIONS)
+    def test_the_parameters_are_those_of_the_path(self, method: str, path: str) -> None:
+        """Each has a description; an id is a UUID."""
+        parameters = operations()[method, path]["parameters"]
+        formats = {each["name"]: each["schema"].get("format") for each in parameters}
+
+        expected = {"user_id": None} if "{user_id}" in path else {}
+        assert {**expected, **({"id": "uuid"} if "{id}" in path else {})} == formats
+        assert all(each["required"] and each["in"] == "path" and each["description"] for each in parameters)
+
+
+class TestSameBytes:
+    async def test_the_settings_do_not_matter(self) -> None:
+        """Whatever the secret, the database and the origins are, the document is the same, to the byte."""
+        first = build(FRONTEND_URL="https://one.example.com", BETTER_AUTH_URL="https://auth.example.com")
+        second = build_app(
+            {"BETTER_AUTH_SECRET": SECRET[::-1], "DATABASE_URL": "postgresql://tasks:hunter2@db.example.com/tasks"}
+        )
+
+        served = [(await get(app, "/openapi.json")).content for app in (first, second)]
+
+        assert served[0] == served[1]
+
+    async def test_the_command_prints_what_is_served(self) -> None:
+        """`taskd openapi` prints it without a secret, and makes no database."""
+        # A command has an event loop of its own.
+        result = await asyncio.to_thread(invoke, "openapi", settings={})
+
+        assert (0, "") == (result.exit_code, result.stderr)
+        assert [] == list(Path().iterdir())
+        assert (await get(build(), "/openapi.json")).content == result.stdout_bytes
+
+    def test_the_process_does_not_matter(self, tmp_path: Path) -> None:
+        """Neither the order in which plugins are found nor that of sets changes a byte."""
+        source = """
+import taskd
+from starlette.routing import Route
+
+async def endpoint(request): ...
+
+@taskd.hookimpl
+def taskd_routes():
+    return [Route(f"/{__name__}/{path}", endpoint, methods=["PUT", "GET", "DELETE"]) for path in "zya"]
+"""
+        for name in ("alpha", "omega"):
+            make_distribution(tmp_path / name, name, source)
+        printed = [
+            run_python("-m", "taskd", "openapi", settings={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(paths)})
+            for seed, paths in (
+                ("0", [str(tmp_path / "alpha"), str(tmp_path / "omega")]),
+                ("1", [str(tmp_path / "omega"), str(tmp_path / "alpha")]),
+            )
+        ]
+
+        assert [(0, ""), (0, "")] == [(ended.returncode, ended.stderr) for ended in printed]
+        assert printed[0].stdout == printed[1].stdout
+        assert {f"/{name}_plugin/{path}" for name in ("alpha", "omega") for path in "zya"} <= set(
+            json.loads(printed[0].stdout)["paths"]
+        )
+
+    def test_a_broken_declaration_is_one_line(self, site: Site) -> None:
+        """The command ends with status 1, and names the plugin."""
+        site.install(
+            "hello", routes_source("Route('/hello', taskd.routes.operation('a', parameters={'x': int})(endpoint))")
+        )
+
+        result = invoke("openapi", settings={})
+
+        assert 1 == result.exit_code
+        [line] = result.output.splitlines()
+        assert "taskd: plugin 'hello' of acme 1.0 declares x, which /hello does not have" == line
+
+    async def test_nothing_in_it_is_secret(self) -> None:
+        """Neither a setting nor a token nor the version of the server is in it."""
+        app = build(
+            DATABASE_URL="postgresql://tasks:hunter2@db.example.com/tasks", FRONTEND_URL="https://x.example.com"
+        )
+        document = await document_of(app)
+        del document["info"]["version"]
+        text = json.dumps(document)
+
+        version = importlib.metadata.version("taskd-server")
+        private = [SECRET, "hunter2", "example.com", "eyJ", token_for("dev").rpartition(".")[2], version]
+        assert [] == [word for word in private if word in text]
+
+
+def body_examples() -> list[Any]:
+    """Return each example of a body, with the name of its class and the schema of the body."""
+    return [
+        pytest.param(
+            content["schema"]["$ref"].rpartition("/")[2], content["schema"], shown["value"],
+            id=f"{operation['operationId']}: {title}",
+        )
+        for operation in operations().values()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        for title, shown in content["examples"].items()
+    ]  # fmt: skip
+
+
+class TestExamples:
+    @pytest.mark.parametrize(("name", "schema", "shown"), body_examples())
+    def test_an_example_of_a_body_is_one(self, name: str, schema: Json, shown: object) -> None:
+        """The server takes it, and its schema does."""
+        assert isinstance(structure(shown, CLASSES[name]), CLASSES[name])
+        validator(schema).validate(shown)
+
+    @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
+    def test_an_example_of_an_response_is_one(self, operation_id: str, status: int, response: Json) -> None:
+        """It is valid by its schema."""
+        contents = response.get("content", {}).values()
+        wrong = [content for content in contents if not validator(content["schema"]).is_valid(content["example"])]
+
+        assert [] == wrong, f"{operation_id} {status}"

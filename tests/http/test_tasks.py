@@ -1,0 +1,334 @@
+"""The six endpoints, over HTTP, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import ASGIApp
+
+import taskd_sql.engine.postgres
+import taskd_sql.engine.sqlite
+from tests.conftest import client_of
+from tests.support.serving import serving
+
+pytestmark = pytest.mark.anyio
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The endpoints do the same whatever the store."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('tasks')}/tasks.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+async def create(client: httpx.AsyncClient, url: str, **fields: Any) -> Json:
+    """Create a task with *fields* and return it."""
+    response = await client.post(url, json={"title": "a task", **fields})
+    assert 201 == response.status_code, response.text
+    task: Json = response.json()
+    return task
+
+
+def moment(text: str) -> dt.datetime:
+    """Read a time of a response; all end in Z."""
+    assert text.endswith("Z")
+    return dt.datetime.fromisoformat(text)
+
+
+async def test_create_responses_the_task_and_where_it_is(client: httpx.AsyncClient, user_id: str) -> None:
+    """A task that is created gets an id of version 7, the defaults, and a Location that works."""
+    response = await client.post(f"/api/{user_id}/tasks", json={"title": "Write tests"})
+    task = response.json()
+
+    assert 201 == response.status_code
+    assert "application/json" == response.headers["Content-Type"]
+    assert f"/api/{user_id}/tasks/{task['id']}" == response.headers["Location"]
+    assert 7 == uuid.UUID(task["id"]).version
+    assert {
+        "id": task["id"],
+        "user_id": user_id,
+        "title": "Write tests",
+        "description": None,
+        "status": "pending",
+        "priority": "medium",
+        "due_at": None,
+        "is_completed": False,
+        "created_at": task["created_at"],
+        "updated_at": task["created_at"],
+        "completed_at": None,
+    } == task
+    assert task == (await client.get(response.headers["Location"])).json()
+
+
+async def test_create_takes_every_field(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """What the body says is kept exactly, and a due date is answered in UTC."""
+    task = await create(
+        client,
+        tasks_url,
+        title="  kept as sent\n",
+        description="",
+        status="in_progress",
+        priority="urgent",
+        due_at="2030-06-01T12:00:00.25+05:30",
+    )
+
+    assert ("  kept as sent\n", "", "in_progress", "urgent") == (
+        task["title"],
+        task["description"],
+        task["status"],
+        task["priority"],
+    )
+    assert "2030-06-01T06:30:00.250000Z" == task["due_at"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"is_completed": True}, "completed"),
+        ({"is_completed": False}, "pending"),
+        ({"status": "completed"}, "completed"),
+        ({"status": "completed", "is_completed": True}, "completed"),
+        ({"status": "in_progress", "is_completed": False}, "in_progress"),
+    ],
+)
+async def test_completion_and_status_say_the_same_from_the_start(
+    client: httpx.AsyncClient, tasks_url: str, fields: Json, status: str
+) -> None:
+    """Either field may be given; a task that is created completed was completed when it was created."""
+    task = await create(client, tasks_url, **fields)
+
+    assert (status, status == "completed") == (task["status"], task["is_completed"])
+    assert (task["created_at"] if status == "completed" else None) == task["completed_at"]
+
+
+async def test_fields_that_the_server_makes_are_ignored(
+    client: httpx.AsyncClient, tasks_url: str, user_id: str
+) -> None:
+    """A body cannot choose id, owner or times, and unknown keys do no harm."""
+    forged = {
+        "id": str(uuid.uuid4()),
+        "user_id": "somebody else",
+        "created_at": "2000-01-01T00:00:00Z",
+        "updated_at": 5,
+        "completed_at": "2000-01-01T00:00:00Z",
+        "no such field": [{}],
+    }
+    task = await create(client, tasks_url, **forged)
+    changed = (await client.put(f"{tasks_url}/{task['id']}", json=forged)).json()
+
+    assert user_id == task["user_id"] == changed["user_id"]
+    assert forged["id"] != task["id"] == changed["id"]
+    assert 2000 < moment(task["created_at"]).year
+    assert (task["created_at"], None) == (changed["created_at"], changed["completed_at"])
+
+
+async def test_the_list_of_a_new_user_is_empty(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """A user without tasks gets an empty array."""
+    response = await client.get(tasks_url)
+
+    assert (200, []) == (response.status_code, response.json())
+
+
+async def test_the_list_holds_ones_own_tasks_newest_first(
+    app: ASGIApp, client: httpx.AsyncClient, user_id: str
+) -> None:
+    """Only the user's own tasks are listed, in the reverse order of their making."""
+    mine = [await create(client, f"/api/{user_id}/tasks", title=f"{number}") for number in range(12)]
+    async with client_of(app, f"{user_id}2") as other:
+        theirs = [await create(other, f"/api/{user_id}2/tasks")]
+
+        assert theirs == (await other.get(f"/api/{user_id}2/tasks")).json()
+    assert mine[::-1] == (await client.get(f"/api/{user_id}/tasks")).json()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize(
+    "task_id",
+    [
+        "0190b5ba-0000-7000-8000-000000000000",
+        "00000000-0000-0000-0000-000000000000",
+        "5",
+        "not-a-uuid",
+        "%F0%9F%8E%89",
+        "{01a202b8-f11b-754f-a9d2-4d7b6419c012}",
+        "%00",
+    ],
+)
+async def test_a_task_that_does_not_exist_is_not_found(
+    client: httpx.AsyncClient, tasks_url: str, method: str, task_id: str
+) -> None:
+    """An id that names nothing, whatever it looks like, is a 404."""
+    path = f"{tasks_url}/{task_id}" + ("/complete" if method == "PATCH" else "")
+    response = await client.request(method, path, json={} if method == "PUT" else None)
+
+    assert (404, {"detail": "There is no such task."}) == (response.status_code, response.json())
+
+
+async def test_only_the_canonical_form_of_an_id_names_a_task(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """Other spellings of the same UUID are ids that do not exist."""
+    task_id = (await create(client, tasks_url))["id"]
+
+    for spelling in (task_id.upper(), task_id.replace("-", ""), f"{{{task_id}}}", f"urn:uuid:{task_id}"):
+        assert 404 == (await client.get(f"{tasks_url}/{spelling}")).status_code
+    assert 200 == (await client.get(f"{tasks_url}/{task_id}")).status_code
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"title": "another"},
+        {"description": "more"},
+        {"description": None},
+        {"priority": "low"},
+        {"due_at": "2031-01-01T00:00:00Z"},
+        {"due_at": None},
+        {"status": "in_progress"},
+        {"title": "all", "description": None, "priority": "high", "due_at": None, "status": "in_progress"},
+        {},
+    ],
+    ids=repr,
+)
+async def test_put_changes_what_is_given_and_keeps_the_rest(
+    client: httpx.AsyncClient, tasks_url: str, changes: Json
+) -> None:
+    """An omitted field is kept; null clears one that may be empty."""
+    before = await create(client, tasks_url, description="d", due_at="2030-01-01T00:00:00Z")
+
+    response = await client.put(f"{tasks_url}/{before['id']}", json=changes)
+    after = response.json()
+
+    assert 200 == response.status_code
+    assert {**before, **changes, "updated_at": after["updated_at"]} == after
+    assert moment(before["updated_at"]) <= moment(after["updated_at"])
+    assert after == (await client.get(f"{tasks_url}/{before['id']}")).json()
+
+
+@pytest.mark.parametrize("start", ["pending", "in_progress", "completed"])
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"is_completed": True}, "completed"),
+        ({"is_completed": False}, "pending"),
+        ({"status": "completed"}, "completed"),
+    ],
+)
+async def test_put_completes_and_reopens(
+    client: httpx.AsyncClient, tasks_url: str, start: str, changes: Json, end: str
+) -> None:
+    """Setting is_completed sets the status; the time of completion is kept as long as the task stays completed."""
+    before = await create(client, tasks_url, status=start)
+
+    after = (await client.put(f"{tasks_url}/{before['id']}", json=changes)).json()
+
+    assert (end, end == "completed") == (after["status"], after["is_completed"])
+    first_completed = before["completed_at"] or after["updated_at"]
+    assert (first_completed if end == "completed" else None) == after["completed_at"]
+
+
+async def test_delete_removes_the_task_for_good(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """A deleted task is gone, and deleting it again finds nothing."""
+    task = await create(client, tasks_url)
+    response = await client.delete(f"{tasks_url}/{task['id']}")
+
+    assert (204, b"") == (response.status_code, response.content)
+    assert "Content-Type" not in response.headers
+    assert 404 == (await client.get(f"{tasks_url}/{task['id']}")).status_code
+    assert 404 == (await client.delete(f"{tasks_url}/{task['id']}")).status_code
+    assert [] == (await client.get(tasks_url)).json()
+
+
+@pytest.mark.parametrize("body", [None, b"", b"{}", b' {"unknown": 1} '])
+async def test_complete_toggles_when_the_body_says_nothing(
+    client: httpx.AsyncClient, tasks_url: str, body: bytes | None
+) -> None:
+    """Without a word in the body a task is completed, and then reopened as pending."""
+    task = await create(client, tasks_url, status="in_progress")
+    headers = {"Content-Type": "application/json"} if body else {}
+    url = f"{tasks_url}/{task['id']}/complete"
+
+    on = await client.patch(url, content=body, headers=headers)
+    off = await client.patch(url, content=body, headers=headers)
+
+    assert (200, "completed", True) == (on.status_code, on.json()["status"], on.json()["is_completed"])
+    assert on.json()["completed_at"] == on.json()["updated_at"]
+    assert (200, "pending", None) == (off.status_code, off.json()["status"], off.json()["completed_at"])
+
+
+@pytest.mark.parametrize("is_completed", [True, False])
+async def test_complete_sets_what_the_body_says(client: httpx.AsyncClient, tasks_url: str, is_completed: bool) -> None:
+    """With is_completed in the body a task is set, however often."""
+    task = await create(client, tasks_url, status="in_progress")
+    url = f"{tasks_url}/{task['id']}/complete"
+
+    first = (await client.patch(url, json={"is_completed": is_completed})).json()
+    second = (await client.patch(url, json={"is_completed": is_completed})).json()
+
+    assert is_completed == first["is_completed"] == second["is_completed"]
+    assert ("completed" if is_completed else "pending") == first["status"] == second["status"]
+    assert first["completed_at"] == second["completed_at"]
+
+
+async def test_two_hundred_toggles_at_once_end_in_their_parity(
+    database_url: str, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Toggles do not lose each other: 200 leave a task as it was, and one more completes it."""
+    # However slow the machine is, none is given up.
+    for module in (taskd_sql.engine.postgres, taskd_sql.engine.sqlite):
+        monkeypatch.setattr(module, "CALL_TIMEOUT_S", 60)
+    patience = {"TASKD_SQL_ACQUIRE_TIMEOUT": "60", "TASKD_SQL_STATEMENT_TIMEOUT": "60"}
+    async with serving(database_url, user_id, **patience) as client:
+        task = await create(client, tasks_url)
+        url = f"{tasks_url}/{task['id']}/complete"
+
+        responses = await asyncio.gather(*[client.patch(url) for _ in range(200)])
+        after = (await client.get(f"{tasks_url}/{task['id']}")).json()
+        once_more = (await client.patch(url)).json()
+
+    assert {200} == {response.status_code for response in responses}
+    assert 100 == sum(response.json()["is_completed"] for response in responses)
+    assert (False, True) == (after["is_completed"], once_more["is_completed"])
+
+
+async def test_a_full_task_sent_back_changes_nothing(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """A frontend may PUT a task as it read it."""
+    task = await create(client, tasks_url, description="d", is_completed=True, due_at="2030-01-01T00:00:00+01:00")
+
+    after = (await client.put(f"{tasks_url}/{task['id']}", json=task)).json()
+
+    assert {**task, "updated_at": after["updated_at"]} == after
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+OFFSETS = st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)))
+DUE_AT = st.datetimes(dt.datetime(1, 1, 3), dt.datetime(9999, 12, 29), timezones=OFFSETS)  # noqa: DTZ001  the offsets come on top
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    title=TEXT.filter(lambda text: bool(text.strip()) and len(text) <= 200),
+    description=st.none() | TEXT,
+    priority=st.sampled_from(["low", "medium", "high", "urgent"]),
+    status=st.sampled_from(["pending", "in_progress", "completed"]),
+    due_at=DUE_AT,
+)
+async def test_whatever_is_accepted_reads_back_equal(
+    client: httpx.AsyncClient, tasks_url: str, due_at: dt.datetime, **sent: str | None
+) -> None:
+    """Any text is kept to the letter, and any time to the microsecond."""
+    task = await create(client, tasks_url, due_at=due_at.isoformat(), **sent)
+    read = (await client.get(f"{tasks_url}/{task['id']}")).json()
+
+    assert task == read
+    assert sent == {name: read[name] for name in sent}
+    assert due_at == moment(read["due_at"])

@@ -1,0 +1,111 @@
+"""The default plugins pass the contracts that any plugin must pass."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import AsyncIterator, Callable
+
+import attrs
+import pytest
+from starlette.authentication import AuthCredentials, AuthenticationBackend
+from starlette.requests import HTTPConnection
+
+from taskd.auth import InvalidCredentials, MissingCredentials, User
+from taskd.storage import TaskStore
+from taskd.testing import AuthContract, StoreContract
+from taskd.testing.auth import guarded_by
+from taskd_jwt.backend import JWTBackend
+from taskd_jwt.plugin import taskd_auth
+from taskd_sql.plugin import taskd_storage
+from tests.conftest import SECRET, token_for
+
+
+class TestSQLStore(StoreContract):
+    @pytest.fixture
+    async def store(self, database_url: str) -> AsyncIterator[TaskStore]:
+        sql = taskd_storage({"DATABASE_URL": database_url})
+        yield sql
+        await sql.close()
+
+
+class TestJWTBackend(AuthContract):
+    @pytest.fixture
+    def backend(self) -> JWTBackend:
+        return taskd_auth({"BETTER_AUTH_SECRET": SECRET})
+
+    @pytest.fixture
+    def credentials(self) -> Callable[[str], dict[str, str]]:
+        return lambda user_id: {"Authorization": f"Bearer {token_for(user_id)}"}
+
+
+KEYS = {
+    "digits": "31415926535897932384626433832795",
+    "a palindrome": "abcdefghijklmnopqrrqponmlkjihgfedcba",
+    "one character": "0" * 32,
+    "marks": "-_.~" * 8,
+    "short": "7",
+    "hexadecimal": "c0ffee" * 6,
+}
+
+
+@attrs.frozen
+class KeyBackend(AuthenticationBackend):
+    """Takes one key, of alice, in a header of its own; *is_same* says which are as good as it."""
+
+    key: str
+    is_same: Callable[[str, str], bool] = operator.eq
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, User]:
+        sent = conn.headers.get("x-key")
+        if sent is None:
+            raise MissingCredentials
+        if not self.is_same(sent, self.key):
+            raise InvalidCredentials
+        return AuthCredentials(), User("alice")
+
+
+class TestKeys(AuthContract):
+    """A key may be any text."""
+
+    @pytest.fixture(params=KEYS)
+    def key(self, request: pytest.FixtureRequest) -> str:
+        return KEYS[request.param]
+
+    @pytest.fixture
+    def backend(self, key: str) -> KeyBackend:
+        return KeyBackend(key)
+
+    @pytest.fixture
+    def credentials(self, key: str) -> Callable[[str], dict[str, str]]:
+        return lambda _: {"X-Key": key}
+
+
+class TestKeysInAnyCase(TestKeys):
+    """A key may be one that is read in either case."""
+
+    @pytest.fixture
+    def backend(self, key: str) -> KeyBackend:
+        return KeyBackend(key, lambda sent, own: sent.lower() == own.lower())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "is_same",
+    [
+        lambda sent, key: sent.startswith(key),
+        lambda sent, key: key.startswith(sent),
+        lambda sent, key: len(sent) == len(key),
+        lambda sent, key: sent[:12] == key[:12],
+        lambda sent, key: sorted(sent) == sorted(key),
+    ],
+    ids=["what begins with it", "what it begins with", "what is as long", "twelve characters", "any order"],
+)
+@pytest.mark.parametrize("key", ["31415926535897932384626433832795", "f3Zr0vSQ6uZ9tHqkq5pWj2x1yL8n4b7c"])
+async def test_a_backend_that_takes_more_than_the_key_fails_the_contract(
+    key: str, is_same: Callable[[str, str], bool]
+) -> None:
+    """What is only like a key is found out, of whatever characters the key is."""
+    client = guarded_by(KeyBackend(key, is_same))
+
+    with pytest.raises(AssertionError):
+        await AuthContract().test_spoilt_credentials_are_refused(client, lambda _: {"X-Key": key})

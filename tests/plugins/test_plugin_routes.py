@@ -1,0 +1,254 @@
+"""Routes of third parties: which are refused, who is let in, and which of two responses."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.applications import build, get, refusal
+from tests.support.third_parties import STORE, Site, routes_source
+
+pytestmark = pytest.mark.anyio
+
+# Endpoints of all kinds.
+NOTES = """
+import functools
+
+@attrs.frozen
+class Notes:
+    async def show(self, request):
+        return PlainTextResponse("notes")
+
+    @taskd.routes.public
+    async def show_all(self, request):
+        return PlainTextResponse("all notes")
+
+    @taskd.routes.public
+    @staticmethod
+    async def read(request):
+        return PlainTextResponse("a note")
+
+    @taskd.routes.public
+    @classmethod
+    async def count(cls, request):
+        return PlainTextResponse("1")
+
+    async def __call__(self, scope, receive, send):
+        await PlainTextResponse("notes")(scope, receive, send)
+
+notes = Notes()
+taskd.routes.public(notes.show)
+"""
+
+
+class TestRoutes:
+    @pytest.mark.parametrize(
+        ("route", "claim"),
+        [
+            ("Route('/hello', endpoint)", "GET /hello is claimed by plugin 'hello' of acme 1.0"),
+            ("Route('/hello', endpoint, methods=['HEAD'])", "HEAD /hello is claimed by plugin 'hello' of acme 1.0"),
+            (
+                "Route('/api/{user_id}/tasks', endpoint, methods=['POST'])",
+                "POST /api/{user_id}/tasks is claimed by plugin 'tasks' of taskd-server ",
+            ),
+            ("Route('/livez', endpoint)", "GET /livez is claimed by taskd"),
+        ],
+    )
+    def test_a_claimed_method_and_path_is_refused(self, site: Site, route: str, claim: str) -> None:
+        """Two that claim the same method of a path are both named."""
+        site.install("hello", routes_source("Route('/hello', endpoint)"), distribution="acme")
+        site.install("zeal", routes_source(route), distribution="zenith")
+
+        # In whichever order they come: HEAD belongs to GET, and the core comes first.
+        message = refusal()
+
+        assert message.startswith(claim)
+        assert message.endswith(" and by plugin 'zeal' of zenith 1.0")
+
+    async def test_methods_of_one_path_may_come_from_two_plugins(self, site: Site) -> None:
+        """A path answers each method by the plugin that brought it, and lists them all to any other."""
+        site.install("hello", routes_source("Route('/hello', open_endpoint)"), distribution="acme")
+        post = site.install(
+            "zeal", routes_source("Route('/hello', open_endpoint, methods=['POST'])"), distribution="zenith"
+        )
+
+        async with client_of(build()) as client:
+            posted, deleted = await client.post("/hello"), await client.delete("/hello")
+
+        assert f"{post}: anyone" == posted.text
+        assert (405, {"GET", "HEAD", "POST"}) == (deleted.status_code, set(deleted.headers["Allow"].split(", ")))
+
+    @pytest.mark.parametrize(
+        ("route", "reason"),
+        [
+            pytest.param(
+                "Route('/api/{user_id}/tasks/{task}', endpoint, methods=['POST'])",
+                "plugin 'tasks' of taskd-server ",
+                id="other names",
+            ),
+            pytest.param("Route('/hello', OpenEndpoint)", "must name the methods of /hello", id="class, no methods"),
+            pytest.param(
+                "Route('/hello/', endpoint, methods=['GET'])", "must leave out the slash", id="slash at the end"
+            ),
+            pytest.param("Route('/hello', endpoint, methods=[])", "must name the methods of /hello", id="no methods"),
+            pytest.param(
+                "Route('/api/{owner}/notes', endpoint)",
+                "must call the first parameter of /api/{owner}/notes user_id",
+                id="owner",
+            ),
+            pytest.param("Route('/api/{user_ids}', endpoint)", "the first parameter of /api/{user_ids}", id="nearly"),
+            pytest.param("Route('/api/{id:int}', endpoint)", "the first parameter of /api/{id:int}", id="converter"),
+            pytest.param("Route('/api/{owner}', Heir, methods=['GET'])", "the first parameter of", id="heir"),
+            pytest.param("Route('hello', endpoint)", "must start with '/'", id="relative"),
+            pytest.param("Mount('/hello', routes=[])", "returned a Mount", id="mount"),
+        ],
+    )
+    def test_a_route_that_cannot_be_guarded_is_refused(self, site: Site, route: str, reason: str) -> None:
+        """A route is refused, with its plugin's name, when its methods or its owner cannot be told."""
+        site.install("hello", routes_source(route))
+
+        message = refusal()
+
+        assert "plugin 'hello' of acme 1.0" in message
+        assert reason in message
+
+    @pytest.mark.parametrize(
+        ("route", "without_token", "with_token"),
+        [
+            ("Route('/x/y', endpoint)", 401, 200),
+            ("Route('/x/y', open_endpoint)", 200, 200),
+            ("Route('/x/y', OpenEndpoint, methods=['GET'])", 200, 200),
+            ("Route('/x/y', Heir, methods=['GET'])", 401, 200),
+            ("Route('/x/{anything}', endpoint)", 401, 200),
+            ("Route('/x/{user_id}', endpoint)", 401, 401),
+            ("Route('/x/y', notes.show)", 401, 200),
+            ("Route('/x/y', taskd.routes.public(notes.show))", 200, 200),
+            ("Route('/x/y', Notes().show)", 401, 200),
+            ("Route('/x/y', Notes().show_all)", 200, 200),
+            ("Route('/x/y', Notes.read)", 200, 200),
+            ("Route('/x/y', Notes.count)", 200, 200),
+            ("Route('/x/y', functools.partial(notes.show))", 401, 200),
+            ("Route('/x/y', taskd.routes.public(functools.partial(notes.show)))", 200, 200),
+            ("Route('/x/y', functools.partial(open_endpoint))", 401, 200),
+            ("Route('/x/y', taskd.routes.public(Notes()), methods=['GET'])", 200, 200),
+            ("Route('/x/y', Notes(), methods=['GET'])", 401, 200),
+        ],
+    )
+    async def test_a_route_is_protected_unless_it_is_marked(
+        self, site: Site, route: str, without_token: int, with_token: int
+    ) -> None:
+        """
+        Only an endpoint with a mark of its own is public, and a `user_id` is the user's own wherever it stands.
+
+        A bound method, a `functools.partial` and an object that takes no attributes can be marked, too.  Then nothing
+        else is: neither the same method of another object nor what the partial is made from.
+        """
+        site.install("hello", NOTES + routes_source(route))
+        app = build()
+
+        assert without_token == (await get(app, "/x/y")).status_code
+        assert with_token == (await get(app, "/x/y", "alice")).status_code
+
+    async def test_a_public_route_under_api_may_name_its_parameters(self, site: Site) -> None:
+        """Where nobody is asked for a token, no parameter has to be the owner."""
+        site.install("hello", routes_source("Route('/api/{anything}', open_endpoint)"))
+
+        assert 200 == (await get(build(), "/api/x")).status_code
+
+    @pytest.mark.parametrize(
+        ("wide", "narrow", "path"),
+        [
+            ("/{x}", "/hello", "/hello"),
+            ("/{x:path}", "/hello", "/hello"),
+            ("/{x:path}", "/{x}/hello", "/a/hello"),
+            ("/notes/{id}", "/notes/latest", "/notes/latest"),
+            ("/notes/{id}", "/notes/{id}.txt", "/notes/a.txt"),
+            ("/{x}/b", "/a/b", "/a/b"),
+            ("/{x}/{y}", "/{x}/b", "/a/b"),
+            ("/{x}/b", "/a/{y}", "/a/b"),
+        ],
+    )
+    @pytest.mark.parametrize("names", [("alpha", "omega"), ("omega", "alpha")], ids=["wide first", "narrow first"])
+    async def test_a_literal_path_wins_over_a_parameter(
+        self, site: Site, names: tuple[str, str], wide: str, narrow: str, path: str
+    ) -> None:
+        """The more literal of two paths responses, whichever plugin brought it."""
+        site.install(names[0], routes_source(f"Route({wide!r}, open_endpoint)"), distribution="acme")
+        module = site.install(names[1], routes_source(f"Route({narrow!r}, open_endpoint)"), distribution="zenith")
+
+        # No protected path of the tasks overlaps with them.
+        app = build(TASKD_DISABLED_PLUGINS="tasks")
+
+        assert f"{module}: anyone" == (await get(app, path)).text
+
+    async def test_a_wide_route_takes_nothing_from_the_tasks(self, site: Site) -> None:
+        """The paths of the tasks are answered as ever beside a route for everything under them."""
+        site.install("hello", routes_source("Route('/api/{user_id:path}', endpoint)") + STORE)
+
+        response = await get(build(TASKD_STORAGE="hello"), "/api/alice/tasks", "alice")
+
+        assert (200, ["a task of alice"]) == (response.status_code, [task["title"] for task in response.json()])
+
+
+class TestOverlaps:
+    @pytest.mark.parametrize(
+        ("path", "protected", "common"),
+        [
+            ("/api/alice/tasks", "/api/{user_id}/tasks", "/api/alice/tasks"),
+            ("/api/{anyone}/tasks", "/api/{user_id}/tasks", "/api/a/tasks"),
+            ("/api/alice/{what}", "/api/{user_id}/tasks", "/api/alice/tasks"),
+            ("/api/{n:int}/tasks", "/api/{user_id}/tasks", "/api/0/tasks"),
+            ("/api/{rest:path}", "/api/{user_id}/tasks", "/api/a/tasks"),
+            ("/{rest:path}", "/api/{user_id}/tasks", "/api/a/tasks"),
+            ("/{a}/{b}/{c}", "/api/{user_id}/tasks", "/api/a/tasks"),
+            ("/api/alice/tasks/{id:uuid}/complete", "/api/{user_id}/tasks/{id}/complete", None),
+        ],
+    )
+    def test_a_public_path_that_overlaps_a_protected_one_is_refused(
+        self, site: Site, path: str, protected: str, common: str | None
+    ) -> None:
+        """Nobody without credentials is answered at a user's path; both plugins and paths are named, and an example."""
+        site.install("hello", routes_source(f"Route({path!r}, open_endpoint)"))
+
+        message = refusal()
+
+        assert message.startswith(
+            f"plugin 'hello' of acme 1.0 makes {path} public, but plugin 'tasks' of taskd-server "
+        )
+        assert f" protects {protected}, and both match {common or '/api/alice/tasks/'}" in message
+
+    def test_a_public_path_that_matches_everything_comes_with_advice(self, site: Site) -> None:
+        """Such a path is possible below a segment of its own."""
+        site.install("hello", routes_source("Route('/{rest:path}', open_endpoint)"))
+
+        assert refusal().endswith("begin it with a segment of its own, as in /pages/{rest:path}")
+
+    def test_a_method_of_a_path_that_another_plugin_protects_is_refused(self, site: Site) -> None:
+        """A path is its plugin's: no other one opens a method of it."""
+        site.install("hello", routes_source("Route('/api/{user_id}/tasks', open_endpoint, methods=['PUT'])"))
+
+        assert "makes /api/{user_id}/tasks public, and plugin 'tasks' of taskd-server " in refusal()
+
+    def test_a_plugin_s_own_paths_must_not_overlap_either(self, site: Site) -> None:
+        """Whoever brought the protected path, its plugin is named."""
+        site.install(
+            "hello", routes_source("Route('/notes/latest', open_endpoint)", "Route('/notes/{note}', endpoint)")
+        )
+
+        assert "makes /notes/latest public, but plugin 'hello' of acme 1.0 protects /notes/{note}" in refusal()
+
+    def test_a_plugin_must_not_protect_what_the_server_makes_public(self, site: Site) -> None:
+        """Nobody is to think that `/livez` is protected."""
+        site.install("hello", routes_source("Route('/{x}', endpoint)"))
+
+        assert refusal().startswith("taskd makes /livez public, but plugin 'hello' of acme 1.0 protects /{x}, and both")
+
+    async def test_a_plugin_may_open_one_method_of_its_own_path(self, site: Site) -> None:
+        """Methods of one path are told apart, so that anyone may read what only users may write."""
+        site.install(
+            "hello",
+            routes_source("Route('/notes', open_endpoint)", "Route('/notes', endpoint, methods=['POST'])"),
+        )
+
+        async with client_of(build()) as client:
+            assert [200, 401] == [(await client.request(method, "/notes")).status_code for method in ("GET", "POST")]

@@ -1,0 +1,285 @@
+"""Faults that came up in random conversations, or while they were written, one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from taskd.server.protocol import HTTPProtocol
+from tests.support.conversations import LIMITS, LOOPS, Conversation, Plan, conversations
+
+GET = b"GET / HTTP/1.1\r\nHost: taskd\r\n\r\n"
+LAST_GET = b"GET / HTTP/1.1\r\nHost: taskd\r\nConnection: close\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: taskd\r\nContent-Length: %d\r\n\r\n"
+EXPECTING = POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+CHUNKED = b"POST / HTTP/1.1\r\nHost: taskd\r\nTransfer-Encoding: chunked\r\n\r\n"
+# From what the kernel keeps to what makes the application wait.
+UNREAD_SIZES = range(0, 14_000, 500)
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+@pytest.fixture(params=LOOPS)
+def start(request: pytest.FixtureRequest) -> Iterator[Callable[[], Conversation]]:
+    """Start a conversation."""
+    with conversations(LOOPS[request.param]) as start:
+        yield start
+
+
+@pytest.mark.parametrize("half_closes", [False, True])
+@pytest.mark.parametrize("sent", [GET, LAST_GET])
+def test_a_client_that_does_not_read_the_end_of_a_response_is_not_waited_for_for_ever(
+    start: Callable[[], Conversation], sent: bytes, half_closes: bool
+) -> None:
+    """However little is left of it: once it was closed, nothing bounded how long that took."""
+    for size in UNREAD_SIZES:
+        it = start()
+        it.ending = "deaf"
+        it.write(sent, Plan(pieces=(size,)))
+        it.send()
+        if half_closes:
+            it.half_close()
+
+        it.end()
+
+
+def test_a_client_that_reads_slowly_gets_the_whole_of_the_last_response(start: Callable[[], Conversation]) -> None:
+    """It has as much time for that as for any other, not only as much as lingering takes."""
+    waited_s = []
+    for size in UNREAD_SIZES:
+        it = start()
+        it.write(LAST_GET, Plan(pieces=(size,)))
+        it.send()
+        if not it.protocol.transport.get_write_buffer_size():
+            it.end()
+            continue
+        before = it.clock.now
+        while not it.protocol.is_lost:
+            it.let_time_pass()
+        waited_s.append(it.clock.now - before)
+        it.end()
+
+    assert LIMITS.send_timeout_s == min(waited_s)
+
+
+def test_a_body_that_comes_does_not_free_a_client_from_reading(start: Callable[[], Conversation]) -> None:
+    """An application that reads and sends by turns waits for either within its time."""
+    it = start()
+    it.ending = "deaf"
+    it.write(POST % 10, Plan(reads=0, pieces=(20_000, 20_000), reads_late=True))
+    it.send()
+    it.write(b"0123456789", Plan())
+    it.send()
+    assert b"0123456789" == it.app.seen[0].content
+
+    it.end()
+
+
+def test_half_an_empty_line_begins_no_request(start: Callable[[], Conversation]) -> None:
+    """It is not refused, in time, for a head that did not come."""
+    it = start()
+    it.ending = "silent"
+    for piece in (b"\r", b"\n"):
+        it.write(piece, Plan())
+        it.send()
+    it.end()
+
+    assert b"" == it.received
+
+
+def test_several_tasks_of_the_application_may_wait_for_the_client_to_go(start: Callable[[], Conversation]) -> None:
+    """As with Starlette's StreamingResponse over something that asks `Request.is_disconnected()`."""
+    it = start()
+    it.write(GET, Plan(listens=True, polls=True))
+    it.send()
+    it.end()
+
+    assert it.app.seen[0].is_gone
+
+
+def test_the_time_for_a_body_does_not_pass_while_the_application_is_busy(start: Callable[[], Conversation]) -> None:
+    """Even if it has looked for the body before, and given up."""
+    it = start()
+    it.write(POST % 5, Plan(reads=0, polls=True, is_slow=True, pieces=(1, 1), reads_late=True))
+    it.send()
+    it.let_time_pass()
+    it.write(b"12345", Plan())
+    it.send()
+    it.end()
+
+    assert (0, b"12345") == (it.app.seen[0].refusal, it.app.seen[0].content)
+
+
+def test_a_failure_to_respond_to_head_has_no_content(start: Callable[[], Conversation]) -> None:
+    """RFC 9110, section 9.3.2."""
+    it = start()
+    it.write(GET.replace(b"GET", b"HEAD"), Plan(failure="before"))
+    it.send()
+    it.end()
+
+    assert it.received.startswith(b"HTTP/1.1 500 ")
+    assert it.received.endswith(b"\r\n\r\n")
+
+
+def test_a_response_that_is_cut_off_takes_no_other_with_it(start: Callable[[], Conversation]) -> None:
+    """Whoever pipelines may not have read the ones before."""
+    for size in UNREAD_SIZES:
+        it = start()
+        it.write(GET, Plan(pieces=(size,)))
+        it.write(GET, Plan(pieces=(1, 1), failure="between"))
+        it.send()
+        it.end()
+
+        assert size < len(it.received)
+
+
+def test_a_connection_is_closed_once_when_the_client_has_read_all(start: Callable[[], Conversation]) -> None:
+    """asyncio reports an error if a transport is closed while it says that all is sent."""
+    it = start()
+    it.write(GET, Plan(pieces=(40_000,)))
+    it.send()
+    it.half_close()
+    while not it.protocol.is_lost:
+        it.read(1000)
+    it.end()
+
+    assert 200 == it.app.seen[0].status
+
+
+def test_a_body_is_not_asked_for_when_the_client_has_gone_or_has_sent_it(start: Callable[[], Conversation]) -> None:
+    """What is written to a connection that is closed is an error, or lost."""
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        it.app.is_waiting = True
+        await it.app.gate.wait()
+        assert "http.disconnect" == (await receive())["type"]
+
+    it = start()
+    it.protocol.app = app
+    it.write(EXPECTING % 5, Plan())
+    it.send()
+    it.close()
+    it.let_the_application_go_on()
+    assert it.protocol.is_lost
+
+    it.end()
+
+    it = start()
+    it.write(EXPECTING % 5 + b"12345", Plan(polls=True))
+    it.send()
+    it.end()
+
+    assert b"100 Continue" not in it.received
+
+
+def test_a_client_that_stops_within_a_body_is_asked_for_the_rest(start: Callable[[], Conversation]) -> None:
+    """It may have sent what fitted into a packet, and wait."""
+    it = start()
+    it.write(EXPECTING % 5 + b"12", Plan())
+    it.send()
+    it.read()
+    assert b"HTTP/1.1 100 Continue\r\n\r\n" == it.received
+    it.write(b"345", Plan())
+    it.send()
+    it.end()
+
+    assert b"12345" == it.app.seen[0].content
+
+
+def test_an_application_that_goes_on_sending_at_once_does_not_fill_the_log(start: Callable[[], Conversation]) -> None:
+    """Before the event loop can say that the client has gone, asyncio warns of each write."""
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        it.leave()
+        for _ in range(20):
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+
+    it = start()
+    it.protocol.app = app
+    it.write(GET, Plan())
+    it.send()
+    it.end()
+
+    assert it.protocol.is_lost
+
+
+def test_a_server_that_stops_ends_its_connections(start: Callable[[], Conversation]) -> None:
+    """After the response, if there is a request; what the client still sends is not looked at."""
+    for slow in (False, True):
+        it = start()
+        it.write(GET, Plan(is_slow=slow))
+        it.send()
+        it.stop_the_server()
+        it.write(GET, Plan())
+        it.send()
+        it.end()
+
+        assert 1 == len(it.app.seen)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET x HTTP/1.1\r\nHost: taskd\r\n\r\n",
+        b"\n",
+        CHUNKED + b"zz\r\n",
+        CHUNKED + b"1\r\na\n",
+        CHUNKED + b"1 ;a\r\naa\r\n",
+        CHUNKED + b"0\r\nA\r\n",
+        CHUNKED + b"0\r\nA: b\n\r\n",
+        CHUNKED + b"1\rb",
+    ],
+)
+def test_what_is_not_valid_is_refused(start: Callable[[], Conversation], sent: bytes) -> None:
+    """By the server as by the parser with which it is compared, wherever the network cuts it."""
+    for count in (1000, 1):
+        it = start()
+        it.write(sent, Plan())
+        while it.unsent:
+            it.send(count)
+        it.read()
+        it.end()
+
+        assert it.received.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_may_reset_the_connection_just_before_its_end(loop: str) -> None:
+    """Over TCP, closing our half fails then: that is no failure of the application."""
+    has_ended: list[bool] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204})
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        client.close()
+        await send({"type": "http.response.body"})
+        has_ended.append(True)
+
+    async def converse() -> None:
+        await running.connect_accepted_socket(lambda: Protocol(config, state, {}, running), server)
+        client.sendall(LAST_GET)
+        async with asyncio.timeout(30):
+            await lost.wait()
+
+    class Protocol(HTTPProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    lost = asyncio.Event()
+    state = ServerState()
+    config = Config(app, lifespan="off", log_config=None, proxy_headers=False, interface="asgi3")
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.closing(LOOPS[loop]()) as running:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+        running.run_until_complete(converse())
+
+    assert [True] == has_ended

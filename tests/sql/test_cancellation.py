@@ -1,0 +1,145 @@
+"""Cancelled calls: no connection is lost, and nobody waits for a caller that has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import taskd_sql.engine.postgres
+from taskd.tasks import NewTask
+from taskd_sql.engine import retry
+from taskd_sql.plugin import taskd_storage
+from tests.support.outages import backend_of
+from tests.support.postgres import PostgresServer, free_port
+from tests.support.proxy import LOOPBACK, Proxy
+from tests.support.serving import locked, read, serving, titles, until, until_ready, until_waiting
+
+pytestmark = pytest.mark.anyio
+
+
+class TestCancellation:
+    """The caller has gone."""
+
+    @pytest.mark.parametrize("times", [1, 2, 3])
+    async def test_no_connection_or_slot_is_lost_during_a_statement(
+        self, postgres_url: str, user_id: str, times: int
+    ) -> None:
+        """With one connection in the pool, the next call gets it, however often the last one was cancelled."""
+        url = f"/api/{user_id}/tasks"
+        async with serving(postgres_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+            await until_ready(client)
+            for _ in range(3):
+                async with locked(postgres_url) as holder:
+                    call = asyncio.create_task(client.post(url, json={"title": "t"}))
+                    await until_waiting(holder, 1)
+                    await cancel(call, times)
+
+                assert 200 == await read(client, url)
+            assert [] == await titles(client, url)
+
+    async def test_no_connection_is_lost_with_a_frozen_backend(
+        self,
+        postgres: PostgresServer,
+        own_url: str,
+        own_database: str,
+        user_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        frozen_backend: Callable[[int], None],
+    ) -> None:
+        """A connection that does not recover is cut, even if nobody waits for it any more."""
+        monkeypatch.setattr(taskd_sql.engine.postgres, "CANCEL_TIMEOUT_S", 0.1)
+        url = f"/api/{user_id}/tasks"
+        async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+            await until_ready(client)
+            frozen_backend(backend_of(postgres, own_database))
+            call = asyncio.create_task(client.get(url))
+            await asyncio.sleep(0.05)
+            await cancel(call, 2)
+
+            assert 200 == await read(client, url)
+
+    async def test_a_cancelled_task_can_call_again(self, postgres_url: str, user_id: str) -> None:
+        """Only the call is cancelled: the task that made it can make others."""
+        store = taskd_storage({"DATABASE_URL": postgres_url})
+
+        async def call_twice() -> object:
+            with pytest.raises(asyncio.CancelledError):
+                await store.create(user_id, NewTask(title="t"))
+            waiting.set()
+            await free.wait()
+            return await store.list(user_id)
+
+        waiting, free = asyncio.Event(), asyncio.Event()
+        async with locked(postgres_url) as holder:
+            caller = asyncio.create_task(call_twice())
+            await until_waiting(holder, 1)
+            await cancel_step_by_step(caller, 2)
+            await waiting.wait()
+        free.set()
+
+        assert [] == await caller
+        await store.close()
+
+    async def test_a_waiting_call_can_be_cancelled(self, postgres_url: str, user_id: str) -> None:
+        """It leaves the queue, and the calls behind it move up."""
+        url = f"/api/{user_id}/tasks"
+        async with serving(postgres_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+            await until_ready(client)
+            async with locked(postgres_url) as holder:
+                calls = [asyncio.create_task(read(client, url)) for _ in range(6)]
+                await until_waiting(holder, 1)
+                for call in calls[::2]:
+                    await cancel(call, 2)
+
+            assert [200] * 3 == await asyncio.gather(*calls[1::2])
+            assert 200 == await read(client, url)
+
+    async def test_a_pause_between_attempts_can_be_cancelled(
+        self, user_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody has to wait until the next attempt."""
+        monkeypatch.setattr(retry, "FIRST_PAUSE_S", 5)
+        monkeypatch.setattr(retry, "MAX_PAUSE_S", 5)
+        async with Proxy(free_port()) as proxy:
+            store = taskd_storage({"DATABASE_URL": f"postgresql://u@{LOOPBACK}:{proxy.port}/d"})
+            call = asyncio.create_task(store.create(user_id, NewTask(title="t")))
+            await until(lambda: proxy.accepted == 1 and proxy.connections == 0)
+            await asyncio.sleep(0.05)
+            assert not call.done()
+            async with asyncio.timeout(2):
+                await cancel(call, 1)
+            await store.close()
+
+    async def test_a_cancelled_connect_leaves_no_connection(
+        self, proxy: Proxy, postgres_url: str, user_id: str
+    ) -> None:
+        """If the caller goes while a connection is opened, the connection is closed and its slot is free."""
+        url = f"/api/{user_id}/tasks"
+        proxy.stall()
+        async with serving(proxy.url_through(postgres_url), user_id, TASKD_SQL_POOL_SIZE="3") as client:
+            calls = [asyncio.create_task(read(client, url)) for _ in range(2)]
+            # The third connection is for the health check at the start.
+            await until(lambda: proxy.connections == 3)
+            for call in calls:
+                await cancel(call, 2)
+            proxy.resume()
+
+            assert [200] * 10 == await asyncio.gather(*[read(client, url) for _ in range(10)])
+            await until(lambda: proxy.connections == 3)
+
+
+async def cancel(call: asyncio.Task[Any], times: int) -> None:
+    """Cancel *call* as often as *times* says, and wait until it has ended."""
+    await cancel_step_by_step(call, times)
+    await asyncio.wait([call])
+    assert call.cancelled()
+
+
+async def cancel_step_by_step(call: asyncio.Task[Any], times: int) -> None:
+    """Cancel *call* as often as *times* says, each time while it handles the last cancellation."""
+    for _ in range(times):
+        call.cancel()
+        await asyncio.sleep(0)

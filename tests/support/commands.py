@@ -1,0 +1,32 @@
+"""Commands of taskd, run to their end: in this process, or in one of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from click.testing import CliRunner, Result
+
+from taskd.cli.main import main
+from tests.support.processes import child_environ
+
+TIMEOUT_S = 60
+
+
+def run_python(*arguments: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Python with *arguments* to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=child_environ(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def invoke(*arguments: str, settings: Mapping[str, str]) -> Result:
+    """Run `taskd` with *arguments* in this process."""
+    return CliRunner().invoke(main, arguments, env=settings)

@@ -1,0 +1,106 @@
+"""Running `taskd doctor`: what it printed, and databases in which all is well."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from pathlib import Path
+
+import attrs
+import pytest
+from click.testing import Result
+
+import taskd_sql.checks
+import taskd_sql.engine.retry
+from taskd_sql.migrations import runner
+from taskd_sql.plugin import taskd_storage
+from taskd_sql.url import parse
+from tests.conftest import ORIGIN
+from tests.support.commands import invoke
+from tests.support.databases import PostgresPlace, SQLitePlace
+from tests.support.postgres import SECURED_PASSWORD, PostgresServer
+
+STRONG_SECRET = "8f1c0e5ad9b74263a1f09e3c7d5b2864f0a9c3e1d7b58642"
+PASSWORD = "hunter2"
+
+
+@attrs.frozen
+class Report:
+    """What `taskd doctor` printed: how each check ended, what it found, and what to do."""
+
+    exit_code: int
+    text: str
+    outcomes: dict[str, str]
+    findings: dict[str, str]
+    remedies: dict[str, str]
+
+    @classmethod
+    def read(cls, result: Result) -> Report:
+        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+        table, *remedies = result.output.strip().split("\n\n")
+        rows = [line.split(maxsplit=1) for line in table.splitlines()]
+        cells = [(outcome, *(cell.strip() for cell in rest.split("  ", 1))) for outcome, rest in rows]
+        return cls(
+            result.exit_code,
+            result.output,
+            {name: outcome for outcome, name, _ in cells},
+            {name: finding for _, name, finding in cells},
+            dict(remedy.split(": ", 1) for remedy in remedies),
+        )
+
+    def failed(self) -> list[str]:
+        return [name for name, outcome in self.outcomes.items() if outcome == "FAILED"]
+
+
+def examined(database_url: str, **others: str) -> Report:
+    """Run `taskd doctor` on a deployment in which all but the database is well."""
+    given = {"BETTER_AUTH_SECRET": STRONG_SECRET, "FRONTEND_URL": ORIGIN, "DATABASE_URL": database_url}
+    report = Report.read(invoke("doctor", settings={**given, **others}))
+    # Whatever else it says: the exit status follows from the table, and each failure comes with advice.
+    assert int(bool(report.failed())) == report.exit_code
+    assert set(report.failed()) <= set(report.remedies)
+    assert not [name for name in report.remedies if report.outcomes[name] == "ok"]
+    assert not [secret for secret in (STRONG_SECRET, PASSWORD, SECURED_PASSWORD) if secret in report.text]
+    return report
+
+
+@pytest.fixture
+def _once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is down is not tried again."""
+    monkeypatch.setattr(taskd_sql.engine.retry, "MAX_ATTEMPTS", 1)
+
+
+@pytest.fixture
+def _near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much the machine has to do, no database is far."""
+    monkeypatch.setattr(taskd_sql.checks, "FAR_MS", math.inf)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> SQLitePlace:
+    """An SQLite file that a server made, in a folder of its own."""
+    (tmp_path / "folder").mkdir()
+    made = SQLitePlace(tmp_path / "folder" / "tasks.db")
+
+    async def serve_once() -> None:
+        store = taskd_storage({"DATABASE_URL": made.url})
+        await store.ping()
+        await store.close()
+
+    asyncio.run(serve_once())
+    return made
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: PostgresServer) -> PostgresPlace:
+    """A PostgreSQL database that is migrated, and that no test changes."""
+    made = PostgresPlace.make(postgres)
+    asyncio.run(runner.upgrade(parse(made.url)))
+    return made
+
+
+@pytest.fixture
+def own_migrated(postgres: PostgresServer, own_url: str, own_database: str) -> PostgresPlace:
+    """A PostgreSQL database with taskd's tables, for a test that changes it."""
+    del own_url
+    return PostgresPlace(postgres, own_database)

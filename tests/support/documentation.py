@@ -1,0 +1,24 @@
+"""The documentation's code blocks and tables, for the tests that compare them with the product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sybil.document import Document
+from sybil.parsers.markdown import CodeBlockParser
+
+__all__ = ["ROOT", "blocks", "table"]
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(file: str, language: str) -> list[str]:
+    """Return the code blocks of *language* in a file of the documentation."""
+    return [str(each.parsed) for each in Document.parse(str(ROOT / file), CodeBlockParser(language, str)).examples()]
+
+
+def table(file: str, heading: str, column: int = 0) -> list[str]:
+    """Return the cells in a *column* of the table below *heading*, less its head."""
+    section = (ROOT / file).read_text().split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return [row[column] for row in rows[2:]]

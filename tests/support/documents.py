@@ -1,0 +1,73 @@
+"""API documents: their operations, responses and schemas, and what the contract says is in taskd's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+from starlette.types import ASGIApp
+
+from taskd.application import Application
+from taskd.tasks import Completion, NewTask, TaskChanges
+from taskd.testing.documents import resolved
+from tests.support.applications import get
+
+Json = dict[str, Any]
+
+TASKS = "/api/{user_id}/tasks"
+TASK = f"{TASKS}/{{id}}"
+# The contract's table, with what holds for all: 401 where a token is wanted, 500, and 503 where the storage is asked.
+OPERATIONS = {
+    ("GET", TASKS): ("listTasks", {200, 401, 500, 503}),
+    ("POST", TASKS): ("createTask", {201, 401, 413, 415, 422, 500, 503}),
+    ("GET", TASK): ("getTask", {200, 401, 404, 500, 503}),
+    ("PUT", TASK): ("updateTask", {200, 401, 404, 413, 415, 422, 500, 503}),
+    ("DELETE", TASK): ("deleteTask", {204, 401, 404, 500, 503}),
+    ("PATCH", f"{TASK}/complete"): ("completeTask", {200, 401, 404, 413, 415, 422, 500, 503}),
+    ("GET", "/livez"): ("checkLiveness", {200, 500}),
+    ("GET", "/readyz"): ("checkReadiness", {200, 500, 503}),
+}
+CLASSES: Mapping[str, type[Any]] = {"NewTask": NewTask, "TaskChanges": TaskChanges, "Completion": Completion}
+WHOLE: Json = json.loads(Application.assemble({}, verifies_credentials=False).document)
+
+
+def reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def operations(whole: Json = WHOLE) -> dict[tuple[str, str], Json]:
+    """Return the operations of a document, by method and path."""
+    return {
+        (method.upper(), path): operation
+        for path, methods in whole["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def responses() -> list[tuple[str, int, Json]]:
+    """Return all responses, each with its operation's name and its status."""
+    return [
+        (operation["operationId"], int(status), resolved(response, WHOLE))
+        for operation in operations().values()
+        for status, response in operation["responses"].items()
+    ]
+
+
+def validator(schema: Json) -> Any:
+    """Return a validator of *schema*, which may refer to the document's."""
+    whole = json.loads(json.dumps({**schema, "components": WHOLE["components"]}), object_hook=_in_python)
+    return OAS31Validator(whole, format_checker=oas31_format_checker)
+
+
+def _in_python(node: Json) -> Json:
+    # In ECMA's regular expressions, and so in JSON Schema, `$` is the very end, not before a line break there.
+    pattern = node.get("pattern")
+    return {**node, "pattern": pattern.removesuffix("$") + r"\Z"} if isinstance(pattern, str) else node
+
+
+async def document_of(app: ASGIApp) -> Json:
+    """Return the document that *app* serves."""
+    document: Json = (await get(app, "/openapi.json")).json()
+    return document

@@ -1,0 +1,27 @@
+"""Run `taskd migrate`: successfully, or until it prints one line that says what is wrong."""
+
+from __future__ import annotations
+
+from tests.support.commands import invoke
+from tests.support.databases import Place
+
+DONE = "0001: The table of tasks."
+UP_TO_DATE = "The schema is up to date."
+PASSWORD = "hunter2"
+
+
+def migrate(place: Place, *options: str, **settings: str) -> str:
+    """Run `taskd migrate` on *place*, check that it succeeds, and return its output."""
+    result = invoke("migrate", *options, settings={"DATABASE_URL": place.url, **settings})
+    assert (0, "") == (result.exit_code, result.stderr), result.output
+    return result.stdout
+
+
+def complaint(*options: str, **settings: str) -> str:
+    """Run `taskd migrate`, check that it fails with one line, and return that."""
+    result = invoke("migrate", *options, settings=settings)
+    assert (1, True) == (result.exit_code, isinstance(result.exception, SystemExit)), repr(result.exception)
+    [line] = result.output.splitlines()
+    assert line.startswith("taskd: ")
+    assert PASSWORD not in line
+    return line.removeprefix("taskd: ")

@@ -1,0 +1,127 @@
+"""
+Make each mutant of `tests/mutants.toml` in a copy of the product, and see that the tests beside it fail.
+
+Ends with status 1 if a mutant survives, or cannot be made: then adapt it to the code that has changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import attrs
+
+ROOT = Path(__file__).parents[2]
+MUTANTS = ROOT / "tests" / "mutants.toml"
+# What tests read of the repository.
+COPIED = ("taskd", "plugins", "tests", "benchmarks", "examples", "docs", "setup.cfg", "schema.sql", "README.md")
+TIMEOUT_S = 600
+# Exit codes of pytest.
+PASSED, FAILED = 0, 1
+
+
+@attrs.frozen
+class Mutant:
+    """
+    A fault that tests must find.
+
+    Attributes:
+        fault: What is wrong with the product then.
+        file: Where *old* is replaced by *new*.
+        tests: What to run.
+    """
+
+    fault: str
+    file: str
+    old: str
+    new: str
+    tests: list[str]
+
+    def make(self, folder: Path) -> str | None:
+        """Make it in *folder*; return what is wrong if that cannot be done."""
+        file = folder / self.file
+        if not file.exists():
+            return f"there is no {self.file}"
+        text = file.read_text()
+        if text.count(self.old) != 1:
+            return f"{self.file} has {text.count(self.old)} times, and not once: {self.old!r}"
+        file.write_text(text.replace(self.old, self.new))
+        return None
+
+    def complaint(self) -> str | None:
+        """Return how it survives, or why it cannot be made; None if it is killed."""
+        with tempfile.TemporaryDirectory(prefix="taskd-mutant-", ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            copy_to(folder)
+            if complaint := self.make(folder):
+                return complaint
+            try:
+                done = run(folder, self.tests)
+            except subprocess.TimeoutExpired:
+                return f"its tests do not end within {TIMEOUT_S} s"
+        if done.returncode == FAILED:
+            return None
+        return "it survives" if done.returncode == PASSED else f"the tests were not run:\n{done.stdout}"
+
+
+def copy_to(folder: Path) -> None:
+    """Copy the product and its tests to *folder*."""
+    for each in COPIED:
+        copy = shutil.copytree if (ROOT / each).is_dir() else shutil.copy
+        copy(ROOT / each, folder / each)
+
+
+def run(folder: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
+    """Run *tests* of the copy in *folder*."""
+    # Before what is installed.
+    path = os.pathsep.join(str(folder / each) for each in (".", "plugins"))
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", *tests],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def check_tests(mutants: Iterable[Mutant]) -> None:
+    """End unless the tests of all *mutants* pass without them: a test that fails anyway kills nothing."""
+    with tempfile.TemporaryDirectory(prefix="taskd-mutant-", ignore_cleanup_errors=True) as name:
+        copy_to(Path(name))
+        done = run(Path(name), dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+    if done.returncode != PASSED:
+        sys.exit(f"the tests fail without any mutant:\n{done.stdout}")
+
+
+def main() -> None:
+    """Run all mutants, or those whose faults hold a text."""
+    parser = argparse.ArgumentParser(description="See that the tests find the faults of tests/mutants.toml.")
+    parser.add_argument("text", nargs="?", default="", help="what the description of a fault holds")
+    arguments = parser.parse_args()
+    mutants = [Mutant(**each) for each in tomllib.loads(MUTANTS.read_text())["mutant"]]
+    chosen = [mutant for mutant in mutants if arguments.text in mutant.fault]
+    check_tests(chosen)
+    survivors = 0
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for mutant, complaint in zip(chosen, threads.map(Mutant.complaint, chosen), strict=True):
+            print(f"{'killed' if complaint is None else 'ALIVE '}  {mutant.fault}", flush=True)
+            if complaint is not None:
+                survivors += 1
+                print(f"        {complaint}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutants are killed")
+    sys.exit(survivors > 0)
+
+
+if __name__ == "__main__":
+    main()

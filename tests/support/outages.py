@@ -1,0 +1,86 @@
+"""Make databases fail: a proxy in between, and backends that freeze."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import httpx
+import pytest
+
+from taskd_sql.engine import retry
+from tests.support.postgres import PostgresServer
+from tests.support.proxy import Proxy
+from tests.support.serving import limiters, serving, until_ready
+
+SECRET_TEXT = "what must not appear in a log"
+
+
+@pytest.fixture
+async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
+    """A proxy in front of the PostgreSQL server, which can cut and stall connections."""
+    async with Proxy(postgres.port) as running:
+        yield running
+
+
+@pytest.fixture
+def own_database() -> str:
+    """The name of a database of the test's own."""
+    return f"own_{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def own_url(postgres: PostgresServer, own_database: str) -> str:
+    """The URL of that database."""
+    return postgres.create_database(own_database)
+
+
+@pytest.fixture
+def _brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses between attempts, so that refusals come soon."""
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retry, "JITTER_S", 0.01)
+
+
+@pytest.fixture
+def _patient_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse nobody for waiting too long, even on a busy machine."""
+    limiters(monkeypatch, target_s=60)
+
+
+@pytest.fixture
+async def proxied(proxy: Proxy, postgres_url: str, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application behind the proxy, whose single connection is open."""
+    async with serving(proxy.url_through(postgres_url), user_id, TASKD_SQL_POOL_SIZE="1") as served:
+        await until_ready(served)
+        yield served
+
+
+@pytest.fixture
+async def direct(postgres_url: str, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application with a direct connection to the same database."""
+    async with serving(postgres_url, user_id) as served:
+        await until_ready(served)
+        yield served
+
+
+@pytest.fixture
+def frozen_backend() -> Iterator[Callable[[int], None]]:
+    """Give a function that freezes a backend until the test ends."""
+    frozen = []
+
+    def freeze(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        frozen.append(pid)
+
+    yield freeze
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+
+
+def backend_of(postgres: PostgresServer, name: str) -> int:
+    """Return the process id of taskd's only connection to the database *name*."""
+    sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'taskd'"
+    return int(postgres.psql(name, "-c", sql))

@@ -1,0 +1,105 @@
+"""PgBouncer from the system's packages: the pooler that providers of PostgreSQL put in front of their servers."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from tests.support.postgres import USER, PostgresServer, free_port, owned_by, unprivileged
+from tests.support.requirements import required
+
+START_TIMEOUT_S = 10
+
+
+@attrs.frozen
+class PgBouncer:
+    """A running pooler: its port and its log."""
+
+    port: int
+    log: Path
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
+
+@contextlib.contextmanager
+def pgbouncer(server: PostgresServer, **settings: str | int) -> Iterator[PgBouncer]:
+    """Run a pooler in front of *server*: in transaction mode with few connections, unless *settings* differ."""
+    program = _program()
+    with tempfile.TemporaryDirectory(prefix="taskd-pgbouncer-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        pooler = PgBouncer(free_port(), folder / "log")
+        configuration = folder / "pgbouncer.ini"
+        _write_configuration(configuration, server, {"listen_port": pooler.port, **_plain(program), **settings})
+        with (
+            pooler.log.open("w") as log,
+            subprocess.Popen(
+                [program, str(configuration)],
+                **owned_by(unprivileged()),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            try:
+                _wait_until_up(pooler, process)
+                yield pooler
+            finally:
+                # It has nothing to save, and on SIGTERM newer versions would wait for their clients.
+                process.kill()
+
+
+def _program() -> str:
+    """Return the path of the program."""
+    # Debian installs it in a folder that is only on root's PATH.
+    return required("pgbouncer", f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+
+def _plain(program: str) -> dict[str, str | int]:
+    """Turn off the prepared statements of newer versions, which older ones and other poolers do not have."""
+    said = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    major, minor = said.split()[1].split(".")[:2]
+    return {"max_prepared_statements": 0} if (int(major), int(minor)) >= (1, 21) else {}
+
+
+def _write_configuration(file: Path, server: PostgresServer, settings: dict[str, str | int]) -> None:
+    # PgBouncer does not interpolate percent signs.
+    configuration = configparser.ConfigParser(interpolation=None)
+    # Every client is this user, and needs no password.
+    configuration["databases"] = {"*": f"host=127.0.0.1 port={server.port} user={USER}"}
+    defaults = {
+        "listen_addr": "127.0.0.1",
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "transaction",
+        "default_pool_size": 4,
+        # The default is 15 s, too long for a test.
+        "server_login_retry": "0.2",
+    }
+    configuration["pgbouncer"] = {name: str(value) for name, value in {**defaults, **settings}.items()}
+    with file.open("w") as opened:
+        configuration.write(opened)
+
+
+def _wait_until_up(pooler: PgBouncer, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _is_listening(pooler.port):
+        assert process.poll() is None, pooler.log.read_text()
+        assert time.monotonic() < deadline, pooler.log.read_text()
+        time.sleep(0.01)
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

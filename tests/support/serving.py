@@ -1,0 +1,153 @@
+"""Applications over databases that fail, and what their clients can expect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+import taskd_sql.engine.postgres
+import taskd_sql.engine.sqlite
+from taskd import build_app
+from taskd.application import EARLY_PING
+from taskd.limiter import FairLimiter
+from taskd.testing import lifespan
+from tests.conftest import ORIGIN, PATIENT, SECRET, client_of, token_for
+
+# Clients are promised a response within this time.
+RESPONSE_BOUND_S = 10
+# Calls that certainly get no response give up soon.
+IMPATIENT = {
+    "TASKD_SQL_CONNECT_TIMEOUT": "0.3",
+    "TASKD_SQL_ACQUIRE_TIMEOUT": "0.3",
+    "TASKD_SQL_STATEMENT_TIMEOUT": "0.3",
+}
+
+
+@contextlib.asynccontextmanager
+async def serving(database_url: str, user_id: str, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Start an application and give a client of it with a valid token."""
+    given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **PATIENT, **settings}
+    app = build_app(given)
+    async with lifespan(app), client_of(app, user_id) as client:
+        yield client
+
+
+def client_beside(client: httpx.AsyncClient, user_id: str) -> httpx.AsyncClient:
+    """Return a client of the same application as *client*, with a valid token of another user."""
+    headers = {"Authorization": f"Bearer {token_for(user_id)}"}
+    return httpx.AsyncClient(transport=client._transport, base_url=client.base_url, headers=headers)
+
+
+def limiters(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[FairLimiter]:
+    """Let the stores create their limiters with *options*; return the list to which these are added."""
+    made: list[FairLimiter] = []
+
+    def make(*args: Any) -> FairLimiter:
+        made.append(FairLimiter(*args, **options))
+        return made[-1]
+
+    for module in (taskd_sql.engine.postgres, taskd_sql.engine.sqlite):
+        monkeypatch.setattr(module, "FairLimiter", make)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def held_slot(limiter: FairLimiter, owner: str = "another") -> AsyncIterator[None]:
+    """Hold a slot of *limiter*."""
+    await limiter.acquire(owner)
+    yield
+    limiter.release(owner)
+
+
+def outcome(response: httpx.Response) -> int:
+    """Return the status of a response; a 503 must have `Retry-After`, and a body like any error."""
+    if response.status_code == 503:
+        assert 1 <= int(response.headers["Retry-After"]) <= 60
+        assert {"detail"} == set(response.json())
+    return response.status_code
+
+
+async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """Check that every endpoint and /readyz are a 503 with `Retry-After`, while /livez is fine."""
+    one = f"{tasks_url}/01a202b8-f11b-754f-a9d2-4d7b6419c012"
+    requests = [
+        client.get(tasks_url, headers={"Origin": ORIGIN}),
+        client.post(tasks_url, json={"title": "t"}),
+        client.get(one),
+        client.put(one, json={}),
+        client.delete(one),
+        client.patch(f"{one}/complete"),
+        client.get("/readyz"),
+    ]
+    for response in await asyncio.gather(*requests):
+        assert 503 == response.status_code, response.text
+        assert 1 <= int(response.headers["Retry-After"]) <= 60
+        assert {"detail"} == set(response.json())
+    assert 200 == (await client.get("/livez")).status_code
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    """Wait until /readyz is fine, and the health check at the start no longer occupies a connection."""
+    assert 200 == await read(client, "/readyz")
+    await until_ended(EARLY_PING)
+
+
+async def until_ended(name: str) -> None:
+    """Wait for the tasks of this event loop that are called *name*."""
+    await asyncio.gather(*[task for task in asyncio.all_tasks() if task.get_name() == name])
+
+
+async def create(client: httpx.AsyncClient, tasks_url: str, title: str = "t") -> int:
+    return outcome(await client.post(tasks_url, json={"title": title}))
+
+
+async def read(client: httpx.AsyncClient, url: str) -> int:
+    return outcome(await client.get(url))
+
+
+async def titles(client: httpx.AsyncClient, tasks_url: str) -> list[str]:
+    """Return the titles of all tasks, sorted."""
+    response = await client.get(tasks_url)
+    assert 200 == response.status_code
+    return sorted(task["title"] for task in response.json())
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for a condition that this event loop brings about."""
+    async with asyncio.timeout(RESPONSE_BOUND_S):
+        while not is_so():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Any]:
+    """Give a connection without taskd."""
+    connection = await asyncpg.connect(url, ssl=False, timeout=RESPONSE_BOUND_S)
+    yield connection
+    await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def locked(url: str) -> AsyncIterator[Any]:
+    """Lock the table of tasks, and give the connection that holds the lock."""
+    async with connected(url) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE tasks")
+        yield connection
+
+
+async def until_waiting(holder: Any, count: int) -> None:
+    """Wait until *count* statements of taskd wait for a lock; *holder* is any connection."""
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'taskd'"
+        " AND datname = current_database()"
+    )
+    async with asyncio.timeout(RESPONSE_BOUND_S):
+        while await holder.fetchval(sql) != count:
+            await holder.execute("SELECT pg_stat_clear_snapshot()")
+            await asyncio.sleep(0.005)

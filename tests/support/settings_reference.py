@@ -1,0 +1,44 @@
+"""The tables of docs/reference/settings.md, from the help text of each setting; .ci/update_settings.py writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import environ as environ_config
+
+from taskd.settings import Settings
+from taskd_jwt.settings import JWTSettings
+from taskd_sql.settings import SQLSettings
+from tests.support.documentation import ROOT
+
+__all__ = ["PAGE", "declared", "written"]
+
+PAGE = ROOT / "docs" / "reference" / "settings.md"
+PARTS = {"core": Settings, "sql": SQLSettings, "jwt": JWTSettings}
+
+
+def declared(part: type) -> list[dict[str, Any]]:
+    """Return the settings that a *part* declares, as environ-config describes them."""
+    described: list[dict[str, Any]] = []
+    environ_config.generate_help(part, formatter=described.extend)
+    return described
+
+
+def written(page: str) -> str:
+    """Return the text of the *page* with its tables as they should be."""
+    for name, part in PARTS.items():
+        table = "\n".join(rows(declared(part)))
+        before, rest = page.split(f"<!-- settings: {name} -->\n", 1)
+        _, after = rest.split("<!-- end -->", 1)
+        page = f"{before}<!-- settings: {name} -->\n\n{table}\n\n<!-- end -->{after}"
+    return page
+
+
+def rows(settings: Iterable[dict[str, Any]]) -> Iterable[str]:
+    """Return the lines of a table."""
+    yield "| variable | meaning | default |"
+    yield "| --- | --- | --- |"
+    for setting in settings:
+        default = f"`{setting['default']}`" if setting["default"] else "none"
+        yield f"| `{setting['var_name']}` | {setting['help_str']} | {default} |"

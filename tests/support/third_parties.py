@@ -1,0 +1,138 @@
+"""Plugins of third parties: their sources, and where tests install them."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+
+__all__ = ["SLEEPS", "STORE", "SWALLOWS", "Site", "auth_source", "hook_source", "routes_source", "slow_store"]
+
+PRELUDE = """
+import asyncio
+import sys
+
+import attrs
+from starlette.authentication import AuthCredentials, AuthenticationBackend
+from starlette.endpoints import HTTPEndpoint
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+import taskd
+from taskd import hookimpl
+
+async def endpoint(request):
+    return PlainTextResponse(f"{__name__}: {request.user.identity}")
+
+@taskd.routes.public
+async def open_endpoint(request):
+    return PlainTextResponse(f"{__name__}: anyone")
+
+class Silent(BaseException):
+    def __str__(self):
+        raise LookupError
+
+@taskd.routes.public
+class OpenEndpoint(HTTPEndpoint):
+    async def get(self, request):
+        return PlainTextResponse("anyone")
+
+class Heir(OpenEndpoint):
+    pass
+"""
+# A plugin with a store that has one task, for whoever asks.
+STORE = """
+import datetime as dt
+
+NOW = dt.datetime.now(dt.timezone.utc)
+
+class Store(taskd.storage.TaskStore):
+    create = get = update = toggle = delete = ping = None
+
+    async def list(self, owner):
+        return [taskd.tasks.Task.create(owner, taskd.tasks.NewTask(title=f"a task of {owner}"), NOW)]
+
+@hookimpl
+def taskd_storage():
+    return Store()
+"""
+
+METHODS = ("list", "create", "get", "update", "toggle", "delete", "ping", "close")
+# What a method of a store may do in place of a response.
+SLEEPS = "await asyncio.Event().wait()"
+SWALLOWS = """
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                pass
+"""
+
+
+def auth_source(*statements: str) -> str:
+    """The source of an auth plugin whose `authenticate` runs *statements*."""
+    body = "".join(f"\n        {statement}" for statement in statements)
+    return f"""
+class Backend(AuthenticationBackend):
+    async def authenticate(self, conn):{body}
+
+@hookimpl
+def taskd_auth():
+    return Backend()
+"""
+
+
+def hook_source(hook: str, statement: str) -> str:
+    """The source of a plugin whose *hook* runs one *statement*."""
+    return f"@hookimpl\ndef {hook}():\n    {statement}\n"
+
+
+def routes_source(*routes: str) -> str:
+    """The source of a plugin that brings *routes*."""
+    return hook_source("taskd_routes", f"return [{', '.join(routes)}]")
+
+
+def slow_store(*slow: str, statement: str = SLEEPS) -> str:
+    """The source of a plugin whose store runs *statement* in the methods *slow*, and is quick in the others."""
+    methods = "".join(
+        f"\n    async def {method}(self, *args):\n        {statement if method in slow else 'return []'}\n"
+        for method in METHODS
+    )
+    hook = "@taskd.hookimpl\ndef taskd_storage():\n    return Slow()\n"
+    return f"import asyncio\nimport sys\nimport taskd\n\nclass Slow(taskd.storage.TaskStore):{methods}\n{hook}"
+
+
+@attrs.define
+class Site:
+    """Where the tests install distributions, to be found beside those that are really installed."""
+
+    directory: Path
+    monkeypatch: pytest.MonkeyPatch
+    modules: list[str] = attrs.field(factory=list)
+
+    def install(self, plugin: str, source: str, distribution: str = "acme", attribute: str = "") -> str:
+        """Install version 1.0 of *distribution*, whose one plugin is a module of this *source*: return its name."""
+        module = f"plugin_{uuid.uuid4().hex}"
+        self.modules.append(module)
+        root = self.directory / module
+        info = root / f"{distribution}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[taskd]\n{plugin} = {module}{attribute}\n")
+        (root / f"{module}.py").write_text(PRELUDE + source)
+        self.monkeypatch.syspath_prepend(str(root))
+        return module
+
+    @classmethod
+    @contextmanager
+    def at(cls, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+        """Give a site in *directory*; what was imported from it is forgotten at the end."""
+        made = cls(directory, monkeypatch)
+        yield made
+        for module in made.modules:
+            sys.modules.pop(module, None)

@@ -1,0 +1,101 @@
+"""What the tests see of taskd's responses, compared with what the API document declares."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import attrs
+import httpx
+import pytest
+
+__all__ = ["Witness"]
+
+# Where the router finds no operation: the application has other plugins, or is served elsewhere.
+NOTHING_HERE = "There is nothing at this path."
+
+Template = tuple[str, ...]
+
+
+@attrs.frozen
+class Seen:
+    """The *status* with which *method* and *path*, as it was sent, were answered."""
+
+    method: str
+    path: str
+    status: int
+
+
+@attrs.frozen
+class Witness:
+    """Sees what all clients of httpx are answered by taskd, and knows what the API document declares of it."""
+
+    _declared: Mapping[tuple[str, Template], Collection[str]]
+    _seen: set[Seen] = attrs.field(init=False, factory=set)
+
+    @classmethod
+    def of(cls, document: bytes) -> Witness:
+        """Read the operations of an API document, and the statuses that are declared of each."""
+        paths = json.loads(document)["paths"]
+        return cls(
+            {
+                (method.upper(), tuple(path.split("/"))): operation["responses"].keys()
+                for path, operations in paths.items()
+                for method, operation in operations.items()
+            }
+        )
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """See from now on what clients are answered, over the network or in this process."""
+        send, send_async = httpx.Client.send, httpx.AsyncClient.send
+
+        @functools.wraps(send)
+        def watched(*args: Any, **options: Any) -> httpx.Response:
+            return self._see(send(*args, **options))
+
+        @functools.wraps(send_async)
+        async def watched_async(*args: Any, **options: Any) -> httpx.Response:
+            return self._see(await send_async(*args, **options))
+
+        monkeypatch.setattr(httpx.Client, "send", watched)
+        monkeypatch.setattr(httpx.AsyncClient, "send", watched_async)
+
+    def _see(self, response: httpx.Response) -> httpx.Response:
+        if "X-Request-ID" in response.headers and not _is_nothing_here(response):
+            path = response.request.url.raw_path.partition(b"?")[0].decode()
+            self._seen.add(Seen(response.request.method, path, response.status_code))
+        return response
+
+    def undeclared(self) -> list[str]:
+        """Return what was seen from an operation of the document and is not declared there, and forget what was."""
+        sentences = [
+            f"{seen.method} {seen.path} was answered with {seen.status}, which the API document does not declare."
+            for seen in self._seen
+            if not self._is_declared(seen)
+        ]
+        self._seen.clear()
+        return sorted(sentences)
+
+    def _is_declared(self, seen: Seen) -> bool:
+        method = "GET" if seen.method == "HEAD" else seen.method
+        path = tuple(unquote(segment) for segment in seen.path.removesuffix("/").split("/"))
+        return all(
+            str(seen.status) in statuses
+            for (declared_method, template), statuses in self._declared.items()
+            if declared_method == method and _matches(path, template)
+        )
+
+
+def _is_nothing_here(response: httpx.Response) -> bool:
+    # A response that is streamed is not read here: it is for the test.
+    return response.status_code == 404 and response.is_stream_consumed and NOTHING_HERE in response.text
+
+
+def _matches(path: Template, template: Template) -> bool:
+    return len(path) == len(template) and all(
+        segment == wanted or (segment != "" and wanted.startswith("{"))
+        for segment, wanted in zip(path, template, strict=True)
+    )
