@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import httpx
 
@@ -36,8 +39,9 @@ async def _download(url: str, tls: ssl.SSLContext) -> bytes:
     try:
         async with (
             asyncio.timeout(FETCH_TIMEOUT_S),
+            _closed_connections() as trace,
             _client(tls) as client,
-            client.stream("GET", url) as response,
+            client.stream("GET", url, extensions={"trace": trace}) as response,
         ):
             return await _content(response)
     except (TimeoutError, httpx.TimeoutException):
@@ -47,14 +51,30 @@ async def _download(url: str, tls: ssl.SSLContext) -> bytes:
         raise KeySetError((str(error) or type(error).__name__)[:MAX_REASON_LENGTH]) from None
 
 
+@contextlib.asynccontextmanager
+async def _closed_connections() -> AsyncIterator[Callable[[str, dict[str, Any]], Awaitable[None]]]:
+    """
+    Yield a trace function for httpx, and close every connection that it has seen.
+
+    httpcore itself leaves a connection open if the fetch is cancelled during the TLS handshake.
+    """
+    async with contextlib.AsyncExitStack() as connections:
+
+        async def trace(event: str, info: dict[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                connections.push_async_callback(info["return_value"].aclose)
+
+        yield trace
+
+
 def _client(tls: ssl.SSLContext) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         verify=tls,
         # Ignore proxies and passwords in the environment: the server that responds decides who is authenticated.
         trust_env=False,
         follow_redirects=False,
-        # httpcore closes the connection if a handshake times out, but not if the fetch is cancelled.
-        timeout=httpx.Timeout(FETCH_TIMEOUT_S, connect=FETCH_TIMEOUT_S / 2),
+        # The caller's time-out covers all steps together.
+        timeout=None,
         # A compressed response could expand to any size, and a cached one may lack the newest key.
         headers={"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"},
     )
