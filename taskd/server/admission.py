@@ -1,15 +1,16 @@
 """
 Admission: under overload, requests wait in front of the application, and those that have waited too long are refused.
 
-Under taskd's own server a request waits before it has a task: a thousand suspended tasks slow everything else down,
-because they push what it needs out of the processor's caches.  Under other servers it waits in the middleware.
+Under taskd's own server a request waits before it is parsed and has a task: a thousand suspended tasks slow everything
+else down, because they push what it needs out of the processor's caches.  Under other servers it waits in the
+middleware.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Hashable, Iterable
-from functools import partial
+import re
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import attrs
@@ -20,6 +21,7 @@ from taskd.auth import REQUEST_HEADERS
 from taskd.health import HEALTH_PATHS
 from taskd.limiter import Overloaded
 from taskd.routes.errors import error_response
+from taskd.server.credentials import CredentialsReader
 from taskd.server.gates import Gates, Place, Refusals
 from taskd.storage import TaskStore
 from taskd.time_limit import Steps, rest_of, stepwise
@@ -35,13 +37,13 @@ PLACE = "taskd.place"
 
 # For how many credentials their user is remembered.
 MAX_KNOWN_CREDENTIALS = 10_000
+# The method and target of a request for one of these paths, whatever its query (RFC 9112, section 3.2).
+HEALTH_REQUEST = re.compile(rb"[^ ]+ (?:https?://[^/ ]*)?(?:%s)/*(?:\?[^ ]*)? " % "|".join(HEALTH_PATHS).encode())
 DETAIL = "The server has too much to do now; try again later."
 
-# Takes the method, path and headers of a request, and returns its place, which it may have to wait for; None leaves
-# that to the middleware.
-Enqueue = Callable[[str, str, Iterable[tuple[bytes, bytes]]], Place | None]
-# Takes the headers of a request, and returns what to remember their credentials by; None if there are none.
-CredentialsReader = Callable[[Iterable[tuple[bytes, bytes]]], int | None]
+# Takes the head of a request as it was received, and returns its place, which it may have to wait for; None leaves that
+# to the middleware.
+Enqueue = Callable[[bytes], Place | None]
 
 
 class _Visit:
@@ -117,14 +119,14 @@ class Admission:
     store: TaskStore
     timeout_s: float
     request_headers: Iterable[str] = REQUEST_HEADERS
-    _credentials_in: CredentialsReader = attrs.field(init=False, repr=False)
+    _credentials: CredentialsReader = attrs.field(init=False, repr=False)
     _gates: Gates | None = attrs.field(init=False, default=None)
     # Not the credentials themselves, but their hashes.
     _users: dict[int, str] = attrs.field(init=False, factory=dict, repr=False)
 
-    @_credentials_in.default
+    @_credentials.default
     def _reader(self) -> CredentialsReader:
-        return _credentials_reader(self.request_headers)
+        return CredentialsReader(self.request_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on when its turn has come."""
@@ -137,7 +139,7 @@ class Admission:
         place: Place | None = scope.pop(PLACE, None)
         credentials = None
         if place is None:
-            credentials = self._credentials_in(scope["headers"])
+            credentials = self._credentials.in_headers(scope["headers"])
             place = self._place(gates, scope, credentials)
         visit = _Visit(place, gates.refusals, scope, receive, send)
         try:
@@ -152,17 +154,21 @@ class Admission:
             if credentials is not None and "user" in scope:
                 self._remember(credentials, scope["user"].identity)
 
-    def enqueue(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Place | None:
+    def enqueue(self, head: bytes) -> Place | None:
         """
         Return the place of a request of a known user, which may have to wait for it.
 
         Others wait in the middleware: their address may depend on proxies, and they are few.
+
+        Args:
+            head: The head of the request as it was received.  It need not be valid.
         """
-        credentials = self._credentials_in(headers)
+        credentials = self._credentials.in_head(head)
         user = None if credentials is None else self._users.get(credentials)
-        if user is None or path.rstrip("/") in HEALTH_PATHS:
+        if user is None or HEALTH_REQUEST.match(head):
             return None
-        return Place(self._gates_here().of_user(method), user)
+        method, _, _ = head.partition(b" ")
+        return Place(self._gates_here().of_user(method.decode("latin-1")), user)
 
     def _gates_here(self) -> Gates:
         loop = asyncio.get_running_loop()
@@ -186,29 +192,6 @@ class Admission:
             if len(self._users) >= MAX_KNOWN_CREDENTIALS:
                 del self._users[next(iter(self._users))]
             self._users[credentials] = user
-
-
-def _credentials_reader(request_headers: Iterable[str]) -> CredentialsReader:
-    """Return a function that hashes the credentials among the headers of a request."""
-    names = [name.lower().encode() for name in request_headers]
-    if len(names) != 1:
-        return partial(_hash_of_all, frozenset(names))
-    [only] = names
-
-    # Every request passes here: nearly all backends read a single header.
-    def hash_of_one(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-        for name, value in headers:
-            if name == only:
-                return hash(value)
-        return None
-
-    return hash_of_one
-
-
-def _hash_of_all(names: Container[bytes], headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Return one hash of all headers that have one of *names*, because any of them may decide who the user is."""
-    sent = tuple((name, value) for name, value in headers if name in names)
-    return hash(sent) if sent else None
 
 
 def _has_left(scope: Scope) -> bool:

@@ -93,8 +93,9 @@ class HTTPProtocol(asyncio.Protocol):
         self._heads = HeadReader(self._buffer, self.limits.head_bytes)
         self._is_in_head = False
         self._exchange: Exchange | None = None
-        # By which the application lets requests wait for their turn, and the place of the one that waits.
+        # By which the application lets requests wait for their turn; the one that waits, and its place.
         self._enqueue: Enqueue | None = app_state.get(ENQUEUE)
+        self._waiting_head = b""
         self._place: Place | None = None
         self._is_reading_paused = False
         self.has_eof = False
@@ -138,23 +139,26 @@ class HTTPProtocol(asyncio.Protocol):
         """Take what has come, and stop reading when there is enough."""
         if self._lingers_until is not None:
             self._received_bytes += len(data)
-        elif self._exchange is None:
-            if self._heads.is_one(data):
-                self._start(data)
-                return
-            self._buffer += data
-            self._read_head()
-        else:
+        elif self._exchange is not None:
             self._buffer += data
             self._received_bytes += len(data)
             self._read_body(self._exchange)
+        elif self._place is not None:
+            self._buffer += data
+        elif self._heads.is_one(data):
+            self._start(data)
+            return
+        else:
+            self._buffer += data
+            self._read_head()
         self._regulate_reading()
 
     def eof_received(self) -> bool:
         """Go on for as long as there are whole requests to respond to: a client may close its half early."""
         self.has_eof = True
         exchange = self._exchange
-        if exchange is not None and self._lingers_until is None and exchange.can_end_without_client:
+        can_go_on = self._place is not None if exchange is None else exchange.can_end_without_client
+        if can_go_on and self._lingers_until is None:
             return True
         self.close()
         return False
@@ -190,14 +194,14 @@ class HTTPProtocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close the connection; if there is a request, after its response."""
         self._is_stopping = True
-        if self._exchange is None:
-            self.close()
-            return
-        self._exchange.keep_alive = False
-        if self._place is not None:
+        if self._exchange is not None:
+            self._exchange.keep_alive = False
+        elif self._place is not None:
             # It waits in a task, which can be cancelled.
             self._leave_queue()
-            self._run(self._exchange)
+            self._run(self._waiting_head)
+        else:
+            self.close()
 
     # What an exchange calls
 
@@ -262,14 +266,37 @@ class HTTPProtocol(asyncio.Protocol):
             self._deadline.set(self.limits.head_timeout_s)
 
     def _start(self, data: bytes) -> None:
-        """Run the application for the request with the head *data*."""
+        """Run the application for the request with the head *data* when its turn comes."""
         self._is_in_head = False
         self._deadline.clear()
+        place = self._enqueue and self._enqueue(data)
+        if place is None:
+            self._run(data)
+        else:
+            self._place, self._waiting_head = place, data
+            place.call_on_turn(partial(self._run, data))
+
+    def _run(self, data: bytes) -> None:
+        """Run the application for a request that waits no longer."""
+        place, self._place, self._waiting_head = self._place, None, b""
         try:
             head = Head.parse(data, self.limits.headers)
         except BadRequest as error:
+            if place is not None:
+                place.leave()
             self._refuse(error.status, str(error), has_body=not data.startswith(b"HEAD "))
             return
+        exchange = self._exchange = self._exchange_for(head)
+        self._received_bytes, self._awaited_s = 0, 0.0
+        self._decode(exchange)
+        scope = self._scope(head, exchange)
+        if place is not None:
+            scope[PLACE] = place
+        task = self.loop.create_task(exchange.run(self.app, scope))
+        self.server_state.tasks.add(task)
+        task.add_done_callback(partial(self._forget, place))
+
+    def _exchange_for(self, head: Head) -> Exchange:
         framing = head.framing
         if framing.asks_for_upgrade:
             self._shared.upgrades.warning("A client asked to change to another protocol, which is ignored")
@@ -278,27 +305,7 @@ class HTTPProtocol(asyncio.Protocol):
             decoder = ChunkedDecoder(self.limits.head_bytes)
         elif framing.length:
             decoder = LengthDecoder(framing.length)
-        keep_alive = framing.keep_alive and not self._is_stopping
-        exchange = Exchange(self, head, decoder, keep_alive=keep_alive)
-        self._exchange = exchange
-        self._received_bytes, self._awaited_s = 0, 0.0
-        self._decode(exchange)
-        place = self._enqueue and self._enqueue(head.method, head.path, head.headers)
-        if place is None:
-            self._run(exchange)
-        else:
-            self._place = place
-            place.call_on_turn(partial(self._run, exchange))
-
-    def _run(self, exchange: Exchange) -> None:
-        """Run the application for a request that waits no longer."""
-        scope = self._scope(exchange.head, exchange)
-        place, self._place = self._place, None
-        if place is not None:
-            scope[PLACE] = place
-        task = self.loop.create_task(exchange.run(self.app, scope))
-        self.server_state.tasks.add(task)
-        task.add_done_callback(partial(self._forget, place))
+        return Exchange(self, head, decoder, keep_alive=framing.keep_alive and not self._is_stopping)
 
     def _forget(self, place: Place | None, task: asyncio.Task[None]) -> None:
         """Remove a task that has ended, and give back its place if the middleware responded before the application."""
@@ -356,7 +363,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _regulate_reading(self) -> None:
         """Stop reading when there is enough, and go on when there is not."""
-        should_pause = self._exchange is not None and len(self._buffer) >= self.limits.held_bytes
+        should_pause = self._is_busy and len(self._buffer) >= self.limits.held_bytes
         if should_pause == self._is_reading_paused or self.transport.is_closing():
             return
         self._is_reading_paused = should_pause
@@ -369,7 +376,8 @@ class HTTPProtocol(asyncio.Protocol):
 
     @property
     def _is_busy(self) -> bool:
-        return self._exchange is not None
+        """Whether there is a request that has no complete response."""
+        return self._exchange is not None or self._place is not None
 
     def _proceed(self) -> None:
         """Begin with the next request if it is there, or wait for one, or close."""

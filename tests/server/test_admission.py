@@ -380,14 +380,25 @@ async def test_a_late_event_loop_takes_on_fewer(admission: Admission, monkeypatc
         assert int(before * factor) == gate.limiter.capacity
 
 
-def credentials_of(user: str) -> list[tuple[bytes, bytes]]:
-    return [(b"authorization", f"Bearer {user}".encode())]
+def head_of(user: str, target: str = "/") -> bytes:
+    """Return the head of a request with the token of *user*."""
+    return f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user}\r\n\r\n".encode()
 
 
-@pytest.mark.parametrize(("user", "path"), [("carol", "/api/carol/tasks"), ("alice", "/livez"), ("alice", "/readyz/")])
-async def test_only_requests_of_users_wait_in_the_server(admission: Admission, user: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("user", "target"),
+    [
+        ("carol", "/api/carol/tasks"),
+        ("alice", "/livez"),
+        ("alice", "/readyz/"),
+        ("alice", "/livez?verbose"),
+        ("alice", "http://localhost:8000/livez"),
+    ],
+)
+async def test_only_requests_of_users_wait_in_the_server(admission: Admission, user: str, target: str) -> None:
     """Who strangers are is known after proxies were asked, and a supervisor does not wait."""
-    assert admission.enqueue("GET", path, credentials_of(user)) is None
+    assert admission.enqueue(head_of(user, target)) is None
+    assert admission.enqueue(head_of("alice", "/livezx")) is not None
 
 
 @pytest.mark.parametrize(
@@ -428,17 +439,17 @@ async def is_known_after(settings: dict[str, str], first: dict[str, str], second
     app: Any = build_app(settings | {"TASKD_AUTH": "key"})
     async with client_of(app) as client:
         await client.get("/api/alice/tasks/none", headers=first)
-    headers = [(name.encode(), value.encode()) for name, value in second.items()]
-    place = app._asgi.app.enqueue("GET", "/api/alice/tasks", headers)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in second.items())
+    place = app._asgi.app.enqueue(f"GET /api/alice/tasks HTTP/1.1\r\n{headers}\r\n".encode())
     return place is not None
 
 
 async def test_a_request_that_leaves_before_its_turn_is_not_begun(admission: Admission) -> None:
     """And the next one gets its place."""
-    admission.enqueue("GET", "/", credentials_of("bob"))
+    admission.enqueue(head_of("bob"))
     gate = gate_of(admission)
     gate.limiter.per_key = gate.limiter.capacity = 1
-    places = [admission.enqueue("GET", "/", credentials_of("alice")) for _ in range(2)]
+    places = [admission.enqueue(head_of("alice")) for _ in range(2)]
     begun: list[int] = []
     for number, place in enumerate(places):
         assert place is not None
@@ -454,10 +465,10 @@ async def test_a_request_that_leaves_before_its_turn_is_not_begun(admission: Adm
 
 async def test_the_queue_is_bounded(admission: Admission) -> None:
     """Beyond its bound a request is refused at once, by the application: its response is like all others."""
-    admission.enqueue("GET", "/", credentials_of("bob"))
+    admission.enqueue(head_of("bob"))
     gate = gate_of(admission)
     gate.limiter.capacity = gate.limiter.max_waiting = 0
-    refused = admission.enqueue("GET", "/", credentials_of("alice"))
+    refused = admission.enqueue(head_of("alice"))
     begun: list[bool] = []
     assert refused is not None
     refused.call_on_turn(lambda: begun.append(True))

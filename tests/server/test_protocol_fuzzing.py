@@ -134,6 +134,7 @@ def requests(draw: st.DrawFn) -> bytes:
 BYTES = [b"\0", b"\n", b"\r", b" ", b"\t", b":", b"0", b"a", b"/", b"#", b"?", b";", b"\x7f", b"\x80", b"\x0b", b"\x01"]
 PLANS = st.builds(
     Plan,
+    queues=st.booleans(),
     reads=st.sampled_from([1000, 1000, 0, 1, 2]),
     polls=st.sampled_from([False, False, True]),
     is_slow=st.sampled_from([False, False, True]),
@@ -182,12 +183,17 @@ class RandomConversation(RuleBasedStateMachine):
     def let_the_application_go_on(self) -> None:
         self.it.let_the_application_go_on()
 
-    @precondition(lambda self: self.it.app.seen and not self.it.is_half_closed)
+    @precondition(lambda self: self.it.app.turn.begin)
+    @rule()
+    def let_its_turn_come(self) -> None:
+        self.it.let_its_turn_come()
+
+    @precondition(lambda self: self.it.has_begun and not self.it.is_half_closed)
     @rule()
     def half_close(self) -> None:
         self.it.half_close()
 
-    @precondition(lambda self: self.it.app.seen and not self.it.is_closed)
+    @precondition(lambda self: self.it.has_begun and not self.it.is_closed)
     @rule()
     def close(self) -> None:
         self.it.close()
@@ -197,7 +203,7 @@ class RandomConversation(RuleBasedStateMachine):
     def let_time_pass(self) -> None:
         self.it.let_time_pass()
 
-    @precondition(lambda self: self.it.app.seen and not self.it.protocol.is_lost)
+    @precondition(lambda self: self.it.has_begun and not self.it.protocol.is_lost)
     @rule()
     def stop_the_server(self) -> None:
         self.it.stop_the_server()

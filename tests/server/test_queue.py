@@ -144,6 +144,23 @@ def test_a_server_that_stops_serves_those_who_wait(server: RunningServer, locked
     assert server.process.wait(timeout=30) is not None
 
 
+def test_a_malformed_request_that_waited_keeps_no_place(server: RunningServer, locked: sqlite3.Connection) -> None:
+    """It is refused when its turn comes, and the next one is served."""
+    with connected(server) as first, connected(server) as second, connected(server) as third:
+        for client, data in (
+            (first, post("first", "Connection: close")),
+            (second, post("never", "Host: again")),
+            (third, post("third", "Connection: close")),
+        ):
+            client.sendall(data)
+            until_read(server)
+        locked.rollback()
+        responses = [responses_in(received(client)) for client in (first, second, third)]
+
+    assert [[201], [400], [201]] == [[response.status for response in each] for each in responses]
+    assert {"known", "first", "third"} == titles(server)
+
+
 @pytest.mark.parametrize(
     ("method", "headers"),
     [

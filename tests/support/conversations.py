@@ -24,6 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from taskd.server.admission import ENQUEUE
 from taskd.server.limits import Limits
 from taskd.server.protocol import HTTPProtocol
 from tests.support.processes import descriptors
@@ -54,6 +55,7 @@ class Plan:
     How the application treats one request.
 
     Attributes:
+        queues: The request waits in the server for its turn.
         reads: How much of the body it reads before it responds: the parts, or all of them.
         polls: It looks whether the client is gone, in between, as Starlette's `Request.is_disconnected` does.
         is_slow: It waits for something else before it responds.
@@ -66,6 +68,7 @@ class Plan:
         failure: Where it fails.
     """
 
+    queues: bool = False
     reads: int = 1000
     polls: bool = False
     is_slow: bool = False
@@ -126,6 +129,24 @@ class Seen:
 
 
 @attrs.define
+class Turn:
+    """What a request waits for in the server."""
+
+    begin: Callable[[], None] | None = None
+
+    def call_on_turn(self, begin: Callable[[], None]) -> None:
+        self.begin = begin
+
+    def leave(self) -> None:
+        self.begin = None
+
+    def come(self) -> None:
+        begin, self.begin = self.begin, None
+        if begin is not None:
+            begin()
+
+
+@attrs.define
 class App:
     """An application that treats each request by a plan of its own."""
 
@@ -133,9 +154,21 @@ class App:
     seen: list[Seen] = attrs.field(factory=list)
     gate: asyncio.Event = attrs.field(factory=asyncio.Event)
     is_waiting: bool = False
+    turn: Turn = attrs.field(factory=Turn)
+
+    @property
+    def next_plan(self) -> Plan:
+        return self.plans[len(self.seen)] if len(self.seen) < len(self.plans) else Plan()
+
+    def enqueue(self, _: bytes) -> Turn | None:
+        """Let the next request wait, if that is planned."""
+        if not self.next_plan.queues:
+            return None
+        self.turn = Turn()
+        return self.turn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        plan = self.plans[len(self.seen)] if len(self.seen) < len(self.plans) else Plan()
+        plan = self.next_plan
         seen = Seen(scope, plan)
         self.seen.append(seen)
         try:
@@ -355,9 +388,14 @@ class Conversation:
         self.client = client
         self.config.loaded_app = self.app
         clock = cast("asyncio.AbstractEventLoop", self.clock)
-        self.protocol = Protocol(self.config, self.state, {}, clock)
+        self.protocol = Protocol(self.config, self.state, {ENQUEUE: self.app.enqueue}, clock)
         await self.loop.connect_accepted_socket(lambda: self.protocol, server)
         await self.settle()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the server has taken on a request."""
+        return bool(self.app.seen or self.app.turn.begin)
 
     # What either side does, and what comes of it at once
 
@@ -386,6 +424,10 @@ class Conversation:
 
     def let_the_application_go_on(self) -> None:
         self.app.gate.set()
+        self.run(self.settle())
+
+    def let_its_turn_come(self) -> None:
+        self.app.turn.come()
         self.run(self.settle())
 
     def let_time_pass(self) -> None:
@@ -440,6 +482,7 @@ class Conversation:
         unsent = 0 if self.protocol.is_lost else self.protocol.transport.get_write_buffer_size()
         return (
             self.protocol.received_bytes, self.protocol.is_lost, len(self.app.seen), said, unsent, self.app.is_waiting,
+            self.app.turn.begin,
             len(self.state.tasks), len(self.sent), len(self.received), self.is_at_end,
         )  # fmt: skip
 
@@ -489,6 +532,7 @@ class Conversation:
         ticks = 0
         while not (self.protocol.is_lost and not self.state.tasks):
             before = self.progress
+            self.app.turn.come()
             if self.app.is_waiting:
                 self.app.gate.set()
             if not self.is_closed:
@@ -543,7 +587,8 @@ class Conversation:
 
     def check_response(self, seen: Seen, request: ReferenceRequest, response: Response | None) -> bool:
         """Compare a response with what the application sent; return whether another may follow."""
-        fails_late = seen.status != 0 and not seen.is_complete
+        has_content = request.method != b"HEAD" and seen.status not in (204, 304)
+        fails_late = seen.status != 0 and has_content and not seen.is_complete
         ends_early = not (request.is_whole or request.is_refused)
         if response is None or not response.is_whole:
             assert self.is_disturbed or fails_late or ends_early or request.is_doubtful
@@ -554,7 +599,6 @@ class Conversation:
         if response.status == 500:
             return False
         if response.is_whole:
-            has_content = request.method != b"HEAD" and response.status not in (204, 304)
             is_cut_off = request.http_version == b"1.0" and seen.plan.is_streamed and not seen.is_complete
             assert (seen.sent * has_content == response.content) or (is_cut_off or self.is_disturbed)
         assert seen.sent.startswith(response.content)

@@ -16,7 +16,7 @@ import taskd_jwt.jwks.cache
 import taskd_jwt.jwks.single_flight
 from taskd import build_app
 from taskd.testing import lifespan
-from tests.conftest import SECRET, client_of
+from tests.conftest import PATIENT, SECRET, client_of
 from tests.support.clock import Clock
 from tests.support.issuer import JWKS_URL, URL, Issuer
 from tests.support.serving import outcome, until_ended
@@ -76,6 +76,7 @@ def both_schemes(tmp_path: Path) -> dict[str, str]:
         "DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db",
         "BETTER_AUTH_SECRET": SECRET,
         "BETTER_AUTH_URL": URL,
+        **PATIENT,
     }
 
 

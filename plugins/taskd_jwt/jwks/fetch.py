@@ -73,8 +73,8 @@ def _client(tls: ssl.SSLContext) -> httpx.AsyncClient:
         # Ignore proxies and passwords in the environment: the server that responds decides who is authenticated.
         trust_env=False,
         follow_redirects=False,
-        # The caller's time-out covers all steps together.
-        timeout=None,
+        # Of each step; the caller's covers all together.
+        timeout=FETCH_TIMEOUT_S,
         # A compressed response could expand to any size, and a cached one may lack the newest key.
         headers={"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"},
     )
