@@ -34,7 +34,7 @@ END_TIMEOUT_S = 10.0
 # Python's is 250 times as long, and each step of a store's thread waits for it while the event loop is busy.
 SWITCH_INTERVAL_S = 0.00002
 # See `gc.set_threshold`; Python's are 700, 10 and 10.
-GARBAGE_THRESHOLDS = (5_000, 0, 2_000)
+GARBAGE_THRESHOLDS = (5_000, 0, 20_000)
 
 logger = logging.getLogger(__name__)
 

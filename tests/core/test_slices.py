@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
@@ -150,3 +151,23 @@ async def test_a_slice_that_cannot_be_converted_ends_its_list_only() -> None:
         await in_slices(read, ["1", "2", "3", "four"])
 
     assert [[1, 2, 3], [4]] == await in_slices(read, ["1", "2", "3", "4"])
+
+
+async def test_a_long_list_does_not_pile_up_for_the_garbage_collector() -> None:
+    """
+    It never has to traverse many new objects at once.
+
+    Where old objects are freed as quickly as new ones are made, it does not notice how many of these there are.
+    """
+    olds = [[number] for number in range(2000)]
+    piles: list[int] = []
+
+    def convert(items: list[list[int]]) -> list[list[int]]:
+        piles.append(len(gc.get_objects(generation=0)))
+        return [[*item] for item in items]
+
+    gc.collect()
+    news = await in_slices(convert, olds)
+
+    assert 2000 == sum(map(len, news))
+    assert max(piles) < 500
