@@ -173,14 +173,14 @@ class Guard:
 
     def _refused(self, detail: str) -> HTTPException:
         """Return the error for invalid credentials."""
-        return self._unauthorized(detail, fault=detail)
+        return self._unauthorized(detail, error=detail)
 
-    def _unauthorized(self, detail: str, fault: str | None = None) -> HTTPException:
-        return HTTPException(401, detail, {"WWW-Authenticate": self._challenge(fault)})
+    def _unauthorized(self, detail: str, error: str | None = None) -> HTTPException:
+        return HTTPException(401, detail, {"WWW-Authenticate": self._challenge(error)})
 
-    def _challenge(self, fault: str | None) -> str:
+    def _challenge(self, error: str | None) -> str:
         own = getattr(self.backend, "challenge", CHALLENGE)
-        challenge = own(fault) if callable(own) else own
+        challenge = own(error) if callable(own) else own
         if not isinstance(challenge, str) or not _FIELD_VALUE.fullmatch(challenge):
             raise TypeError(f"{self.name} must give a challenge of printable ASCII characters")
         return challenge

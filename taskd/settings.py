@@ -93,8 +93,9 @@ def source_of(variable: str) -> str:
 
 def _in_file(path: Path) -> dict[str, str]:
     """Return the variables in the `.env` file at *path*; none if there is no such file."""
-    if path.is_dir():
-        raise SettingsError(".env", "is a folder, not a file")
+    if path.exists() and not path.is_file():
+        # Reading from a pipe, for example, might never end.
+        raise SettingsError(".env", "is a folder, not a file" if path.is_dir() else "is not a regular file")
     try:
         # Some editors put a byte order mark first.
         with path.open(encoding="utf-8-sig") as file:

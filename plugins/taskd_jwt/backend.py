@@ -42,12 +42,12 @@ class JWTBackend(AuthenticationBackend):
         user = await self.verifier.verify(_bearer_token(conn))
         return AuthCredentials(["authenticated"]), user
 
-    def challenge(self, fault: str | None) -> str:
-        """Return the challenge of a 401 (RFC 6750, section 3); *fault* says what is wrong with the token, if any."""
+    def challenge(self, error: str | None) -> str:
+        """Return the challenge of a 401 (RFC 6750, section 3); *error* says what is wrong with the token, if any."""
         challenge = 'Bearer realm="taskd"'
-        if fault is None:
+        if error is None:
             return challenge
-        description = _NOT_DESCRIBABLE.sub("'", fault)
+        description = _NOT_DESCRIBABLE.sub("'", error)
         return f'{challenge}, error="invalid_token", error_description="{description}"'
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:

@@ -130,9 +130,9 @@ async def _examined(
         async for check in _guarded(name, part, otherwise):
             yield check
     finally:
-        fault = await _fault_at_close(part)
-    if fault:
-        yield Check(name, Outcome.FAILED, f"{plugin} {fault}", _REPORT_IT)
+        failure = await _failure_to_close(part)
+    if failure:
+        yield Check(name, Outcome.FAILED, f"{plugin} {failure}", _REPORT_IT)
 
 
 async def _guarded(
@@ -160,7 +160,7 @@ async def _guarded(
         yield Check(name, Outcome.FAILED, f"{type(error).__name__} during the checks", _REPORT_IT)
 
 
-async def _fault_at_close(part: object) -> str:
+async def _failure_to_close(part: object) -> str:
     """Close *part*, and return what is wrong if that fails."""
     try:
         await closing.close_in_time(part)
@@ -177,6 +177,6 @@ async def _ping(plugins: Plugins) -> AsyncIterator[Check]:
     try:
         await store.ping()
     except StoreError as error:
-        yield Check("answer", Outcome.FAILED, str(error), "See the documentation of the storage plugin.")
+        yield Check("ping", Outcome.FAILED, str(error), "See the documentation of the storage plugin.")
     else:
-        yield Check("answer", Outcome.OK, "it can serve requests")
+        yield Check("ping", Outcome.OK, "it can serve requests")

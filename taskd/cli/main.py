@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from typing import Any
+
 import click
 
 from taskd.cli.dev import dev
@@ -15,7 +20,22 @@ from taskd.cli.token import token
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; if the system does not let it go on, say so in one line."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            # If whoever reads the output has gone, click ends quietly.
+            if error.errno == errno.EPIPE:
+                raise
+            # Python would try once more to write what is left of the output.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+            where = f": {error.filename}" if error.filename else ""
+            sys.exit(f"taskd: the system refused to go on: {error.strerror}{where}")
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="taskd-server")
 def main() -> None:
     """A self-hosted task-management server whose parts are plugins."""

@@ -123,7 +123,11 @@ class Resource:
             _decode_slashes(scope)
         if not endpoint.is_public:
             await self.guard.admit(scope)
-        await endpoint.app(scope, receive, send)
+        try:
+            await endpoint.app(scope, receive, send)
+        except SystemExit as error:
+            # SystemExit would end the server.
+            raise RuntimeError(f"{endpoint} tried to exit") from error
 
     def add(self, route: Route, source: Source) -> None:
         """Add the endpoints of *route*, unless another route has one of its methods."""

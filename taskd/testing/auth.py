@@ -49,24 +49,24 @@ class AuthContract:
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
     ) -> None:
         """The identity is the user for whom the credentials were made."""
-        answer = await client.get("/api/alice", headers=credentials("alice"))
+        response = await client.get("/api/alice", headers=credentials("alice"))
 
-        assert (200, "alice") == (answer.status_code, answer.json())
+        assert (200, "alice") == (response.status_code, response.json())
 
     async def test_credentials_open_only_their_own_user(
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
     ) -> None:
         """The path of another user is refused."""
-        answer = await client.get("/api/bob", headers=credentials("alice"))
+        response = await client.get("/api/bob", headers=credentials("alice"))
 
-        assert 401 == answer.status_code
+        assert 401 == response.status_code
 
     async def test_no_credentials_are_no_fault(self, client: httpx.AsyncClient) -> None:
         """A request without credentials gets a challenge without an error."""
-        answer = await client.get("/api/alice")
+        response = await client.get("/api/alice")
 
-        assert 401 == answer.status_code
-        assert "error" not in answer.headers["WWW-Authenticate"]
+        assert 401 == response.status_code
+        assert "error" not in response.headers["WWW-Authenticate"]
 
     async def test_spoilt_credentials_are_refused(
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
@@ -74,11 +74,11 @@ class AuthContract:
         """Credentials that are shortened, lengthened or changed are refused, and not repeated in the response."""
         for name, value in credentials("alice").items():
             for wrong in _spoilt(value):
-                answer = await client.get("/api/alice", headers={name: wrong})
+                response = await client.get("/api/alice", headers={name: wrong})
 
-                assert 401 == answer.status_code, answer.text
+                assert 401 == response.status_code, response.text
                 # Shorter values may be part of the response by chance.
-                assert len(wrong) < MIN_TELLING_LENGTH or wrong not in answer.text
+                assert len(wrong) < MIN_TELLING_LENGTH or wrong not in response.text
 
 
 def guarded_by(backend: AuthenticationBackend) -> httpx.AsyncClient:

@@ -24,14 +24,14 @@ def undescribed(document: bytes) -> list[str]:
     """
     whole = json.loads(document)
     return [
-        f"{method.upper()} {path} {fault}."
+        f"{method.upper()} {path} {omission}."
         for path, operations in whole["paths"].items()
         for method, operation in operations.items()
-        for fault in _faults(operation, f"{method.upper()} {path}", whole)
+        for omission in _omissions(operation, f"{method.upper()} {path}", whole)
     ]
 
 
-def _faults(operation: Node, name: str, whole: Node) -> Iterator[str]:
+def _omissions(operation: Node, name: str, whole: Node) -> Iterator[str]:
     # Without a docstring, taskd generates a summary from the method and the path.
     if operation.get("summary") in (None, "", name):
         yield "has no summary"

@@ -238,6 +238,13 @@ class TestDev:
         assert result.output.startswith(f"taskd: DATABASE_URL: '{name}' must be a file in a directory that exists")
         assert ["a_file"] == [file.name for file in tmp_path.iterdir()]
 
+    def test_a_device_is_no_database(self) -> None:
+        """What is written to it is lost."""
+        result = invoke("migrate", settings={"DATABASE_URL": "sqlite:////dev/null"})
+
+        assert 1 == result.exit_code
+        assert "it is not a regular file: set DATABASE_URL" in result.output
+
     def test_a_secret_that_cannot_be_kept_stops_the_start(self, tmp_path: Path) -> None:
         """One line says which file cannot be written."""
         (tmp_path / "taskd.db.secret").mkdir()

@@ -151,6 +151,31 @@ def test_what_a_command_made_is_closed_also_when_it_fails(site: Path, command: t
     assert [AUTH_CLOSED, STORE_CLOSED] == closed
 
 
+@pytest.mark.parametrize("command", [("plugins",), ("openapi",), ("doctor",), ("token", "alice")], ids=" ".join)
+def test_output_that_cannot_be_written_is_said_in_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
+    """A full disk is no fault of taskd's."""
+    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "BETTER_AUTH_SECRET": SECRET}
+    with open("/dev/full", "w") as full:
+        result = run_python("-m", "taskd", *command, settings=settings, stdout=full)
+
+    assert (1, ["taskd: the system refused to go on: No space left on device"]) == (
+        result.returncode,
+        result.stderr.splitlines(),
+    )
+
+
+def test_a_folder_that_was_deleted_is_said_in_one_line(tmp_path: Path) -> None:
+    """No path leads to it any more."""
+    (tmp_path / "gone").mkdir()
+    script = "import os; os.rmdir(os.getcwd()); from taskd.cli.main import main; main(['migrate'])"
+    result = run_python("-c", script, settings={"DATABASE_URL": "sqlite:///tasks.db"}, cwd=tmp_path / "gone")
+
+    assert 1 == result.returncode
+    [line] = result.stderr.splitlines()
+    assert line.startswith("taskd: ")
+    assert "No such file or directory" in line
+
+
 class TestMistakes:
     MISTAKE = "taskd: TASKD_STORE is set, and nothing reads it: did you mean TASKD_STORAGE?"
 

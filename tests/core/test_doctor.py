@@ -230,8 +230,8 @@ class TestPlugins:
         report = examined("sqlite:///never.db", TASKD_STORAGE="memory")
 
         assert ("ok", "it can serve requests", 0) == (
-            report.outcomes["answer"],
-            report.findings["answer"],
+            report.outcomes["ping"],
+            report.findings["ping"],
             report.exit_code,
         )
 
@@ -240,7 +240,7 @@ class TestPlugins:
         make_distribution(site, "silent", SILENT_STORE_PLUGIN)
         report = examined("sqlite:///never.db", TASKD_STORAGE="silent")
 
-        assert (["answer"], "it sleeps") == (report.failed(), report.findings["answer"])
+        assert (["ping"], "it sleeps") == (report.failed(), report.findings["ping"])
 
     def test_a_store_that_breaks_down_fails(self, site: Path) -> None:
         """A plugin's own fault ends its checks and no others, and its words, which may hold a secret, are not shown."""
@@ -254,9 +254,9 @@ class TestPlugins:
     @pytest.mark.parametrize(
         ("method", "statement", "failed", "finding"),
         [
-            ("ping", SLEEPS, "answer", "did not respond to ping in 0 s"),
-            ("ping", SWALLOWS, "answer", "did not respond to ping in 0 s"),
-            ("ping", "sys.exit()", "answer", "tried to exit in ping"),
+            ("ping", SLEEPS, "ping", "did not respond to ping in 0 s"),
+            ("ping", SWALLOWS, "ping", "did not respond to ping in 0 s"),
+            ("ping", "sys.exit()", "ping", "tried to exit in ping"),
             ("close", SLEEPS, "storage", "did not close in 0 s: nor will it when the server stops"),
             ("close", f"raise RuntimeError('{PASSWORD}')", "storage", "failed to close: RuntimeError"),
         ],

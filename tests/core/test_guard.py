@@ -110,11 +110,11 @@ class TestGuard:
         [
             ("challenge = 'ApiKey realm=\"acme\"'", ['ApiKey realm="acme"'] * 3),
             (
-                "def challenge(self, fault): return f'Acme fault=\"{fault}\"'",
+                "def challenge(self, error): return f'Acme error=\"{error}\"'",
                 [
-                    'Acme fault="None"',
-                    'Acme fault="It is worn out."',
-                    'Acme fault="The credentials are for a user other than the one in the path."',
+                    'Acme error="None"',
+                    'Acme error="It is worn out."',
+                    'Acme error="The credentials are for a user other than the one in the path."',
                 ],
             ),
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -73,6 +74,13 @@ class TestEnvironment:
         Path(".env").mkdir()
 
         with pytest.raises(SettingsError, match="is a folder"):
+            read_environ()
+
+    def test_what_is_not_a_file_is_not_read(self) -> None:
+        """Reading from a pipe would wait for whoever writes to it."""
+        os.mkfifo(".env")
+
+        with pytest.raises(SettingsError, match="is not a regular file"):
             read_environ()
 
     def test_the_file_is_optional(self, monkeypatch: pytest.MonkeyPatch) -> None:

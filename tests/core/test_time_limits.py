@@ -19,7 +19,7 @@ from taskd.time_limit import TimedOut, TimeLimit
 from tests.conftest import SECRET, client_of
 from tests.support.applications import build
 from tests.support.processes import child_environ, make_distribution
-from tests.support.third_parties import SLEEPS, SWALLOWS, Site, slow_store
+from tests.support.third_parties import SLEEPS, SWALLOWS, Site, routes_source, slow_store
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +101,14 @@ class TestStorage:
             assert 500 == (await client.get("/api/alice/tasks")).status_code
             assert 200 == (await client.get("/readyz")).status_code
         assert f"{NAME} tried to exit in list" in caplog.text
+
+    async def test_an_endpoint_cannot_end_the_server(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        """`sys.exit` in it is a fault like any other."""
+        source = "async def leave(request): raise SystemExit('good bye')\n" + routes_source("Route('/leave', leave)")
+        site.install("leaving", source)
+        async with client_of(build(), "alice") as client:
+            assert 500 == (await client.get("/leave")).status_code
+        assert "tried to exit" in caplog.text
 
     async def test_what_else_a_store_has_is_there(self, site: Site) -> None:
         """Routes of the same distribution may use more of its store than `TaskStore` asks for."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
 
 from click.testing import CliRunner, Result
 
@@ -14,13 +16,17 @@ from tests.support.processes import child_environ
 TIMEOUT_S = 60
 
 
-def run_python(*arguments: str, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def run_python(
+    *arguments: str, settings: Mapping[str, str], stdout: IO[str] | int = subprocess.PIPE, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run Python with *arguments* to its end."""
     return subprocess.run(
         [sys.executable, *arguments],
         env=child_environ(settings),
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
         text=True,
         timeout=TIMEOUT_S,
         check=False,

@@ -38,8 +38,7 @@ THREAD_CHECK_S = 0.05
 POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # At DEBUG they log the arguments of statements, which contain the text of tasks, and at INFO nothing useful.
-for _name in ("aiosqlite", "databases"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+TALKATIVE_LOGGERS = ("aiosqlite", "databases")
 
 
 @attrs.frozen
@@ -105,6 +104,7 @@ async def postgres_pool(**options: Any) -> AsyncIterator[PostgresPool]:
     Args:
         options: Those of `asyncpg.create_pool`, `host`, `port` and `ssl` among them.
     """
+    _silence_drivers()
     server = PostgresServer.at(options["host"], options["port"], options["ssl"] or None)
     lender = databases.Database("postgresql://", min_size=0, connect=server.connect, reset=_skip_reset, **options)
     await lender.connect()
@@ -113,6 +113,11 @@ async def postgres_pool(**options: Any) -> AsyncIterator[PostgresPool]:
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(lender.disconnect(), CLOSE_TIMEOUT_S)
+
+
+def _silence_drivers() -> None:
+    for name in TALKATIVE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def _end_transaction(connection: Any) -> None:
@@ -136,6 +141,7 @@ def terminate(connection: Any) -> None:
 @contextlib.asynccontextmanager
 async def sqlite_connection(file: Path, busy_timeout_s: float) -> AsyncIterator[aiosqlite.Connection]:
     """Open a connection to *file* that waits *busy_timeout_s* for locks, and close it at the end."""
+    _silence_drivers()
     url = f"sqlite:///{quote(str(file))}"
     database = databases.Database(url)
     # There is no public API to change how it opens connections.

@@ -20,7 +20,7 @@ def prepare(file: Path) -> None:
 
     Raises:
         OSError: It cannot be created or written.
-        StoreUnavailable: It is mounted without its folder.
+        StoreUnavailable: It is not a regular file, or is mounted without its folder.
     """
     _create(file)
     if is_mounted_alone(file):
@@ -34,6 +34,8 @@ def _create(file: Path) -> None:
         # Others must not read the tasks; SQLite gives its side files this mode, too.
         os.close(os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
     except FileExistsError:
+        if not os.path.isfile(real):
+            raise StoreUnavailable("it is not a regular file: set DATABASE_URL to another one") from None
         # Ask without opening the file: closing any descriptor of it drops all locks that this process holds on it.
         if not os.access(real, os.W_OK):
             raise PermissionError(errno.EACCES, "the file cannot be written") from None
