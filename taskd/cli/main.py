@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,7 +31,7 @@ class _Commands(click.Group):
             if error.errno == errno.EPIPE:
                 raise
             # Python would try once more to write what is left of the output.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
             where = f": {error.filename}" if error.filename else ""
             sys.exit(f"taskd: the system refused to go on: {error.strerror}{where}")
 

@@ -155,7 +155,7 @@ def test_what_a_command_made_is_closed_also_when_it_fails(site: Path, command: t
 def test_output_that_cannot_be_written_is_said_in_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
     """A full disk is no fault of taskd's."""
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "BETTER_AUTH_SECRET": SECRET}
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         result = run_python("-m", "taskd", *command, settings=settings, stdout=full)
 
     assert (1, ["taskd: the system refused to go on: No space left on device"]) == (

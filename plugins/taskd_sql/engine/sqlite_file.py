@@ -34,7 +34,7 @@ def _create(file: Path) -> None:
         # Others must not read the tasks; SQLite gives its side files this mode, too.
         os.close(os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
     except FileExistsError:
-        if not os.path.isfile(real):
+        if not Path(real).is_file():
             raise StoreUnavailable("it is not a regular file: set DATABASE_URL to another one") from None
         # Ask without opening the file: closing any descriptor of it drops all locks that this process holds on it.
         if not os.access(real, os.W_OK):
