@@ -1,7 +1,7 @@
 """
-Check the distribution: what the sdist contains, what was installed from it, and that this serves a request.
+Check the distribution: what the sdist contains, what was installed, and that the installed taskd serves a request.
 
-Run it with the Python into which taskd was installed.
+Run this with the Python that taskd is installed in.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ NAME = "taskd-server"
 
 
 def tracked(*folders: str) -> set[Path]:
-    """Return the paths of the files that git tracks in *folders*, or everywhere."""
+    """Return the paths of the files that git tracks in *folders*, or in the whole repository if none are given."""
     command = ["git", "ls-files", *folders]
     listed = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
     return {Path(line) for line in listed.stdout.splitlines()}
 
 
 def check_sdist() -> None:
-    """The sdist has every file of the repository, except git's own."""
+    """Check that the sdist has every file in the repository except git's own."""
     with tempfile.TemporaryDirectory() as folder:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{folder}/tools", "build"]
         subprocess.run(install, check=True)
@@ -43,7 +43,7 @@ def check_sdist() -> None:
 
 
 def check_files() -> None:
-    """The wheel has every file of the packages, and nothing else: no `plugins`, no `tests`."""
+    """Check that the wheel has every file in the packages and nothing else: no `plugins`, no `tests`."""
     files = [Path(file) for file in distribution(NAME).files or []]
     ours = {file for file in files if file.suffix != ".pyc" and not file.parts[0].endswith((".dist-info", ".."))}
     expected = tracked("taskd") | {file.relative_to("plugins") for file in tracked("plugins")}
@@ -54,7 +54,7 @@ def check_files() -> None:
 
 
 def check_metadata() -> None:
-    """The description is the README, and each Python that is tested has its classifier."""
+    """Check that the description is the README, and that each Python that is tested has its classifier."""
     described = metadata(NAME)
     assert described.get_payload() == (REPOSITORY / "README.md").read_text()
     pythons = {line.rpartition(" :: ")[2] for line in described.get_all("Classifier", ()) if "Python :: 3." in line}
@@ -62,7 +62,7 @@ def check_metadata() -> None:
 
 
 def check_migration() -> None:
-    """`taskd migrate` finds its revisions where they were installed."""
+    """Check that `taskd migrate` finds its revisions where they were installed."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-I", "-m", "taskd", "migrate"]
         for expected in ("0001: ", "The schema is up to date."):
@@ -71,7 +71,7 @@ def check_migration() -> None:
 
 
 def check_request() -> None:
-    """`taskd dev` serves, and the request that it prints creates a task."""
+    """Check that `taskd dev` serves, and that the request it prints creates a task."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-I", "-m", "taskd", "dev", "--port", "0"]
         server = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)

@@ -25,7 +25,7 @@ class Page(HTMLParser):
         self.feed(path.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take note of the attributes of a tag."""
+        """Record the id of a tag and the URLs that it loads."""
         given = {name: value or "" for name, value in attrs}
         self.ids.add(given.get("id", ""))
         if tag != "a" and given.get("rel") not in NOT_LOADED:
@@ -33,13 +33,13 @@ class Page(HTMLParser):
 
 
 def public_names() -> set[str]:
-    """Return the full names of everything that is public in the modules of the reference."""
+    """Return the full names of everything public in the modules that the reference covers."""
     modules = re.findall(r"(?m)^::: (\S+)$", (REPOSITORY / "docs" / "reference" / "api.md").read_text())
     return {f"{module}.{name}" for module in modules for name in importlib.import_module(module).__all__}
 
 
 def problems() -> list[str]:
-    """Return what is wrong, a line for each problem."""
+    """Return what is wrong, one line per problem."""
     missing = public_names() - Page(SITE / "reference" / "api" / "index.html").ids
     foreign = [(path, url) for path in SITE.rglob("*.html") for url in Page(path).loads if urlsplit(url).netloc]
     return [

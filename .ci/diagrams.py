@@ -8,7 +8,8 @@ from typing import Any
 
 import mermaidx
 
-# Mermaid computes with colours, and so takes no variables: each of these stands for one, which replaces it.
+# Mermaid calculates with colours, so it cannot take variables: each of these colours stands for one, which replaces it
+# in the SVG.
 _COLOURS = {
     "#010101": "var(--md-default-fg-color)",
     "#020202": "var(--md-default-fg-color--light)",
@@ -34,7 +35,7 @@ _THEME = {
 
 
 def svg(source: str, *_: object, **__: Any) -> str:
-    """Return the SVG of a diagram's *source*; the other arguments are SuperFences' own."""
+    """Return the SVG for a diagram's *source*; the other arguments, which SuperFences passes, are ignored."""
     config = {"themeVariables": _THEME, "flowchart": {"wrappingWidth": 400}}
     drawn = mermaidx.render(source, theme="base", config=config).svg()
     for colour, variable in _COLOURS.items():

@@ -1,4 +1,4 @@
-"""Install taskd and its tests with the oldest versions of all dependencies that pyproject.toml allows."""
+"""Install taskd and what its tests need, with the oldest versions of its dependencies that pyproject.toml allows."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 def oldest(requirement: Requirement) -> str:
-    """Return *requirement* with its lower bound for its only version."""
+    """Return *requirement* pinned to its lower bound."""
     [floor] = [bound.version for bound in requirement.specifier if bound.operator in (">=", "==")]
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     return f"{requirement.name}{extras}=={floor}"
 
 
 def floors() -> list[str]:
-    """Return what pyproject.toml requires for this interpreter, each with its oldest version."""
+    """Return what pyproject.toml requires for this interpreter, each requirement pinned to its oldest version."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     requirements = [Requirement(each) for each in project["dependencies"]]
     return [oldest(each) for each in requirements if each.marker is None or each.marker.evaluate()]
 
 
 def main() -> None:
-    """Install it all at once, so that of the tests' dependencies those are taken that go together with ours."""
+    """Install everything at once, so that pip chooses versions of the tests' dependencies that fit ours."""
     wanted = floors()
     print("\n".join(wanted), flush=True)
     install = [sys.executable, "-m", "pip", "install", "--quiet"]

@@ -1,8 +1,8 @@
 """
-Do what the README tells a newcomer to do: type its commands, as they stand, in a fresh clone.
+Do what the README tells a newcomer to do: run its commands, as they stand, in a fresh clone.
 
-A block of `sh` is a command.  Those that end with the server answering go on until they have been tried: the first by
-the next block, a request.  The others run to their end.
+Each `sh` block is a command.  Those that start a server are left running until the server has been tried: the first one
+by the request in the next block.  The others run to their end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def commands() -> list[str]:
 
 
 def check_production(deploy: str, folder: str) -> None:
-    """Type what the README says of production, with a file `.env` that is as short as it can be."""
+    """Run what the README says about production, with the shortest possible `.env` file."""
     (Path(folder) / ".env").write_text(f"BETTER_AUTH_SECRET={secrets.token_hex(32)}\n")
     print(f"$ {deploy}", flush=True)
     server = subprocess.Popen(["bash", "-ec", deploy], cwd=folder, start_new_session=True)
@@ -40,7 +40,7 @@ def check_production(deploy: str, folder: str) -> None:
 
 
 def main() -> None:
-    """Type the blocks: serve, request, test; and then, for production, migrate, check and serve."""
+    """Run the blocks: serve, request, test; and then, for production, migrate, check and serve."""
     serve, request, test, deploy = commands()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), folder], check=True)
@@ -65,7 +65,7 @@ def main() -> None:
         finally:
             subprocess.run(["pkill", "-TERM", "-P", str(server.pid)], check=False)
             server.terminate()
-            # Until the port is free: taskd has this output for as long as it runs.
+            # Wait until the port is free: taskd keeps this pipe open for as long as it runs.
             server.communicate()
         print(f"$ {test}", flush=True)
         subprocess.run(["bash", "-ec", test], cwd=folder, check=True)

@@ -1,4 +1,4 @@
-"""Write the tables of docs/reference/settings.md anew, from the help text of each setting."""
+"""Rewrite the tables of docs/reference/settings.md from the help text of each setting."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 Replace the files of Swagger UI with those of a release: `python .ci/update_swagger_ui.py 5.35.0`.
 
 npm checks the integrity of what it downloads.  The checksums written here let a test detect files that were changed by
-hand, and let anyone compare them with the release.
+hand, and let anyone compare the files with the release.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAMES = ("LICENSE", "NOTICE", "swagger-ui-bundle.js", "swagger-ui-bundle.js.LICE
 
 
 def update(version: str) -> None:
-    """Write the files of *version*, their checksums, and the version."""
+    """Write the files of *version*, their checksums, and the version number."""
     with tempfile.TemporaryDirectory() as folder:
         packed = subprocess.run(
             ["npm", "pack", "--silent", f"swagger-ui-dist@{version}"],

@@ -10,7 +10,7 @@ Message = MutableMapping[str, Any]
 
 MAX_BODY_BYTES = 64 * 1024
 LARGE = b"x" * 9 * 1024 * 1024
-# What one client may leave unread, if 200 of them do.
+# As much as each of 200 clients may leave unread.
 MEDIUM = b"x" * 320 * 1024
 
 
@@ -19,7 +19,7 @@ async def app(
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
-    """Read the body and say how long it was; answer `/refused` without reading it."""
+    """Read the body and say how long it was; respond to `/refused` without reading it."""
     if scope["type"] != "http":
         return
     status, content = 200, {"/large": LARGE, "/medium": MEDIUM}.get(scope["path"])

@@ -1,7 +1,7 @@
 """
-What slow and hostile clients do to taskd, and to other servers of ASGI applications, as a table in Markdown.
+Print a Markdown table of what slow and hostile clients do to taskd and to other servers of ASGI applications.
 
-Every client meets a server that was just started, but for those that wait: these meet all servers at the same time.
+Every client meets a server that has just been started, except those that wait: these meet all servers at the same time.
 Servers that are not installed (granian, h11, nginx) are left out.  `--short` leaves out what waits for time-outs.
 """
 
@@ -31,9 +31,9 @@ from benchmarks.hostile_servers import MIB, NAMES, Server, allow_descriptors, av
 from benchmarks.load import percentile
 
 WAIT_S = 45
-# A connection on which nothing comes for so long is taken to have no more to say.
+# A server that sends nothing for this long is assumed to have no more to send.
 PATIENCE_S = 3
-# How long a client goes on that may slow others down.
+# How long a client that may slow others down keeps going.
 ATTACK_S = 2.0
 PIPELINED = 1000
 JSON = b'{"title": "t"}'
@@ -48,7 +48,7 @@ WINDOWS, WINDOW_S = 8, 1.2
 
 @attrs.frozen
 class Outcome:
-    """The statuses of the responses that came, and how the connection ended: closed, reset or not at all."""
+    """The statuses of the responses, and how the connection ended: closed, reset or not at all."""
 
     statuses: list[int]
     end: str
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def outcome(connection: socket.socket, patience_s: float = PATIENCE_S) -> Outcome:
-    """Read responses until the connection ends, or nothing comes for a while."""
+    """Read responses until the connection ends, or nothing arrives for a while."""
     data, end = bytearray(), "closed"
     connection.settimeout(patience_s)
     try:
@@ -73,26 +73,26 @@ def outcome(connection: socket.socket, patience_s: float = PATIENCE_S) -> Outcom
 
 
 def sent(connection: socket.socket, *pieces: bytes) -> None:
-    """Send *pieces* as far as the server lets it."""
+    """Send as much of *pieces* as the server accepts."""
     with contextlib.suppress(ConnectionError, TimeoutError):
         for piece in pieces:
             connection.sendall(piece)
 
 
 def tried(server: Server, *pieces: bytes) -> Outcome:
-    """Send *pieces* on a connection of their own."""
+    """Send *pieces* on a connection of their own, and return the outcome."""
     with server.connect() as connection:
         sent(connection, *pieces)
         return outcome(connection)
 
 
 def shown(names: Iterable[str], outcomes: Iterable[Outcome]) -> str:
-    """Name each outcome."""
+    """Return the outcomes as text, each with its name."""
     return "; ".join(f"{name}: {each}" for name, each in zip(names, outcomes, strict=True))
 
 
 def left(server: Server, before: int) -> str:
-    """Return how many descriptors are left of clients that have gone, unless none are."""
+    """Return text that says how many descriptors of disconnected clients are still open, if any are."""
     until_s = time.monotonic() + PATIENCE_S
     while (more := server.descriptors() - before) > 0 and time.monotonic() < until_s:
         time.sleep(0.05)
@@ -104,25 +104,25 @@ def left(server: Server, before: int) -> str:
 
 @attrs.frozen
 class Latencies:
-    """Which server was asked, when, and how long the response took."""
+    """Which server each request was sent to, when, and how long its response took."""
 
     taken: list[tuple[int, float, float]]
 
     def p99_s(self, begin_s: float, end_s: float, server: int = 0) -> float:
-        """Return what 99 of 100 requests to a server that were under way in that time did not exceed."""
+        """Return the 99th percentile of the latencies of requests to *server* that were in flight in that time."""
         values = [took for which, at, took in self.taken if which == server and at < end_s and at + took > begin_s]
         return percentile(values, 99)
 
 
 @attrs.define
 class GoodClient:
-    """A process that asks the servers in turns, so that what this one does is none of its business."""
+    """A process that sends requests to the servers in turns, and is not slowed down by what this process does."""
 
     latencies: Latencies = attrs.field(factory=lambda: Latencies([]))
 
     @contextlib.contextmanager
     def at_work(self, *servers: Server) -> Iterator[None]:
-        """Ask for as long as the block lasts."""
+        """Send requests for as long as the block lasts."""
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         asked = [(server.port, server.body.path, server.body.headers) for server in servers]
@@ -138,7 +138,7 @@ class GoodClient:
 
 
 def ask(pipe: multiprocessing.connection.Connection, asked: list[tuple[int, str, tuple[str, ...]]]) -> None:
-    """Send a request to each server, again and again."""
+    """Send a request to each server in turn, again and again."""
     clients = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for port, _, _ in asked]
     taken: list[tuple[int, float, float]] = []
     while not pipe.poll(0.001):
@@ -157,7 +157,7 @@ def slowdown(quiet: Server, server: Server, attack: Callable[[], None]) -> str:
     """
     Attack *server* again and again, and return how much longer a good client has to wait there than at *quiet*.
 
-    Whatever else the machine does meanwhile, both servers have to bear it.
+    Whatever else the machine is doing meanwhile affects both servers.
     """
     good = GoodClient()
     with good.at_work(server, quiet):
@@ -170,7 +170,7 @@ def slowdown(quiet: Server, server: Server, attack: Callable[[], None]) -> str:
 
 
 def in_mib(size: float) -> str:
-    """Return a size to one decimal."""
+    """Return a size in MiB, to one decimal place."""
     return f"{max(0.0, size / MIB):.1f} MiB"
 
 
@@ -178,17 +178,17 @@ def in_mib(size: float) -> str:
 
 
 def pipelined_unread(quiet: Server, server: Server) -> str:
-    """Send requests for as long as the server takes them, and read nothing."""
+    """Send requests for as long as the server accepts them, and read nothing."""
     return flooded(quiet, server, reads=False)
 
 
 def pipelined_read(quiet: Server, server: Server) -> str:
-    """Send requests for as long as the server takes them, and read the responses."""
+    """Send requests for as long as the server accepts them, and read the responses."""
     return flooded(quiet, server, reads=True)
 
 
 def flooded(quiet: Server, server: Server, *, reads: bool) -> str:
-    """Flood two connections, and say what each of them makes the server hold."""
+    """Flood two connections, and return how much memory each of them costs the server."""
     connections = [server.connect(), server.connect()]
     many = server.small.request("GET") * PIPELINED
     before = server.resident_bytes()
@@ -208,7 +208,7 @@ def flooded(quiet: Server, server: Server, *, reads: bool) -> str:
 
 
 def flood(connection: socket.socket, many: bytes, *, reads: bool) -> None:
-    """Send *many* again and again for three seconds at most, or until no more goes for half a second."""
+    """Send *many* again and again, for at most three seconds, or until the connection stalls for half a second."""
     connection.setblocking(False)
     until_s = time.monotonic() + 3
     rest = memoryview(many)
@@ -224,7 +224,7 @@ def flood(connection: socket.socket, many: bytes, *, reads: bool) -> None:
 
 
 def endless(quiet: Server, server: Server, start: bytes, piece: bytes) -> str:
-    """Send *start*, and *piece* until something comes back, or 16 MiB or two seconds have gone."""
+    """Send *start*, then *piece* until something comes back, for at most 16 MiB and two seconds."""
     found: list[str] = []
     before = server.resident_bytes()
 
@@ -247,22 +247,22 @@ def endless(quiet: Server, server: Server, start: bytes, piece: bytes) -> str:
 
 
 def endless_trailer(quiet: Server, server: Server) -> str:
-    """Send a trailer without an end."""
+    """Send an endless trailer."""
     return endless(quiet, server, server.body.request("POST", CHUNKED) + b"2\r\n{}\r\n0\r\nX: ", b"a" * 1000)
 
 
 def endless_extension(quiet: Server, server: Server) -> str:
-    """Send a chunk extension without an end."""
+    """Send an endless chunk extension."""
     return endless(quiet, server, server.body.request("POST", CHUNKED) + b"2;a=", b"a" * 1000)
 
 
 def endless_head(quiet: Server, server: Server) -> str:
-    """Send a header without an end."""
+    """Send an endless header."""
     return endless(quiet, server, server.small.request("GET")[:-2] + b"A: ", b"a" * 1000)
 
 
 def tiny_headers(quiet: Server, server: Server) -> str:
-    """Send heads of almost 64 KiB with as many headers as go into that."""
+    """Send heads of almost 64 KiB with as many headers as fit."""
     return heavy(quiet, server, server.small.request("GET", "Connection: close")[:-2] + b"a:\r\n" * 16_000 + b"\r\n")
 
 
@@ -286,7 +286,7 @@ def heavy(quiet: Server, server: Server, request: bytes) -> str:
 
 
 def broken_chunk(server: Server) -> str:
-    """Send a good chunk, and one that is none."""
+    """Send a valid chunk, and then something that is not a chunk."""
     before = server.descriptors()
     with server.connect() as connection:
         sent(connection, server.body.request("POST", CHUNKED) + b"1\r\n{\r\n")
@@ -297,7 +297,7 @@ def broken_chunk(server: Server) -> str:
 
 
 def gzip_alone(server: Server) -> str:
-    """Send a body whose end no coding tells (RFC 9112, section 6.3: 400)."""
+    """Send a body whose coding does not tell where it ends (RFC 9112, section 6.3, requires a 400)."""
     return str(tried(server, server.body.request("POST", "Transfer-Encoding: gzip") + JSON))
 
 
@@ -319,7 +319,7 @@ def large_heads(server: Server) -> str:
 
 
 def refused_early(server: Server) -> str:
-    """Send 16 MiB that the server does not want, and then look for its response; twenty times."""
+    """Send 16 MiB that the server does not want, and then try to read its response; do so twenty times."""
     lost = 0
     body = b"x" * 16 * MIB
     for _ in range(20):
@@ -335,7 +335,7 @@ def refused_early(server: Server) -> str:
 
 
 def expected_early(server: Server) -> str:
-    """Wait to be asked for a body, be refused, and send another request instead of the body."""
+    """Wait to be asked for a body and, when refused, send another request instead."""
     asking = server.refused.request("POST", "Expect: 100-continue", "Content-Length: 100")
     with server.connect() as connection:
         sent(connection, asking)
@@ -348,19 +348,19 @@ def expected_early(server: Server) -> str:
 
 
 def upgraded_post(server: Server) -> str:
-    """Send a POST with a body that asks for HTTP/2."""
+    """Send a POST that has a body and asks for HTTP/2."""
     headers = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
     return str(tried(server, server.body.request("POST", *headers, body=JSON)))
 
 
 def upgraded_pair(server: Server) -> str:
-    """Send a GET that asks for a WebSocket, and another one behind."""
+    """Send a GET that asks for a WebSocket, and another GET right behind it."""
     asking = server.small.request("GET", "Connection: Upgrade", "Upgrade: websocket")
     return str(tried(server, asking + server.small.request("GET")))
 
 
 def half_closed(server: Server) -> str:
-    """Send a request and close the half of the connection that is not needed any more."""
+    """Send a request, and close the half of the connection that is no longer needed."""
     with server.connect() as connection:
         sent(connection, server.body.request("POST", body=JSON))
         connection.shutdown(socket.SHUT_WR)
@@ -368,7 +368,7 @@ def half_closed(server: Server) -> str:
 
 
 def upgrade_log(server: Server) -> str:
-    """Count the lines in the log for 1,000 requests for a WebSocket."""
+    """Count the lines that 1,000 requests for a WebSocket cause in the log."""
     before = server.log.read_bytes().count(NEWLINE)
     asking = server.small.request("GET", "Connection: Upgrade", "Upgrade: websocket")
     for _ in range(1000):
@@ -386,7 +386,7 @@ def methods(server: Server) -> str:
 
 
 def hosts(server: Server) -> str:
-    """Name no host, an empty one, and two; RFC 9112, section 3.2: 400 for the first and the last."""
+    """Send no host, an empty one, and two (RFC 9112, section 3.2, requires a 400 for the first and the last)."""
     heads = [
         server.small.request("GET", "Connection: close", host=None),
         server.small.request("GET", "Connection: close", host=""),
@@ -395,11 +395,11 @@ def hosts(server: Server) -> str:
     return shown(("none", "empty", "two"), [tried(server, head) for head in heads])
 
 
-# Those that wait
+# Clients that wait
 
 
 def waited(connection: socket.socket, meanwhile: Callable[[], None] = lambda: None) -> str:
-    """Do something each second until the server responds or closes, and say when that was."""
+    """Call *meanwhile* every second until the server responds or disconnects; return what happened, and when."""
     begun_s = time.monotonic()
     while (took_s := time.monotonic() - begun_s) < WAIT_S:
         if select.select([connection], [], [], 1)[0]:
@@ -411,7 +411,7 @@ def waited(connection: socket.socket, meanwhile: Callable[[], None] = lambda: No
 
 
 def silent(server: Server) -> str:
-    """Connect, and say nothing."""
+    """Connect, and send nothing."""
     with server.connect() as connection:
         return waited(connection)
 
@@ -431,7 +431,7 @@ def stalled_body(server: Server) -> str:
 
 
 def dripping_body(server: Server) -> str:
-    """Send a byte of a body in each second."""
+    """Send a body at one byte per second."""
     with server.connect() as connection:
         sent(connection, server.body.request("POST", "Content-Length: 1000") + b"{")
         return waited(connection, lambda: connection.sendall(b" "))
@@ -458,9 +458,9 @@ def never_reads(server: Server) -> str:
 
 def crowd(quiet: Server, server: Server) -> str:
     """
-    Connect 200 of each kind of slow client, and compare what a good client sees with what it sees of *quiet*.
+    Connect 200 slow clients of each kind, and compare how long a good client has to wait there and at *quiet*.
 
-    Whatever else the machine does meanwhile, both servers have to bear it.
+    Whatever else the machine is doing meanwhile affects both servers.
     """
     before, memory = server.descriptors(), server.resident_bytes()
     good = GoodClient()
@@ -484,7 +484,7 @@ def crowd(quiet: Server, server: Server) -> str:
 
 
 def connect_slow(server: Server, stack: contextlib.ExitStack) -> list[socket.socket]:
-    """Connect all slow clients; return those that go on to send."""
+    """Connect all slow clients; return those that are to keep sending."""
     post = server.body.request("POST", "Content-Length: 1000") + b"{"
     silent_kinds = [b"", server.small.request("GET")[:-2], post, server.medium.request("GET")]
     dripping = []
@@ -496,7 +496,7 @@ def connect_slow(server: Server, stack: contextlib.ExitStack) -> list[socket.soc
     return dripping
 
 
-# These are compared with a server of the same kind that is left alone.
+# These compare the server with one of the same kind that is left alone.
 SLOWING: dict[str, Callable[[Server, Server], str]] = {
     "pipelines GETs, reads nothing: memory per connection": pipelined_unread,
     "pipelines GETs, reads the responses: memory per connection": pipelined_read,
@@ -534,7 +534,7 @@ that is left alone meanwhile."""
 
 
 def run(names: Sequence[str], database: Path, *, is_short: bool, only: str) -> Iterator[list[str]]:
-    """Return a row for each client."""
+    """Yield a row for each client."""
     yield from compared(SLOWING, names, database, only)
     for client, case in SHORT.items():
         if only in client:
@@ -551,7 +551,7 @@ def run(names: Sequence[str], database: Path, *, is_short: bool, only: str) -> I
 def compared(
     cases: Mapping[str, Callable[[Server, Server], str]], names: Sequence[str], database: Path, only: str
 ) -> Iterator[list[str]]:
-    """Return a row for each client of *cases*, which take two servers, one to be left alone."""
+    """Yield a row for each client in *cases*, whose functions take two servers, one of which is left alone."""
     for client, case in cases.items():
         if only in client:
             row = [client]
@@ -562,7 +562,7 @@ def compared(
 
 
 def waited_for(names: Sequence[str], database: Path, only: str) -> Iterator[list[str]]:
-    """Return a row for each client that waits, all of them at the same time."""
+    """Yield a row for each client that waits; they all run at the same time."""
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(names) * len(WAITING)) as pool:
         rows = {}
         for client, case in WAITING.items():
@@ -574,15 +574,15 @@ def waited_for(names: Sequence[str], database: Path, only: str) -> Iterator[list
 
 
 def guarded(case: Callable[[Server], str], server: Server) -> str:
-    """Return what is found, or what has gone wrong with it: the others shall have their turn."""
+    """Return the finding, or the error instead, so that the other clients still have their turn."""
     try:
         return case(server)
-    except Exception as error:  # noqa: BLE001  it is shown
+    except Exception as error:  # noqa: BLE001  the table shows it
         return f"({type(error).__name__}: {error})"
 
 
 def main() -> None:
-    """Print the table, each row as soon as it is there."""
+    """Print the table, each row as soon as it is complete."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="leave out what waits for time-outs")
     parser.add_argument("--only", default="", help="run only the clients that have this in their names")

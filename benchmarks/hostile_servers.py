@@ -48,7 +48,7 @@ class Target:
     headers: tuple[str, ...] = ()
 
     def request(self, method: str, *headers: str, body: bytes = b"", host: str | None = "x") -> bytes:
-        """Write a request in HTTP/1.1; with a body, of its length."""
+        """Return an HTTP/1.1 request as bytes, with a `Content-Length` if it has a body."""
         lines = [f"{method} {self.path} HTTP/1.1"]
         lines += [f"Host: {host}"] if host is not None else []
         lines += [*self.headers, *headers, *([f"Content-Length: {len(body)}"] if body else [])]
@@ -58,14 +58,14 @@ class Target:
 @attrs.frozen(eq=False)
 class Server:
     """
-    A server that runs.
+    A running server.
 
     Attributes:
-        small: Answers at once.
-        body: Reads a body of JSON.
-        refused: Answers a POST without reading its body.
-        medium: Answers a GET with 320 KiB.
-        large: Answers a GET with 9 MiB.
+        small: Responds at once.
+        body: Reads a JSON body.
+        refused: Responds to a POST without reading its body.
+        medium: Responds to a GET with 320 KiB.
+        large: Responds to a GET with 9 MiB.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Server:
     large: Target
 
     def pids(self) -> list[int]:
-        """Return all processes of the server, its workers included."""
+        """Return the ids of all processes of the server, including its workers."""
         sessions = {process.pid for process in self.processes}
         found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -90,7 +90,7 @@ class Server:
         return found
 
     def resident_bytes(self) -> int:
-        """Return how much memory its processes have."""
+        """Return how much memory its processes use."""
         kib = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
@@ -98,7 +98,7 @@ class Server:
         return kib * 1024
 
     def descriptors(self) -> int:
-        """Return how many files, sockets included, its processes have open."""
+        """Return how many files, including sockets, its processes have open."""
         count = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
@@ -106,7 +106,7 @@ class Server:
         return count
 
     def connect(self, receive_buffer_bytes: int | None = None) -> socket.socket:
-        """Connect to it; with a small buffer, the kernel keeps little on either side."""
+        """Connect to the server; with a small receive buffer, the kernel buffers little on either side."""
         connection = socket.socket()
         if receive_buffer_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
@@ -117,13 +117,13 @@ class Server:
 
 
 def allow_descriptors(count: int) -> None:
-    """Let this process, and those that it starts, have *count* of them, if the system lets it."""
+    """Let this process, and those that it starts, open *count* files, or as many as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
 
 
 def available() -> dict[str, str]:
-    """Return what each server that can be run is, with its version; say which are left out."""
+    """Return a description, with versions, of each server that can be run; report those that are left out."""
     version = importlib.metadata.version
     uvicorn = f"uvicorn {version('uvicorn')}"
     found = {
@@ -148,7 +148,7 @@ def _nginx() -> str | None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that nothing is listening on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -157,7 +157,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(name: str, database: Path) -> Iterator[Server]:
-    """Run a server for as long as the block lasts; taskd with a copy of *database*."""
+    """Run a server for as long as the block lasts; taskd uses a copy of *database*."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         log = folder / "log"
@@ -230,14 +230,14 @@ def _await(server: Server) -> None:
 
 
 def authorization(user: str) -> tuple[str, ...]:
-    """Return the header that lets *user* in."""
+    """Return the header that authenticates *user*."""
     now_s = int(time.time())
     token = jwt.encode({"sub": user, "iat": now_s, "exp": now_s + 3600}, SECRET, "HS256")
     return (f"Authorization: Bearer {token}",)
 
 
 def fill(folder: Path) -> Path:
-    """Make a database in which `medium` and `large` have as many bytes of tasks as their names say."""
+    """Create a database in which the tasks of the users `medium` and `large` take up 320 KiB and 9 MiB."""
     made = folder / "tasks.db"
     empty = folder / "empty.db"
     empty.touch()

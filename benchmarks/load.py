@@ -1,9 +1,9 @@
 """
-Generate HTTP load from a process of its own, so that it takes no time from the event loop of whoever measures.
+Generate HTTP load in a process of its own, so that it takes no time from the event loop of the process that measures.
 
-`run` sends what a `Plan` says and returns a `Result`; `running` does so in the background. Every client has one
-connection, which it keeps alive, and sends its next request when it has the response to the last one. Clients read no
-more of a response than its status, its length and what a rejection must have: they cost much less than any server.
+`run` sends what a `Plan` says and returns a `Result`; `running` does so in the background.  Every client has one
+connection, which it keeps alive, and sends its next request when it has the response to the last one.  Clients read
+only a response's status, its length and what a rejection must have, so they cost much less than any server.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ __all__ = ["MAX_CONNECTIONS", "Plan", "Result", "Retry", "Running", "percentile"
 HOST = "127.0.0.1"
 MAX_CONNECTIONS = 4000
 MAX_DURATION_S = 120.0
-# How many connections may be in the making at a time, and for how long.
+# How many connections may be opened at a time, how long each may take, and the pause before another attempt.
 OPENING_AT_ONCE = 200
 CONNECT_TIMEOUT_S = 5.0
 RECONNECT_PAUSE_S = 0.1
-# The load is measured from here on, even if some connections could not be opened.
+# How long to wait until all connections are open, before measuring begins with those that are.
 OPEN_TIMEOUT_S = 10.0
-# How long outstanding responses are waited for at the end: more than taskd promises.
+# How long to wait for outstanding responses at the end: longer than taskd promises to take.
 PATIENCE_S = 15.0
-# By how much, at most, a client that obeys Retry-After waits longer than it must, relative to that.
+# The most by which a client that obeys Retry-After prolongs its wait, as a fraction of Retry-After.
 JITTER = 0.5
-# A rejection without Retry-After must not become a busy loop of a client that would obey it.
+# If a rejection lacks Retry-After, a client that would obey it must not retry in a busy loop.
 DEFAULT_RETRY_AFTER_S = 1
 MAX_KEPT_BODIES = 20
 
@@ -70,12 +70,12 @@ class Plan:
 
     Attributes:
         port: Where the server listens, on the loopback interface.
-        requests: What the clients send; each client always sends the same one.
+        requests: What the clients send; each client always sends the same request.
         connections: The number of clients.
         duration_s: How long to measure, unless stopped earlier.
-        settle_s: How long to wait with that after all connections are open.
-        interval_s: How much time each client leaves between two requests; latency counts from when one was due.
-        pid: The server's process, whose use of the processors to measure.
+        settle_s: How long to wait after all connections are open before measuring begins.
+        interval_s: The time between two requests of a client; latency counts from when a request was due.
+        pid: The id of the server's process, to measure its use of the processors.
     """
 
     port: int
@@ -91,21 +91,21 @@ class Plan:
 @attrs.frozen(kw_only=True)
 class Result:
     """
-    What the clients saw, including while connections were opened and while the last responses came in.
+    What the clients saw, even while connections were being opened and while the last responses were coming in.
 
     Attributes:
         begun_s: When measuring began, by `time.monotonic`, which all processes share.
-        ended_s: When it ended; no request was sent after that.
-        cpu_s: The CPU time that the server took between the two.
-        starved_s: How long its main thread was ready to run in that time, and others had the processors.
+        ended_s: When measuring ended; no request was sent after that.
+        cpu_s: The CPU time that the server used between the two.
+        starved_s: How long, between the two, its main thread was ready to run while others had the processors.
         statuses: The status of each response.
-        sent_s: When its request was sent.
-        received_s: When it was complete.
+        sent_s: When each response's request was sent.
+        received_s: When each response was complete.
         refused: How many connections could not be opened.
         cut_off: How many connections ended between a request and its response.
-        unanswered: How many requests had no response in the end.
+        unanswered: How many requests still had no response at the end.
         malformed: How many 503s lacked a usable Retry-After, or were not JSON.
-        bodies: Different bodies of 503s, the first few.
+        bodies: The first few different bodies of 503s.
     """
 
     begun_s: float
@@ -123,17 +123,17 @@ class Result:
 
     @property
     def duration_s(self) -> float:
-        """Return how long was measured."""
+        """Return for how long the load was measured."""
         return self.ended_s - self.begun_s
 
     @property
     def starved(self) -> float:
-        """Return for which part of the time others had the processors that the server could have used."""
+        """Return the fraction of that time in which others had the processors while the server could have used them."""
         return self.starved_s / self.duration_s
 
     @property
     def available_s(self) -> float:
-        """Return how long was measured, without the time that others took from the server."""
+        """Return for how long the load was measured, less the time that others took from the server."""
         return max(self.duration_s - self.starved_s, 0.01 * self.duration_s)
 
     @property
@@ -148,23 +148,23 @@ class Result:
 
     @property
     def good_per_s(self) -> float:
-        """Return the throughput in good responses."""
+        """Return the throughput in good responses per second."""
         return self.good / self.duration_s
 
     @property
     def rejected_per_s(self) -> float:
-        """Return the throughput in 503s."""
+        """Return the throughput in 503s per second."""
         return self.rejected / self.duration_s
 
     def rates(self, windows: int) -> list[float]:
-        """Return the throughput in good responses in each of so many *windows*."""
+        """Return the throughput in good responses per second, for each of *windows* equal parts of the time."""
         counts = [0] * windows
         for status, received_s in self._measured():
             counts[int((received_s - self.begun_s) / self.duration_s * windows)] += is_good(status)
         return [count * windows / self.duration_s for count in counts]
 
     def latencies_s(self, begin_s: float | None = None, end_s: float | None = None) -> list[float]:
-        """Return how long good responses took whose requests were sent in this time, by default while measuring."""
+        """Return the latencies of good responses to requests sent in this time, by default while measuring."""
         begin_s, end_s = self.begun_s if begin_s is None else begin_s, self.ended_s if end_s is None else end_s
         return [
             received_s - sent_s
@@ -173,7 +173,7 @@ class Result:
         ]
 
     def bad_between(self, begin_s: float, end_s: float) -> int:
-        """Return how many requests that were sent in this time had a response that is not good."""
+        """Return how many requests sent in this time got a response that was not good."""
         sent = zip(self.statuses, self.sent_s, strict=True)
         return sum(1 for status, sent_s in sent if begin_s <= sent_s < end_s and not is_good(status))
 
@@ -201,7 +201,7 @@ def is_good(status: int) -> bool:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return what *percent* of the *values* do not exceed; infinity if there are none."""
+    """Return the value that *percent* per cent of the *values* do not exceed; infinity if there are none."""
     if not values:
         return float("inf")
     return sorted(values)[min(int(len(values) * percent / 100), len(values) - 1)]
@@ -220,12 +220,12 @@ class Running:
     process: subprocess.Popen[bytes]
 
     def stop(self) -> Result:
-        """End the load before its time."""
+        """End the load early, and return the result."""
         self.process.send_signal(signal.SIGTERM)
         return self.result()
 
     def result(self) -> Result:
-        """Wait for the end of the load."""
+        """Wait for the load to end, and return the result."""
         written, _ = self.process.communicate(timeout=MAX_DURATION_S + PATIENCE_S)
         if self.process.returncode:
             raise RuntimeError(f"the load generator ended with {self.process.returncode}")
@@ -236,7 +236,7 @@ class Running:
 def running(plan: Plan) -> Iterator[Running]:
     """Generate load in a process of its own; the block begins when measuring begins."""
     command = [sys.executable, "-P", str(Path(__file__))]
-    # Unbuffered: `communicate` reads past the buffer that `readline` would fill.
+    # Unbuffered, because `communicate` does not see what `readline` would have read into a buffer.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         try:
             assert process.stdin is not None
@@ -251,7 +251,7 @@ def running(plan: Plan) -> Iterator[Running]:
 
 
 def run(plan: Plan) -> Result:
-    """Generate load in a process of its own and wait for its end."""
+    """Generate load in a process of its own, and wait for it to end."""
     with running(plan) as load:
         return load.result()
 
@@ -307,7 +307,7 @@ class _Client(asyncio.Protocol):
         if pause_s > 0:
             self._timer = asyncio.get_running_loop().call_later(pause_s, self._send)
         else:
-            # If the last response came too late for this one, it is this one's delay, too.
+            # If the last response came after this request was due, that delay counts for this request, too.
             self._send(self.next_s if self.load.plan.interval_s else None)
 
     def _send(self, sent_s: float | None = None) -> None:
@@ -335,14 +335,14 @@ class _Client(asyncio.Protocol):
 
 
 def _length_of(received: bytearray) -> int:
-    """Return the length of a response with its head, or 0 if it is not known yet."""
+    """Return the length of a response, including its head, or 0 if it is not known yet."""
     end = received.find(_END_OF_HEAD)
     if end < 0:
         return 0
     if found := _LENGTH.search(received, 0, end + 2):
         return end + len(_END_OF_HEAD) + int(found[1])
     if _CHUNKED.search(received, 0, end + 2):
-        # One request is outstanding at a time, so nothing follows the last chunk.
+        # Only one request is outstanding at a time, so nothing follows the last chunk.
         return len(received) if received.endswith(_LAST_CHUNK) else 0
     return end + len(_END_OF_HEAD)
 
@@ -397,7 +397,7 @@ class _Load:
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def run(self) -> Result:
-        """Generate the load."""
+        """Generate the load, and return the result."""
         is_stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, is_stopped.set)
         clients = self._clients()
@@ -416,7 +416,7 @@ class _Load:
         return self._result(begun_s, ended_s, ended.since(begun), unanswered)
 
     def _clients(self) -> list[_Client]:
-        """Return the clients; those that send at intervals do not begin all at once."""
+        """Return the clients; those that send at intervals do not all begin at once."""
         requests, now_s = self.plan.requests, time.monotonic()
         return [
             _Client(self, requests[number % len(requests)], now_s + random.random() * self.plan.interval_s)
@@ -442,17 +442,17 @@ class _Load:
 
 @attrs.frozen
 class _Usage:
-    """What a process has had of the processors, and how long it was ready to run and had none."""
+    """How much CPU time a process has used, and how long it was ready to run but had no processor."""
 
     cpu_s: float = 0.0
     starved_s: float = 0.0
 
     @classmethod
     def of(cls, pid: int | None) -> _Usage:
-        """Read it, if there is a process."""
+        """Read the usage of a process, if there is one."""
         if pid is None:
             return cls()
-        # A name in parentheses that may hold anything, the state, …; see proc_pid_stat(5).
+        # The id, a name in parentheses that may contain anything, the state, …; see proc_pid_stat(5).
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         _, starved_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
         return cls((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), int(starved_ns) / 1e9)
@@ -465,16 +465,16 @@ class _Usage:
 async def _until_answered(clients: Sequence[_Client]) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE_S):
-            while any(client.is_waiting for client in clients):  # noqa: ASYNC110  it is not worth an event each
+            while any(client.is_waiting for client in clients):  # noqa: ASYNC110  not worth an event for each client
                 await asyncio.sleep(0.01)
 
 
 def main() -> None:
-    """Read a plan, generate its load, and write the result, all as JSON."""
+    """Read a plan, generate its load, and write the result; both are in JSON."""
     raise_file_limit()
     plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Plan)
     result = msgspec.json.encode(uvloop.run(_Load(plan).run()))
-    # Where PYTHONUNBUFFERED is set, `sys.stdout.buffer` writes no more than the pipe takes at once.
+    # If PYTHONUNBUFFERED is set, `sys.stdout.buffer` writes no more than the pipe accepts at once.
     with open(sys.stdout.fileno(), "wb", closefd=False) as output:
         output.write(result)
 

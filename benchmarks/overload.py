@@ -2,14 +2,15 @@
 Measure how taskd behaves when it has more clients than it can serve, and when one user wants everything.
 
 A server process with one worker, over SQLite and over PostgreSQL, gets 2, 10 and 50 times as many clients as
-saturate it, which after a 503 try again at once, or obey Retry-After. Then one user floods it while others ask for
-little.
+saturate it; after a 503, they try again at once or obey Retry-After.  Then one user floods the server while others send
+few requests.
 
-Figures are ratios where possible: machines differ, and what is compared here was measured within seconds. Each is the
-median of several rounds. The time in which other processes took the processors from the server does not count towards
-throughput, but nothing can be done about latencies then: `taken from it` says how far they can be trusted.
+Figures are ratios where possible: machines differ, but figures that are compared here were measured within seconds of
+each other.  Each is the median of several rounds.  Time in which other processes took the processors from the server
+does not count towards throughput, but latencies cannot be corrected for it: `taken from it` says how far they can be
+trusted.
 
-Ends with status 1 and names every figure that is out of its bounds.
+If any figure is out of bounds, the exit status is 1, and all such figures are named.
 """
 
 from __future__ import annotations
@@ -37,32 +38,32 @@ from tests.support.processes import child_environ
 from tests.support.writers import address_of, request_bytes
 
 STORES = ("sqlite", "postgresql")
-# Those that share the load of a flood by many.
+# How many users an overload is spread among.
 USERS = 200
-# Of each, ten connections: if each response takes less than the interval, none delays the next request.
+# Ten connections each: if every response takes less than the interval, none delays the next request.
 NEIGHBOURS = 10 * ("neighbour-0", "neighbour-1", "neighbour-2")
 FLOODER, FLOOD_CONNECTIONS = "flooder", 300
 LISTER, LIST_CONNECTIONS, LISTED_TASKS = "lister", 8, 20_000
-# How often /livez is asked, and a task on each connection of a neighbour.
+# How often /livez is requested, and how often each of a neighbour's connections requests a task.
 LIVEZ_INTERVAL_S = 0.03
 NEIGHBOUR_INTERVAL_S = 0.3
-# More clients saturate a server if they raise its throughput by so much.
+# A server is not saturated if doubling its clients raises its throughput by more than this factor.
 SATURATION_GROWTH = 1.05
 FIRST_CLIENTS, MAX_SATURATING_CLIENTS = 8, 256
-# With fewer rejections, for each good response, their cost cannot be told from the noise in that of good ones.
+# With fewer rejections per good response, their cost is lost in the noise of what good responses cost.
 ENOUGH_REJECTIONS = 1 / 3
-# A server is back to normal when nearly all requests of the next half second take no longer than usual.
+# A server is back to normal when nearly all requests in the next half second take no longer than usual.
 NEARLY_ALL, NORMAL_SPAN_S, USUAL = 0.9, 0.5, 3.0
 RECOVERY_S = 2.0
-# A round is disturbed if others had the processors for so much of the time in which the server could have used them.
+# A round is disturbed if, for this much of its time, the server could have used the processors but others had them.
 DISTURBED = 0.2
-# With so many times the clients that saturate the server, its recovery is measured.
+# The server's recovery is measured with at least this many times the clients that saturate it.
 MANY = 50
 
 
 @attrs.frozen
 class Figure:
-    """What is measured: a column of a table, and within which bounds it must be."""
+    """What is measured: a column of a table, and the bounds within which its values must be."""
 
     name: str
     form: str
@@ -78,7 +79,7 @@ class Figure:
         return f"{self.name} is {self.text(value)}, {limit}"
 
     def text(self, value: float | None) -> str:
-        """Write *value*, if there is one."""
+        """Format *value*, if there is one."""
         return "" if value is None else format(value, self.form)
 
 
@@ -106,19 +107,19 @@ Figures = Mapping[Figure, float]
 
 @attrs.frozen
 class Row:
-    """What was measured of one kind of load."""
+    """What was measured under one kind of load."""
 
     title: str
     figures: Figures
 
     @classmethod
     def merged(cls, title: str, rounds: Sequence[Figures]) -> Row:
-        """Make one of several rounds, some of which may lack some figures."""
+        """Make a row from several rounds, some of which may lack some figures."""
         measured = {figure for figures in rounds for figure in figures}
         return cls(title, {each: each.merge([f[each] for f in rounds if each in f]) for each in measured})
 
     def violations(self) -> list[str]:
-        """Say what is out of bounds."""
+        """Return what is out of bounds."""
         found = [figure.violation(value) for figure, value in self.figures.items()]
         taken = self.figures[STARVED]
         doubt = f" (others had the processors for {taken:.0%} of the time)" if taken >= DISTURBED else ""
@@ -131,9 +132,9 @@ class Extent:
     How much is measured, and for how long.
 
     Attributes:
-        factors: By how many times as many clients as saturate the server.
-        rounds: How many rounds make one figure.
-        max_rounds: How many to try until so many were not disturbed.
+        factors: The numbers of clients, as multiples of the number that saturates the server.
+        rounds: How many rounds make up one figure.
+        max_rounds: How many rounds to try, at most, until that many were not disturbed.
     """
 
     factors: Sequence[int]
@@ -150,7 +151,7 @@ QUICK = Extent(factors=(50,), rounds=1, max_rounds=2, search_s=1.0, reference_s=
 
 @attrs.frozen
 class Subject:
-    """A server that is measured, and what can be asked of it."""
+    """A server that is measured, and the requests that it can be sent."""
 
     place: Place
     server: RunningServer
@@ -161,7 +162,7 @@ class Subject:
         return self.place.url.partition(":")[0]
 
     def plan(self, requests: Sequence[bytes], connections: int, duration_s: float, retry: Retry) -> Plan:
-        """Plan a load that waits for nothing but responses."""
+        """Plan a load whose clients wait for nothing but responses."""
         return Plan(
             port=address_of(self.server)[1],
             requests=requests,
@@ -172,13 +173,13 @@ class Subject:
         )
 
     def livez(self) -> Plan:
-        """Plan to ask `/livez` on a connection of its own."""
+        """Plan requests for `/livez` on a connection of their own."""
         request = b"GET /livez HTTP/1.1\r\nHost: taskd\r\n\r\n"
         return self._trickle([request], LIVEZ_INTERVAL_S)
 
     @cached_property
     def neighbours(self) -> Plan:
-        """Plan what other users ask, each for a task at a low rate."""
+        """Plan the requests of other users, each for one task at a low rate."""
         return self._trickle(self.gets(NEIGHBOURS), NEIGHBOUR_INTERVAL_S)
 
     def _trickle(self, requests: Sequence[bytes], interval_s: float) -> Plan:
@@ -186,7 +187,7 @@ class Subject:
         return Plan(port=port, requests=requests, connections=len(requests), settle_s=0, interval_s=interval_s)
 
     def gets(self, users: Sequence[str]) -> list[bytes]:
-        """Create a task for each of *users* and return their requests for it."""
+        """Create a task for each of *users* and return the requests for these tasks."""
         requests = []
         with httpx.Client(base_url=self.server.url) as client:
             for user in users:
@@ -197,12 +198,12 @@ class Subject:
         return requests
 
     def posts(self, users: Sequence[str]) -> list[bytes]:
-        """Return requests of *users* for a new task."""
+        """Return requests that create a task, one for each of *users*."""
         body = {"title": "Water the plants", "description": "All of them, and the one at the office."}
         return [request_bytes("POST", f"/api/{user}/tasks", token_for(user), body) for user in users]
 
     def list_of_many(self) -> bytes:
-        """Create `LISTED_TASKS` tasks of one user, past taskd, and return the request for all of them."""
+        """Create `LISTED_TASKS` tasks of one user, bypassing taskd, and return the request that lists them."""
         self.gets([LISTER])
         new_id = "lower(hex(randomblob(16)))" if self.store == "sqlite" else "gen_random_uuid()"
         self.place.run(
@@ -214,7 +215,7 @@ class Subject:
 
 
 def saturating(subject: Subject, requests: Sequence[bytes], extent: Extent) -> int:
-    """Return the number of clients of which twice as many do not raise the throughput."""
+    """Return how many clients saturate the server: twice as many do not raise its throughput."""
 
     def throughput(clients: int) -> float:
         result = load.run(subject.plan(requests, clients, extent.search_s, Retry.AT_ONCE))
@@ -229,20 +230,20 @@ def saturating(subject: Subject, requests: Sequence[bytes], extent: Extent) -> i
 
 @attrs.frozen
 class Quiet:
-    """What clients see who have the server nearly for themselves."""
+    """What clients see when they have the server almost to themselves."""
 
     p99_s: float
 
     @classmethod
     def of(cls, subject: Subject, extent: Extent) -> Quiet:
-        """Measure it."""
+        """Measure what they see."""
         result = load.run(attrs.evolve(subject.neighbours, settle_s=0.3, duration_s=2 * extent.reference_s))
         return cls(percentile(result.latencies_s(), 99))
 
 
 @attrs.frozen
 class Witnessed:
-    """A flood, and what others saw of it: `/livez`, and other users who asked for little."""
+    """A flood, and what others saw of it: a client of `/livez`, and other users, who sent few requests."""
 
     flood: Result
     livez: Result
@@ -250,27 +251,27 @@ class Witnessed:
 
     @classmethod
     def of(cls, subject: Subject, plan: Plan, tail_s: float = 0.0) -> Witnessed:
-        """Run *plan*; the others go on for *tail_s* after the flood."""
+        """Run *plan*; the others continue for *tail_s* after the flood."""
         with load.running(subject.livez()) as livez, load.running(subject.neighbours) as others:
             flood = load.run(plan)
             time.sleep(max(0.0, flood.ended_s + tail_s - time.monotonic()))
             return cls(flood, livez.stop(), others.stop())
 
     def livez_p99_s(self) -> float:
-        """Return what 99 % of the responses of `/livez` did not exceed during the flood."""
+        """Return the 99th percentile of the latencies of `/livez` during the flood."""
         return percentile(self.livez.latencies_s(self.flood.begun_s, self.flood.ended_s), 99)
 
     def others_p99_s(self) -> float:
-        """Return what 99 % of the good responses to the others did not exceed during the flood."""
+        """Return the 99th percentile of the latencies of good responses to the others during the flood."""
         return percentile(self.others.latencies_s(self.flood.begun_s, self.flood.ended_s), 99)
 
     def others_refused(self) -> int:
-        """Return how many requests of the others were not served during the flood."""
+        """Return how many of the others' requests were not served during the flood."""
         refused = self.others.bad_between(self.flood.begun_s, self.flood.ended_s)
         return refused + self.others.unanswered + self.others.cut_off
 
     def faults(self) -> int:
-        """Count what must never happen, and say what it was."""
+        """Count what must never happen, and print what it was."""
         livez_bad = {"bad": self.livez.bad_between(0, float("inf"))}
         found = {"the flood": self.flood.faults(), "/livez": {**self.livez.faults(), **livez_bad}}
         for where, faults in found.items():
@@ -280,7 +281,7 @@ class Witnessed:
         return sum(sum(faults.values()) for faults in found.values())
 
     def recovery_s(self, quiet: Quiet) -> float:
-        """Return how long after the flood the others were served as usual."""
+        """Return how long after the flood the others were served as usual again."""
         enough = NEARLY_ALL * len(NEIGHBOURS) * NORMAL_SPAN_S / NEIGHBOUR_INTERVAL_S
         for tenths in range(int((RECOVERY_S + NORMAL_SPAN_S) * 10)):
             begin_s = self.flood.ended_s + tenths / 10
@@ -291,12 +292,12 @@ class Witnessed:
 
 
 def least_disturbed(measured: Callable[[], Figures], extent: Extent) -> list[Figures]:
-    """Measure until there are enough rounds that were not disturbed, or too many that were; return the best."""
+    """Measure until enough rounds were not disturbed, or too many were; return the best rounds."""
     rounds: list[Figures] = []
     while len(rounds) < extent.max_rounds and sum(f[STARVED] < DISTURBED for f in rounds) < extent.rounds:
         rounds.append(measured())
     best = sorted(rounds, key=lambda figures: figures[STARVED])[: extent.rounds]
-    # Faults count, whoever else was at work.
+    # Faults count, however disturbed their round was.
     return [{**figures, FAULTS: max(f[FAULTS] for f in rounds)} for figures in best]
 
 
@@ -304,9 +305,9 @@ def overload(subject: Subject, reference_plan: Plan, plan: Plan, quiet: Quiet | 
     """
     Run both plans one after the other, and compare them.
 
-    Finds out how long the server takes to recover if it is told what *quiet* is.
+    If *quiet* is given, also measure how long the server takes to recover.
     """
-    # With witnesses, too: the conditions are the same.
+    # This has witnesses, too, so that the conditions are the same.
     reference = Witnessed.of(subject, reference_plan).flood
     seen = Witnessed.of(subject, plan, 0.0 if quiet is None else RECOVERY_S + 2 * NORMAL_SPAN_S)
     flood, latencies = seen.flood, seen.flood.latencies_s()
@@ -330,14 +331,14 @@ def overload(subject: Subject, reference_plan: Plan, plan: Plan, quiet: Quiet | 
 
 
 def overload_rows(subject: Subject, name: str, requests: Sequence[bytes], extent: Extent) -> Iterator[Row]:
-    """Measure all kinds of overload by one kind of request."""
+    """Measure all kinds of overload with one kind of request."""
     clients, quiet = saturating(subject, requests, extent), Quiet.of(subject, extent)
     for factor in extent.factors:
         count = min(factor * clients, load.MAX_CONNECTIONS)
         for retry in Retry:
             reference = subject.plan(requests, clients, extent.reference_s, Retry.AT_ONCE)
             plan = subject.plan(requests, count, extent.flood_s, retry)
-            # The flood ends in the same way whatever the clients did after a 503, and waiting takes time.
+            # The flood ends in the same way whatever the clients do after a 503, and waiting for recovery takes time.
             shows_recovery = factor >= MANY and retry is Retry.AT_ONCE
             measured = partial(overload, subject, reference, plan, quiet if shows_recovery else None)
             title = f"{subject.store}, {name}, {factor} x {clients} clients, {retry.value}"
@@ -345,7 +346,7 @@ def overload_rows(subject: Subject, name: str, requests: Sequence[bytes], extent
 
 
 def unfairness(subject: Subject, requests: Sequence[bytes], connections: int, extent: Extent) -> Figures:
-    """Let one user flood the server and see what others get."""
+    """Let one user flood the server, and measure what others get."""
     quiet = Quiet.of(subject, extent)
     seen = Witnessed.of(subject, subject.plan(requests, connections, 1.5 * extent.flood_s, Retry.AT_ONCE))
     return {
@@ -362,7 +363,7 @@ def unfairness(subject: Subject, requests: Sequence[bytes], connections: int, ex
 
 
 def fairness_rows(subject: Subject, extent: Extent) -> Iterator[Row]:
-    """Measure what several kinds of floods by one user do to others."""
+    """Measure how several kinds of floods by one user affect others."""
     floods = {
         f"GET by one user, {FLOOD_CONNECTIONS} connections": (subject.gets([FLOODER]), FLOOD_CONNECTIONS),
         f"POST by one user, {FLOOD_CONNECTIONS} connections": (subject.posts([FLOODER]), FLOOD_CONNECTIONS),
@@ -388,7 +389,7 @@ def serving(store: str, folder: Path) -> Iterator[Subject]:
 
 
 def show(columns: Sequence[Figure], rows: Iterator[Row]) -> list[str]:
-    """Print a table, each row as soon as it is there, and return what is out of bounds."""
+    """Print a table, each row as soon as it is complete, and return what is out of bounds."""
     print(f"| load | {' | '.join(figure.name for figure in columns)} |")
     print(f"| --- |{' ---: |' * len(columns)}")
     violations = []
@@ -410,13 +411,13 @@ def measure(store: str, folder: Path, extent: Extent) -> list[str]:
 
 
 def _memory() -> Path:
-    """Return a folder in memory if there is one: what disks take differs from one second to the next."""
+    """Return a folder in memory if there is one, because the speed of disks varies from one second to the next."""
     memory = Path("/dev/shm")  # noqa: S108
     return memory if memory.is_dir() else Path(tempfile.gettempdir())
 
 
 def main() -> None:
-    """Print what was measured, and end with 1 if something is out of bounds."""
+    """Print what was measured, and exit with status 1 if something is out of bounds."""
     parser = argparse.ArgumentParser(description="Measure how taskd behaves under too much load.")
     parser.add_argument("--store", choices=[*STORES, "both"], default="both", help="where the tasks are kept")
     parser.add_argument("--quick", action="store_true", help="measure less, in about a minute for each store")

@@ -1,8 +1,8 @@
 """
-What parsing the head of a request costs, with the parsers that a server in Python can choose from.
+Measure what parsing the head of a request costs with each parser that a server in Python can choose.
 
-Each gets the same head, whole, as most come; the objects of one connection are made anew for each, or not, as the names
-say.  Parsers that are not installed are left out.
+Each parser gets the same head in one piece, which is how most heads arrive.  Its name says whether its objects are
+created anew for each head or kept for the connection.  Parsers that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import httptools
 
 from taskd.server.head import Head
 
-# As a page sends it, with a token of Better Auth's.
+# As a web page sends it, with a token from Better Auth.
 HEAD = "\r\n".join(
     [
         "GET /api/alice/tasks?status=open&limit=50 HTTP/1.1",
@@ -61,7 +61,7 @@ class Callbacks:
 
 
 def validated() -> None:
-    """Only validate."""
+    """Only validate the head."""
     httptools.HttpRequestParser(NOTHING).feed_data(HEAD)
 
 
@@ -71,12 +71,12 @@ def collected() -> None:
 
 
 def kept() -> None:
-    """Collect the headers with a parser that stays, as uvicorn does."""
+    """Collect the headers with a parser that is kept for the connection, as uvicorn does."""
     KEPT.feed_data(HEAD)
 
 
 def taskd() -> None:
-    """Validate, split, and find out how the body is framed."""
+    """Validate the head, split it, and find out how the body is framed."""
     Head.parse(HEAD, 100)
 
 
@@ -91,7 +91,7 @@ PARSERS: dict[str, Callable[[], object]] = {
 
 
 def others() -> dict[str, Callable[[], object]]:
-    """Return what is installed of the others."""
+    """Return those of the other parsers that are installed."""
     found: dict[str, Callable[[], object]] = {}
     if importlib.util.find_spec("h11"):
         h11: Any = importlib.import_module("h11")
@@ -114,7 +114,7 @@ def others() -> dict[str, Callable[[], object]]:
 
 
 def main() -> None:
-    """Print a table."""
+    """Print the table."""
     print("| parser | microseconds |")
     print("| --- | ---: |")
     for name, parse in (PARSERS | others()).items():

@@ -1,12 +1,12 @@
 """
-What tokens cost: the CPU time of a request with a good one, by each way it can be signed, and with a bad one.
+Measure what tokens cost: the CPU time of a request with a good token, for each way to sign it, and with a bad token.
 
-It runs the whole application in this process, over SQLite, without a network, and prints ratios: machines differ, and
-what is measured here in turns is measured under the same conditions.
+The whole application runs in this process, over SQLite and without a network.  The results are ratios, because machines
+differ; all kinds of tokens are measured in turns, and so under the same conditions.
 
-It ends with 1 if a token costs more than taskd promises: one that is remembered as much, whatever signed it; a bad one
-less than a good one that is sent again, or if its signature has to be verified to see that it is bad, less than a good
-one that is sent for the first time.
+The exit status is 1 if a token costs more than taskd promises.  A token in the token cache costs the same, however
+it was signed.  A bad token costs no more than a good one that is sent again or, if only verifying its signature shows
+that it is bad, no more than a good one that is sent for the first time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from taskd.testing import lifespan
 
 SECRET = "a secret for the benchmark, of more than 32 bytes"
 ROUNDS = 1000
-# As noisy as machines are, one measurement proves nothing.
+# Machines are so noisy that one measurement proves nothing.
 ATTEMPTS = 2
 KINDS = ("EdDSA", "ES256", "ES512", "RS256", "PS256")
 AGAIN, AGAIN_BY_KEY = "HS256, sent again", "EdDSA, sent again"
@@ -62,10 +62,10 @@ class Requests:
     Requests with tokens of one kind.
 
     Attributes:
-        status: The expected status. A 503 is accepted, too, where the server cannot tell whether they are good.
+        status: The expected status.  A 503 is accepted, too, if the server cannot tell whether the tokens are good.
         tokens: The tokens, one for each request.
-        baseline: Than which other kind they must not cost more.
-        at_most: How many times as much as that they may cost.
+        baseline: The name of the kind that they are compared with.
+        at_most: The most that they may cost, as a multiple of what that kind costs.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Requests:
     costs_us: list[float] = attrs.field(factory=list)
 
     async def measure(self, app: ASGIApp) -> None:
-        """Send one."""
+        """Send one request and record its cost."""
         token = next(self.tokens)
         begun_s = time.process_time()
         status = await get(app, token)
@@ -86,12 +86,12 @@ class Requests:
 
     @property
     def cost_us(self) -> float:
-        """What one costs: most of them, since any may have been interrupted."""
+        """The cost of one request: the median, since any request may have been interrupted."""
         return statistics.median(self.costs_us)
 
 
 def signed(algorithm: str, key: Any = None, **claims: Any) -> str:
-    """Return a token of Better Auth's shape for the user `bench`."""
+    """Return a token like Better Auth's for the user `bench`."""
     now_s = int(time.time())
     merged = {"sub": "bench", "email": "bench@example.com", "name": "B", "iat": now_s, "exp": now_s + 900, **claims}
     if algorithm == "HS256":
@@ -100,7 +100,7 @@ def signed(algorithm: str, key: Any = None, **claims: Any) -> str:
 
 
 def fresh(make: Callable[[int], str]) -> Iterator[str]:
-    """Return tokens each of which is another: made beforehand, since making one is not to be measured."""
+    """Return tokens that all differ; they are made beforehand, so that making them is not measured."""
     return iter([make(number) for number in range(ROUNDS)])
 
 
@@ -115,7 +115,7 @@ def key_set() -> bytes:
 
 
 def kinds(origin: str) -> list[Requests]:
-    """Return what is measured, the first being what the others are compared with in the table."""
+    """Return what is measured; in the table, everything is compared with the first entry."""
     ours = {"iss": origin, "aud": origin}
     return [
         Requests(AGAIN, 200, itertools.repeat(signed("HS256"))),
@@ -123,7 +123,7 @@ def kinds(origin: str) -> list[Requests]:
         Requests(first("HS256"), 200, fresh(lambda n: signed("HS256", jti=str(n)))),
         *[Requests(first(name), 200, fresh(partial(numbered, name, ours))) for name in KINDS],
         *[Requests(f"another's {name} key", 401, fresh(partial(forged, name, ours)), first(name), 1) for name in KINDS],
-        # Its payload is not looked at before the signature.
+        # Its payload is not read before its signature is verified.
         Requests("6 KB of all that may be", 401, itertools.repeat(all_that_may_be(5700)), first("EdDSA"), 1),
         bad("another's HS256 secret", fresh(lambda n: signed("HS256", SECRET[::-1], jti=str(n)))),
         attrs.evolve(bad("an unknown kid", fresh(partial(unknown, ours))), may_be_good=True),
@@ -136,17 +136,17 @@ def kinds(origin: str) -> list[Requests]:
 
 
 def first(algorithm: str) -> str:
-    """Return the name of what costs a verification and nothing else."""
+    """Return the name of the requests that cost one verification and nothing else."""
     return f"{algorithm}, sent for the first time"
 
 
 def bad(name: str, tokens: Iterator[str]) -> Requests:
-    """Return tokens that are refused by looking at them."""
+    """Return requests with bad tokens that must cost no more than a good one that is sent again."""
     return Requests(name, 401, tokens, AGAIN, 1)
 
 
 def malformed() -> dict[str, str]:
-    """Return what is as long as a token may be, and made to take long."""
+    """Return tokens, by name, that are as long as a token may be and are made to take long to read."""
     return {
         "8 KB of nothing": "a" * 8000,
         "8 KB of dots": "." * 8000,
@@ -166,57 +166,57 @@ def malformed() -> dict[str, str]:
         "a header of 6 KB of texts and escapes": unsealed("{}", r'"\n"' * 1400 + "," * 13),
         "a header of 6 KB of ends": unsealed("{}", '"a' * 2800 + "," * 13),
         "a header of 6 KB of brackets": unsealed("{}", "[" * 5800),
-        # As long as what is read before the signature may be.
+        # The longest payload that is read before the signature is verified.
         "2 KB of all that may be": all_that_may_be(2048),
     }
 
 
 def all_that_may_be(length: int) -> str:
-    """Return a token whose payload has *length* bytes, and that takes as long as may be up to its signature."""
+    """Return a token with a payload of *length* bytes that takes as long as possible to read up to its signature."""
     text = "a" * (length - len(listed([*hard(30), '""'])))
     return unsealed(listed([*hard(30), f'"{text}"']), listed(hard(9), '"alg":"EdDSA","kid":"EdDSA","a"'))
 
 
 def hard(count: int) -> list[str]:
-    """Return numbers that take as long to read as those that are not too long may."""
+    """Return numbers that take as long to read as numbers of a permitted length can."""
     return [f"1.{number:018}e-9" for number in range(count)]
 
 
 def halfway() -> str:
-    """Return what is as near to one of Python's numbers as to the next: only all of its digits tell that."""
+    """Return a number halfway between two of Python's floats: only reading all of its digits shows that it is."""
     with decimal.localcontext(prec=1000):
         return str(decimal.Decimal(math.ulp(0.0)) * 7 / 2)
 
 
 def listed(values: list[str], names: str = '"a"') -> str:
-    """Return an object with a list."""
+    """Return a JSON object with a list of *values*; *names* is the text in front of the list."""
     return f"{{{names}:[{','.join(values)}]}}"
 
 
 def unsealed(payload: str, header: str = '{"alg":"HS256"}') -> str:
-    """Return a token that nobody has signed; EdDSA does not refuse the signature at sight, but verifies it."""
+    """Return a token that nobody has signed, whose signature EdDSA cannot reject without verifying it."""
     signature = b"s" * 63 + b"\0"
     return b".".join(base64url_encode(part) for part in (header.encode(), payload.encode(), signature)).decode()
 
 
 def numbered(algorithm: str, claims: dict[str, str], number: int) -> str:
-    """Return a token that is another for each *number*."""
+    """Return a different token for each *number*."""
     return signed(algorithm, jti=str(number), **claims)
 
 
 def forged(algorithm: str, claims: dict[str, str], number: int) -> str:
-    """Return one that says it is signed with a key that it is not signed with."""
+    """Return a token that claims to be signed with a key that it is not signed with."""
     return signed(algorithm, FORGED_KEYS[algorithm], jti=str(number), **claims)
 
 
 def unknown(claims: dict[str, str], number: int) -> str:
-    """Return one that is signed with a key that nobody has published."""
+    """Return a token that is signed with a key that nobody has published."""
     merged = {"sub": "bench", "exp": time.time() + 900, **claims}
     return jwt.encode(merged, FORGED_KEYS["EdDSA"], "EdDSA", {"kid": f"k{number}"})
 
 
 async def measure() -> list[Requests]:
-    """Send requests of all kinds in turns, one of each in a round."""
+    """Send requests of all kinds in turns, one of each kind per round."""
     async with await asyncio.start_server(_publish, "127.0.0.1", 0) as publisher:
         origin = f"http://127.0.0.1:{publisher.sockets[0].getsockname()[1]}"
         table = kinds(origin)
@@ -231,7 +231,7 @@ async def measure() -> list[Requests]:
             )
             async with lifespan(app):
                 for _ in range(ROUNDS):
-                    # Each costs the next one something: what that finds in the processor's caches.
+                    # Each request costs the next one something, by changing what it finds in the processor's caches.
                     random.shuffle(measured)
                     for requests in measured:
                         await requests.measure(app)
@@ -276,7 +276,7 @@ async def get(app: ASGIApp, token: str) -> int:
 
 def show(measured: list[Requests]) -> None:
     """Print a table."""
-    print(f"| GET with a token, {ROUNDS} times | answer | CPU, to the first |")
+    print(f"| GET with a token, {ROUNDS} times | status | CPU, to the first |")
     print("| --- | --- | --- |")
     for requests in measured:
         print(f"| {requests.name} | {requests.status} | {requests.cost_us / measured[0].cost_us:.2f} |")
@@ -295,7 +295,7 @@ def excesses(measured: list[Requests]) -> list[str]:
 
 
 def main() -> None:
-    """Print what was measured, and end with 1 if that is more than is promised, twice."""
+    """Print what was measured, and exit with status 1 if it exceeds what is promised in every attempt."""
     for _ in range(ATTEMPTS):
         measured = asyncio.run(measure())
         show(measured)

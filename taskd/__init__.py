@@ -1,14 +1,14 @@
 """
 taskd: a self-hosted task-management REST server whose parts are plugins.
 
-The rest of the public interface is in the modules named after its subjects: `taskd.tasks`, `taskd.storage`,
-`taskd.auth`, `taskd.routes`, `taskd.fields`, `taskd.settings`, `taskd.checks`, `taskd.outages`, `taskd.limiter`,
-`taskd.urls` and `taskd.tls`; and in `taskd.testing`, which is for the tests of plugins.
+The other public modules are `taskd.tasks`, `taskd.storage`, `taskd.auth`, `taskd.routes`, `taskd.fields`,
+`taskd.settings`, `taskd.checks`, `taskd.outages`, `taskd.limiter`, `taskd.urls` and `taskd.tls`, each named after its
+subject, and `taskd.testing`, which is for testing plugins.
 """
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036  pip refuses older ones, and a checkout may be run without pip
+if sys.version_info < (3, 11):  # noqa: UP036  pip refuses older versions, but a checkout may run without pip
     sys.exit("taskd: needs Python 3.11 or later, and this is Python {}.{}".format(*sys.version_info))
 
 from taskd.application import build_app

@@ -1,4 +1,4 @@
-"""`python -m taskd` is `taskd`."""
+"""Make `python -m taskd` run the `taskd` command."""
 
 from taskd.cli.main import main
 

@@ -29,9 +29,9 @@ from taskd.storage import StoreError, StoreUnavailable, TaskStore
 
 __all__ = ["Application", "build_app"]
 
-# After this many seconds without a failure, the next one is a new outage.
+# After this many seconds without a failure, the next failure begins a new outage.
 STORAGE_QUIET_S = 600.0
-# The name of the asyncio task that pings the store at the start.
+# The name of the asyncio task that pings the store at startup.
 EARLY_PING = "taskd: early ping"
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 def build_app(environ: Mapping[str, str] | None = None) -> Application:
     """
-    Build the ASGI application from *environ*, by default the environment on top of the `.env` file.
+    Build the ASGI application from *environ*, by default the environment layered over the `.env` file.
 
-    It does no I/O except reading that file and importing the plugins, and shares no state with other applications.
+    This does no I/O except reading that file and importing the plugins.  Applications share no state.
 
     Raises:
         SettingsError: A setting is missing or wrong.
@@ -53,13 +53,13 @@ def build_app(environ: Mapping[str, str] | None = None) -> Application:
 @attrs.frozen(eq=False)
 class Application:
     """
-    The ASGI application, made of the core and the plugins.
+    The ASGI application, assembled from the core and the plugins.
 
     Attributes:
         plugins: The enabled plugins.
         backend: Verifies credentials.
-        store: Keeps the tasks; no call takes longer than it may.
-        routes: What is served, one route for each path.
+        store: Keeps the tasks; its calls have a time limit.
+        routes: The routes that are served, one for each path.
         document: The API document.
     """
 
@@ -72,13 +72,13 @@ class Application:
 
     @classmethod
     def assemble(cls, environ: Mapping[str, str], *, verifies_credentials: bool = True) -> Application:
-        """Load the plugins that *environ* enables, and put together what they provide; see `of`."""
+        """Load the plugins that *environ* enables, and assemble the application from them; see `of`."""
         return cls.of(Plugins.load(environ), verifies_credentials=verifies_credentials)
 
     @classmethod
     def of(cls, plugins: Plugins, *, verifies_credentials: bool = True) -> Application:
         """
-        Put together what *plugins* provide.
+        Assemble the application from what *plugins* provide.
 
         Args:
             plugins: The enabled plugins.
@@ -99,7 +99,7 @@ class Application:
     @_asgi.default
     def _with_middleware(self) -> ASGIApp:
         app = Starlette(routes=self.routes, exception_handlers=ERROR_HANDLERS, lifespan=self._lifespan)
-        # Only /readyz reports successes to it.
+        # Only /readyz reports successes to this log.
         app.state.storage = OutageLog("The storage", logger, quiet_s=STORAGE_QUIET_S)
         app.state.openapi = self.document
         app.router.redirect_slashes = False
@@ -110,12 +110,12 @@ class Application:
         return HTTPMiddleware(admission, settings.frontend_origins, request_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a connection (ASGI specification)."""
+        """Serve a connection, as the ASGI specification defines it."""
         await self._asgi(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Ping the store early, so that the log says if it is down, and close the parts at the end."""
+        """Ping the store at startup, so that the log says if it is down; at shutdown, close what plugins created."""
         # Logging is not set up yet when the application is assembled.
         for warning in self.plugins.warnings:
             logger.warning("%s", warning)
@@ -137,5 +137,5 @@ async def _ping(store: TaskStore, outages: OutageLog) -> None:
     except StoreError as error:
         outages.failed(str(error))
     except Exception:
-        # Nothing awaits this task, so nothing else would report it.
+        # Nothing awaits this task, so nothing else would report the error.
         logger.exception("The storage plugin failed to respond to a ping")

@@ -1,7 +1,7 @@
 """
-`taskd.asgi:app`, the application for any ASGI server: `uvicorn taskd.asgi:app`.
+The application for any ASGI server; for example, run `uvicorn taskd.asgi:app`.
 
-It also works without a lifespan, for example under serverless adapters: the store connects at first use.
+It also works without a lifespan, for example under serverless adapters: the store connects on first use.
 """
 
 from __future__ import annotations

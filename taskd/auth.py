@@ -1,10 +1,10 @@
 """
-What an auth plugin provides, and the guard that denies by default.
+What an auth plugin provides, and the guard that denies access by default.
 
-An auth plugin provides Starlette's `AuthenticationBackend`.  Its `authenticate` returns the credentials and a user
-whose `identity` names the owner of tasks, raises `InvalidCredentials`, or returns `None` if the request has no
-credentials.  If it depends on something that is down, it raises `AuthUnavailable`.  Only the backend knows how
-credentials are sent: the guard only knows that they are missing, or invalid.
+An auth plugin provides an implementation of Starlette's `AuthenticationBackend`.  Its `authenticate` returns the
+credentials and a user whose `identity` is the owner of the tasks, raises `InvalidCredentials`, or returns `None` if the
+request has no credentials.  If it depends on something that is down, it raises `AuthUnavailable`.  Only the backend
+knows how credentials are sent; the guard learns no more than whether they are valid, invalid or missing.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ AUTH_TIMEOUT_S = 3
 RETRY_AFTER_S = 2
 MAX_IDENTITY_LENGTH = 255
 IDENTITY = f"neither . nor .., but a text of 1 to {MAX_IDENTITY_LENGTH} characters without NUL"
-# RFC 9110, section 11.6.1: each 401 has a challenge.  This one is for backends that have none.
+# RFC 9110, section 11.6.1: each 401 must have a challenge.  This one is for backends that define none.
 CHALLENGE = 'Credentials realm="taskd"'
 # RFC 9110, section 11.6.2: the default header for credentials.
 REQUEST_HEADERS = ("Authorization",)
 MISSING = "The credentials are missing: the API document says how to send them."
 INVALID = "The credentials are invalid."
-# RFC 9110, section 5.5, without the octets that have no meaning.
+# A field value (RFC 9110, section 5.5), without the octets that have no defined meaning.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class InvalidCredentials(AuthenticationError):
-    """The credentials are invalid.  The message, one sentence, is sent to the client and must not quote them."""
+    """The credentials are invalid.  The message, a single sentence, is sent to the client; it must not quote them."""
 
 
 class MissingCredentials(AuthenticationError):
-    """The credentials are missing, or of an unsupported kind.  The message, one sentence, is sent to the client."""
+    """The credentials are missing or of an unsupported kind.  The message, a single sentence, is sent to the client."""
 
 
 class AuthUnavailable(Exception):
     """
-    The credentials cannot be verified now.  Clients get a 503.
+    The credentials cannot be verified at the moment.  Clients get a 503.
 
-    The core does not log it; a backend can log an outage once with `taskd.outages.OutageLog`.
+    The core does not log this error; a backend can log an outage once with `taskd.outages.OutageLog`.
 
     Args:
-        reason: What is missing, for the log; never shown to clients.
+        reason: What is unavailable, for the log; never shown to clients.
         retry_after_s: How many seconds a client should wait before it tries again.
     """
 
@@ -76,7 +76,7 @@ class AuthUnavailable(Exception):
 
 @attrs.frozen
 class User(BaseUser):
-    """A user whose credentials were verified; *identity* is the owner in the store and the path's `{user_id}`."""
+    """A user whose credentials have been verified; *identity* is the owner in the store and the path's `{user_id}`."""
 
     identity: str
 
@@ -96,7 +96,7 @@ class TokenIssuer(Protocol):
     """What `taskd token` and `taskd dev` need from an auth backend; optional."""
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
-        """Return a token that this backend accepts as *user_id* for *lifetime_s* seconds."""
+        """Return a token that identifies *user_id* to this backend for *lifetime_s* seconds."""
         ...
 
 
@@ -106,7 +106,7 @@ class TrialSettings:
     What an auth plugin adds to the environment for `taskd dev`.
 
     Args:
-        settings: Variables that are not set, with a value for each.
+        settings: Values for variables that are not set, by name.
         note: How tokens are made, for display, such as "signed with the secret in FILE".  It must not contain a secret.
     """
 
@@ -115,10 +115,10 @@ class TrialSettings:
 
 
 class DenyAll(AuthenticationBackend):
-    """Refuses every request.  It replaces the backend when nothing is served."""
+    """Refuses every request.  It stands in for the backend when nothing is served."""
 
     async def authenticate(self, conn: HTTPConnection) -> None:  # noqa: ARG002
-        """Return None, so every request counts as one without credentials."""
+        """Return None, so that every request counts as one without credentials."""
         return
 
 
@@ -141,7 +141,8 @@ class Guard:
         Put the verified user into *scope*, as Starlette's own middleware does.
 
         Raises:
-            HTTPException: 401 without valid credentials for this path; 503 when they cannot be verified now.
+            HTTPException: 401 if there are no valid credentials for this path; 503 if they cannot be verified at the
+                moment.
         """
         try:
             result = await self._limit.wait(self.backend.authenticate(HTTPConnection(scope)))
@@ -188,17 +189,17 @@ class Guard:
 
 def _is_authenticated(user: BaseUser) -> bool:
     is_authenticated = user.is_authenticated
-    # A method in place of a property must not count as True.
+    # A method that should have been a property must not count as True.
     if not isinstance(is_authenticated, bool):
         raise TypeError(f"is_authenticated of a {type(user).__name__} must be True or False")
     return is_authenticated
 
 
 def is_identity(identity: str) -> bool:
-    """Tell whether *identity* can be a user id, which every store can store and a path can contain."""
+    """Tell whether *identity* can be a user id, that is, whether every store can hold it and a path contain it."""
     if not 1 <= len(identity) <= MAX_IDENTITY_LENGTH or "\0" in identity:
         return False
-    # RFC 3986, section 6.2.2.3: clients leave these out of a path, encoded or not.
+    # RFC 3986, section 6.2.2.3: clients remove these from a path, encoded or not.
     if identity in (".", ".."):
         return False
     return identity.isascii() or not re.search("[\ud800-\udfff]", identity)

@@ -1,4 +1,4 @@
-"""Limit how long calls of a plugin's store may take."""
+"""Limit how long calls to a plugin's store may take."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ T = TypeVar("T")
 
 _EXACTLY_TASKS = frozenset((Task,))
 
-# The limit in the contract of `TaskStore`.
+# The limit that the contract of `TaskStore` sets.
 CALL_TIMEOUT_S = 10.0
 
 
 @attrs.frozen(eq=False)
 class BoundedStore(TaskStore):
     """
-    Calls the *store* of a plugin, and raises `StoreUnavailable` if that takes too long.
+    Wraps a plugin's *store*, and raises `StoreUnavailable` if a call takes too long.
 
     A result of the wrong type becomes a `StoreError`, whose log entry names the plugin.
 
     Attributes:
-        store: Its other attributes are available here, too.
-        plugin: The name of the plugin for the log.
+        store: The wrapped store.  Its other attributes are available here, too.
+        plugin: The name of the plugin, for the log.
     """
 
     store: TaskStore
@@ -64,7 +64,7 @@ class BoundedStore(TaskStore):
         return self._bounded("delete", self.store.delete(owner, task_id))
 
     def ping(self) -> Coroutine[Any, Any, None]:
-        """Return if the store can serve requests."""
+        """Raise `StoreUnavailable` unless the store can serve requests."""
         return self._bounded("ping", self.store.ping())
 
     def waited_s(self, *, is_read: bool) -> float:
@@ -92,13 +92,13 @@ class BoundedStore(TaskStore):
         except (StoreUnavailable, TaskNotFound):
             raise
         except StoreError as error:
-            # So that the log names the plugin.
+            # This makes the log name the plugin.
             error.add_note(f"The store is that of {self.plugin}.")
             raise
         return result
 
 
-# A plugin's author may not use a type checker.
+# Not every author of a plugin uses a type checker.
 
 
 def _task(method: str, result: object) -> None:

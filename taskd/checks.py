@@ -1,4 +1,4 @@
-"""Describe the checks that plugins provide for `taskd doctor`."""
+"""Define the checks that plugins provide for `taskd doctor`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Check:
 
     Args:
         name: What was checked, in a word or two.
-        outcome: How it ended.
+        outcome: How the check ended.
         finding: What was found, on one line.  It must not contain a secret.
-        remedy: What to do, unless the outcome is OK.
+        remedy: What to do about it, unless the outcome is OK.
     """
 
     name: str
@@ -43,5 +43,5 @@ class Diagnosable(Protocol):
     """What `taskd doctor` needs from an auth backend or a task store; optional."""
 
     def diagnose(self) -> AsyncIterator[Check]:
-        """Check everything that this part depends on, in order of dependency, without changing anything."""
+        """Check everything that the backend or store depends on, in order of dependency, without changing anything."""
         ...

@@ -1,4 +1,4 @@
-"""Close what plugins have created when the application stops, within a time limit."""
+"""When the application stops, close what plugins have created, within a time limit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 async def bounded(call: Callable[[], Any], timeout_s: float) -> Any:
     """
-    Return the result of *call*, awaited if necessary.
+    Return the result of *call*, awaiting it if necessary.
 
-    A function that is not `async` runs in its own thread, so that it cannot block the event loop.  If it takes too
-    long, it is cancelled, and abandoned if that has no effect.
+    A function that is not `async` runs in its own thread, so that it cannot block the event loop.  A call that takes
+    too long is cancelled, and abandoned if that has no effect.
 
     Raises:
-        TimedOut: It did not end within *timeout_s* seconds.
+        TimedOut: The call did not end within *timeout_s* seconds.
     """
     try:
         return await TimeLimit(timeout_s).wait(_result(call))
@@ -34,17 +34,18 @@ async def bounded(call: Callable[[], Any], timeout_s: float) -> Any:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        # It awaited something that it had cancelled itself: the caller must not mistake that for its own cancellation.
+        # The call awaited something that it had cancelled itself: the caller must not mistake that for its own
+        # cancellation.
         raise RuntimeError("it ended with a CancelledError of its own") from error
 
 
 async def close_in_time(part: object) -> None:
     """
-    Call the `close` of *part*, if it has one.
+    Call the `close` method of *part*, if it has one.
 
     Raises:
-        TimedOut: It did not end in time.
-        BaseException: Any error that it raised.
+        TimedOut: The method did not end in time.
+        BaseException: Any error that the method raised.
     """
     close = getattr(part, "close", None)
     if close is not None:
@@ -53,9 +54,9 @@ async def close_in_time(part: object) -> None:
 
 async def close(name: str, part: object) -> None:
     """
-    Call the `close` of *part*, if it has one, and log *name* if that fails or does not end in time.
+    Call the `close` method of *part*, if it has one, and log *name* if it fails or does not end in time.
 
-    It raises nothing: a plugin must not keep the server from stopping.
+    No error is raised: a plugin must not keep the server from stopping.
     """
     try:
         await close_in_time(part)
@@ -88,7 +89,7 @@ async def _in_thread(call: Callable[[], Any]) -> Any:
         try:
             loop.call_soon_threadsafe(set_outcome, result, failure)
         except RuntimeError:
-            # The loop is closed already.
+            # The loop is already closed.
             logger.debug("An abandoned call has ended")
 
     threading.Thread(target=run, name="taskd: a call of a plugin", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Track which environment variables are read, and find names that look like typing mistakes."""
+"""Track which environment variables are read, and find names that look like typos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 __all__ = ["Environ"]
 
 PREFIX = "TASKD_"
-# How similar a name and a known one must be, as `difflib` measures it.  Names without our prefix may be those of other
+# How similar a name must be to a known one, as measured by `difflib`.  Names without our prefix may belong to other
 # programs.
 ALIKE, ALIKE_WITHOUT_PREFIX = 0.75, 0.9
 
@@ -20,12 +20,12 @@ class Environ(Mapping[str, str]):
     """
     Environment variables, without those whose value is empty.
 
-    It remembers which names were read, and so knows the settings of all parts, including third-party plugins, without
-    declarations.  Code that iterates over all names, as `dict(environ)` does, reads none.
+    It remembers which names were read, and so knows the settings of all parts, including third-party plugins, although
+    nothing declares them.  Code that iterates over all names, as `dict(environ)` does, does not count as reading them.
     """
 
     _values: Mapping[str, str] = attrs.field(repr=False)
-    # The names as iteration yields them: new objects, so that a name from elsewhere is a different object.
+    # The names as iteration yields them: new string objects, so that a name from elsewhere is a different object.
     _given: Mapping[str, str] = attrs.field(init=False, repr=False)
     _asked: set[str] = attrs.field(factory=set)
 
@@ -55,24 +55,24 @@ class Environ(Mapping[str, str]):
         return len(self._values)
 
     def completed(self, defaults: Mapping[str, str]) -> Environ:
-        """Return this environment with *defaults* for what is not set; both share the names that were read."""
+        """Return this environment with *defaults* for names that are not set; both share one record of names read."""
         return Environ({**defaults, **self._values}, self._asked)
 
     def unread(self) -> dict[str, str | None]:
         """
         Return the names that no part has read, each with the known name that it resembles, if there is one.
 
-        Names that resemble none are included if they begin with `TASKD_`.  Call it when all parts have read their
-        settings.
+        Names that resemble no known name are included if they begin with `TASKD_`.  Call this once all parts have read
+        their settings.
         """
         found = {name: self._like(name) for name in sorted(set(self._values) - self._asked)}
         return {name: meant for name, meant in found.items() if meant or name.startswith(PREFIX)}
 
     def mistakes(self) -> list[str]:
         """
-        Return a line for each name that looks like a typing mistake.
+        Return a line for each name that looks like a typo.
 
-        An unknown name alone is not a mistake: it may belong to a disabled plugin, or to a container's host.
+        An unknown name by itself is not a mistake: it may belong to a disabled plugin, or be set by a container's host.
         """
         return [
             f"{name} is set, and nothing reads it: did you mean {meant}?"
@@ -82,10 +82,10 @@ class Environ(Mapping[str, str]):
 
     def _like(self, name: str) -> str | None:
         """
-        Return the known name that is most similar to *name*, if there is one.
+        Return the known name that is most similar to *name*, if any is similar enough.
 
-        If *name* does not begin with `TASKD_`, it may be another program's: it must resemble a name that is not set,
-        and very closely.
+        If *name* does not begin with `TASKD_`, it may belong to another program, so it must very closely resemble a
+        known name that is not set.
         """
         if name.startswith(PREFIX):
             known = {other.removeprefix(PREFIX): other for other in sorted(self._asked)}

@@ -1,8 +1,8 @@
 """
-Check the fields of attrs classes by their types.
+Check the fields of attrs classes against their types.
 
-A type has its limits as `msgspec.Meta`, and `MustBe` puts them into words.  The same type checks a value from JSON
-(`FieldType.read`) and a value in code (`validated`), and describes the field in the API document.
+The limits of a type are given by a `msgspec.Meta`, and put into words by a `MustBe`.  The same type is used to check a
+value from JSON (`FieldType.read`) and a value set in code (`validated`), and to describe the field in the API document.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from msgspec import UnsetType
 
 __all__ = ["DATE_TIME", "FieldType", "MustBe", "in_utc", "validated"]
 
-# RFC 3339, section 5.6, without a 13th month, a 25th hour or a leap second.
+# RFC 3339, section 5.6, excluding a 13th month, a 25th hour and leap seconds.
 DATE_TIME = (
     r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
@@ -42,7 +42,7 @@ _WORDS: Mapping[Any, str] = {
 @attrs.frozen
 class MustBe:
     """
-    What a field accepts, in words: an error message is "must be" and these *words*.
+    What a field accepts, in words: the error message is "must be" followed by these *words*.
 
     It goes into the field's `Annotated` type, beside `msgspec.Meta`, whose `description` is for the API document.
     """
@@ -56,7 +56,7 @@ class FieldType:
     What a field accepts.
 
     Attributes:
-        type: The type of the values, as JSON represents them.
+        type: The type of the values, as represented in JSON.
         refusal: The message for any other value; None if msgspec's own is better.
     """
 
@@ -74,10 +74,10 @@ class FieldType:
 
     def read(self, value: object) -> Any:
         """
-        Convert *value*, parsed from JSON, to the type of the field.  No type is coerced, and times are in UTC.
+        Convert *value*, parsed from JSON, to the field's type.  Types are never coerced; times are converted to UTC.
 
         Raises:
-            ValueError: The field does not accept it; the message says what it must be.
+            ValueError: The field does not accept *value*; the message says what it must be.
         """
         try:
             result = msgspec.convert(value, self.type)
@@ -87,10 +87,10 @@ class FieldType:
 
     def check(self, value: object) -> None:
         """
-        Check a *value* in code: `read` must return the same from its JSON.
+        Check a *value* set in code: `read` must return an equal value from its JSON.
 
         Raises:
-            ValueError: The field does not accept it.
+            ValueError: The field does not accept *value*.
         """
         try:
             is_taken = self.read(msgspec.json.decode(msgspec.json.encode(value, enc_hook=_plain))) == value
@@ -101,7 +101,7 @@ class FieldType:
 
 
 def _plain(value: object) -> object:
-    """Return *value* as the built-in type that its class extends: msgspec encodes no subclasses of them."""
+    """Convert *value* to the built-in type that its class extends: msgspec does not encode subclasses of such types."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, dt.datetime):
@@ -111,9 +111,9 @@ def _plain(value: object) -> object:
 
 def validated(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
     """
-    Add to each field a validator that checks its type; pass this to attrs as `field_transformer`.
+    Give each field a validator that checks its type; pass this function to attrs as `field_transformer`.
 
-    Defaults are not checked.  The messages of validators begin with the field's name.
+    Defaults are not checked.  The validators' messages begin with the name of the field.
     """
     annotations = get_type_hints(cls, include_extras=True)
     return [field.evolve(validator=_validator(FieldType.of(annotations[field.name]), field)) for field in fields]
@@ -132,23 +132,23 @@ def _validator(type_: FieldType, field: attrs.Attribute[Any]) -> Callable[[Any, 
 
 
 def in_utc(value: Any) -> Any:
-    """Return *value* in UTC if it is a datetime; an attrs converter, before the field's validator."""
+    """Convert *value* to UTC if it is an aware datetime; as an attrs converter, this runs before the validator."""
     try:
         return value.astimezone(dt.timezone.utc) if isinstance(value, dt.datetime) and value.tzinfo else value
     except OverflowError:
-        # The year in UTC is not between 1 and 9999.  The validator reports it.
+        # In UTC, the year would not be between 1 and 9999.  The validator reports that.
         return value
 
 
 def _checked_time(text: object, moment: dt.datetime) -> dt.datetime:
-    """Return *moment*, read from *text*, in UTC; raise an error if *text* is not an RFC 3339 date-time."""
+    """Convert *moment*, parsed from *text*, to UTC; raise an error if *text* is not an RFC 3339 date-time."""
     if not _DATE_TIME.fullmatch(str(text)):
         raise ValueError
     return moment.astimezone(dt.timezone.utc)
 
 
 def _words(annotation: Any) -> str | None:
-    """Describe the values that a field with *annotation* accepts, if it has a `MustBe`."""
+    """Describe in words what a field with *annotation* accepts; return None if there are no words for it."""
     if get_origin(annotation) is Annotated:
         return next((extra.words for extra in annotation.__metadata__ if isinstance(extra, MustBe)), None)
     if isinstance(annotation, enum.EnumMeta):

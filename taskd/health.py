@@ -1,4 +1,4 @@
-"""Tell supervisors whether the process is alive, and whether it can serve."""
+"""Tell supervisors whether the process is alive, and whether it can serve requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Health:
 
 
 def health_routes(store: TaskStore) -> list[Route]:
-    """Return the routes for supervisors: `/livez` checks the process, and `/readyz` also what it needs."""
+    """Return the routes for supervisors: `/livez` checks the process, and `/readyz` also checks what it needs."""
 
     @public
     @operation("checkLiveness", Returns(200, "The process is running.", type=Health, example=Health("ok")))

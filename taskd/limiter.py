@@ -1,4 +1,4 @@
-"""Limit how much runs at once, fairly between keys, and refuse what has waited too long."""
+"""Limit how many calls run at once, fairly between keys, and refuse those that have waited too long."""
 
 from __future__ import annotations
 
@@ -13,31 +13,35 @@ import attrs
 
 __all__ = ["FairLimiter", "Outcome", "Overloaded", "Waiter"]
 
-# How many waiters are refused in one turn of the event loop.  Each of them costs an error response, and a thousand at
+# The most waiters to refuse in one turn of the event loop.  Each refusal costs an error response, and a thousand at
 # once would hold up everything else.
 MAX_REFUSALS_PER_TURN = 32
-# Timers of uvloop have whole milliseconds and may fire that much too early.
+# uvloop's timers have a resolution of one millisecond, and may fire that much too early.
 TIMER_RESOLUTION_S = 0.001
-# Deadlines of waiters that are gone are kept until they are this many more than twice the others.
+# Deadlines of waiters that are gone are removed once the number of all deadlines exceeds twice the number of waiters by
+# more than this.
 MAX_STALE_DEADLINES = 64
 
 
 class Overloaded(Exception):
-    """More is asked for than can be served: too many wait, or they have been waiting too long."""
+    """There are more calls than can be served: too many are waiting, or they have been waiting too long."""
 
 
 @attrs.define
 class _StandingDelay:
     """
-    Since when everyone who got a turn had waited too long, by the loop's clock; None if the last one had not.
+    Tracks for how long all waiters have been late: each had waited too long when its turn came.
 
-    A queue that forms in a burst drains again, and the delay ends.  One that stands only makes everybody late.
+    A queue that forms in a burst drains again, and the delay ends.  A standing queue only makes everyone late.
+
+    Attributes:
+        since: When the delay began, by the loop's clock; None if the last waiter was not late.
     """
 
     since: float | None = None
 
     def lasts(self, is_late: bool, now: float, interval_s: float) -> bool:
-        """Take note of whether the next one *is_late*; return whether all have been for *interval_s* seconds."""
+        """Note whether the next waiter *is_late*; return whether all have been late for *interval_s* seconds."""
         if not is_late:
             self.since = None
             return False
@@ -47,26 +51,26 @@ class _StandingDelay:
 
 
 class Outcome(Protocol):
-    """Where a waiter learns how its wait has ended: an `asyncio.Future`, or something that needs no task."""
+    """An object that is told how a wait has ended: an `asyncio.Future`, or something that needs no task."""
 
     def done(self) -> bool:
-        """Return whether it has ended, or was cancelled."""
+        """Return whether the wait has ended or was cancelled."""
         ...
 
     def set_result(self, result: Exception | None, /) -> None:
-        """Take the end of the wait: None for a slot, or the error with which the waiter is refused."""
+        """End the wait: *result* is None if the waiter has a slot, or else the error with which it is refused."""
         ...
 
 
 @attrs.define(eq=False)
 class Waiter:
     """
-    A call that waits for a slot.
+    A call that is waiting for a slot.
 
     Attributes:
         since: When it began to wait, by the loop's clock.
-        outcome: Gets None when it has a slot, or the error with which it is refused.
-        has_slot: Whether it has got a slot.
+        outcome: Receives None when the call has a slot, or the error with which the call is refused.
+        has_slot: Whether the call has been given a slot.
     """
 
     key: Hashable = attrs.field(repr=False)
@@ -77,7 +81,7 @@ class Waiter:
 
 @attrs.define(eq=False)
 class _Queue:
-    """The waiters of one key, in the order in which they came."""
+    """The waiters of one key, in order of arrival."""
 
     waiters: OrderedDict[Waiter, None] = attrs.field(factory=OrderedDict)
     delay: _StandingDelay = attrs.field(factory=_StandingDelay)
@@ -86,24 +90,25 @@ class _Queue:
 @attrs.define(eq=False)
 class FairLimiter:
     """
-    Lend a number of slots, each to one call at a time, fairly between keys (owners of tasks, as a rule).
+    Lends a number of slots, each to one call at a time, fairly between keys (usually owners of tasks).
 
-    While a slot is free, a call takes it at once, which costs less than a microsecond.  Otherwise calls wait in one
-    queue for each key, and the keys take turns, so that a thousand calls of one key delay those of another by one call
-    and not by a thousand.
+    While a slot is free, a call takes it at once, which costs less than a microsecond.  Otherwise calls wait, in one
+    queue per key, and the keys take turns, so a thousand calls of one key delay those of another by one call, not by a
+    thousand.
 
-    Under overload it works like CoDel (RFC 8289) in front of a server: if for *interval_s* everyone whose turn it was
-    had waited longer than *target_s*, of one key or of all, then whoever else has waited that long is refused.  A burst
-    is served, however long it waited, if it drains within the interval; a standing queue is cut down to the target.
+    Under overload it works like CoDel (RFC 8289) in front of a server: if, for *interval_s*, every call whose turn came
+    (of one key, or of all keys) had waited longer than *target_s*, further calls that have waited that long are
+    refused.  A burst is served, however long its calls have waited, if it drains within the interval; a standing queue
+    is cut down to the target.
 
-    A limiter belongs to the event loop in which calls wait, and is not thread-safe.  It needs no cleaning up.
+    A limiter belongs to the event loop in which its calls wait, and is not thread-safe.  It needs no cleanup.
 
     Args:
         capacity: How many slots there are.
-        per_key: How many of them one key may hold at a time, so that others find some free; None sets no limit.
+        per_key: How many slots one key may hold at a time, so that some are left for other keys; None sets no limit.
         target_s: How many seconds a call may wait while calls are refused for waiting too long.
-        interval_s: For how many seconds calls must have waited longer than that before the first is refused.
-        max_waiting: How many calls may wait, of all keys together.  It bounds memory only.
+        interval_s: For how many seconds all waits must exceed *target_s* before the first call is refused.
+        max_waiting: How many calls of all keys together may wait.  It only bounds memory.
     """
 
     _capacity: int
@@ -114,17 +119,17 @@ class FairLimiter:
     _in_use: int = attrs.field(init=False, default=0)
     # How many slots each key holds, if any.
     _held: dict[Hashable, int] = attrs.field(init=False, factory=dict, repr=False)
-    # All waiters, in the order in which they came; and the same in a queue for each key.
+    # All waiters in order of arrival, and the same waiters in a queue for each key.
     _waiters: OrderedDict[Waiter, None] = attrs.field(init=False, factory=OrderedDict, repr=False)
     _queues: dict[Hashable, _Queue] = attrs.field(init=False, factory=dict, repr=False)
-    # The keys with waiters that may have another slot, the next one first.  While a slot is free, there are none, or
-    # the next turn of the event loop goes on with them.
+    # The keys that have waiters and may have another slot, the next one first.  While a slot is free, there are no such
+    # keys, unless `_go_on` is about to serve them in the next turn of the event loop.
     _turns: OrderedDict[Hashable, None] = attrs.field(init=False, factory=OrderedDict, repr=False)
     _delay: _StandingDelay = attrs.field(init=False, factory=_StandingDelay, repr=False)
-    # A heap; the numbers keep it from comparing waiters.  Those that are gone are removed later.
+    # A heap; the numbers keep it from comparing waiters.  Deadlines of waiters that are gone are removed later.
     _deadlines: list[tuple[float, int, Waiter]] = attrs.field(init=False, factory=list, repr=False)
     _numbers: Iterator[int] = attrs.field(init=False, factory=itertools.count, repr=False)
-    # One timer, for the earliest deadline, and when it fires.
+    # One timer, for the earliest deadline, and the time when it fires.
     _timer: asyncio.Handle | None = attrs.field(init=False, default=None, repr=False)
     _timer_at: float = attrs.field(init=False, default=0.0, repr=False)
     _refused_this_turn: int = attrs.field(init=False, default=0, repr=False)
@@ -134,7 +139,7 @@ class FairLimiter:
         """
         How many slots there are.
 
-        It may be changed at any time, within the event loop.  Those who hold slots beyond a lower one keep them.
+        It may be changed at any time, from within the event loop.  If it is lowered, slots already held are kept.
         """
         return self._capacity
 
@@ -162,15 +167,15 @@ class FairLimiter:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait."""
+        """How many calls are waiting."""
         return len(self._waiters)
 
     def waited_s(self) -> float:
-        """Return for how many seconds the call that has waited longest has been waiting; 0.0 if none waits."""
+        """Return for how many seconds the longest-waiting call has been waiting; 0.0 if no call is waiting."""
         return _now() - next(iter(self._waiters)).since if self._waiters else 0.0
 
     def try_acquire(self, key: Hashable) -> bool:
-        """Take a slot for *key* and return True, if that can be done without waiting and ahead of nobody who waits."""
+        """Take a slot for *key* and return True, unless it must wait or would overtake a waiter that could have one."""
         if self._in_use >= self._capacity or self._turns:
             return False
         held = self._held.get(key, 0)
@@ -182,15 +187,15 @@ class FairLimiter:
 
     async def acquire(self, key: Hashable, until: float | None = None) -> None:
         """
-        Take a slot for *key*, and wait for one if need be.  Whoever has one must `release` it.
+        Take a slot for *key*, waiting for one if necessary.  The caller must `release` it.
 
         Args:
-            key: Whose turn it has to be.
+            key: The key that takes the slot when its turn comes.
             until: When to give up waiting, by the loop's clock; None sets no limit.
 
         Raises:
-            TimeoutError: There was no slot before *until*.
-            Overloaded: Too many wait, or this call has waited too long in a standing queue.
+            TimeoutError: The call did not get a slot before *until*.
+            Overloaded: Too many calls are waiting, or this one has waited too long in a standing queue.
         """
         if self.try_acquire(key):
             return
@@ -206,20 +211,20 @@ class FairLimiter:
 
     def enqueue(self, key: Hashable, outcome: Outcome, until: float | None = None) -> Waiter:
         """
-        Begin to wait for a slot for *key*, without a task.
+        Start waiting for a slot for *key*, without a task.
 
-        Call `try_acquire` first.  Whoever stops waiting before that must `withdraw`.
+        Call `try_acquire` first.  A caller that gives up before the wait has ended must call `withdraw`.
 
         Args:
-            key: Whose turn it has to be.
-            outcome: Is called in the turn of the event loop in which the wait ends.
+            key: The key that takes the slot when its turn comes.
+            outcome: Receives the result, in the turn of the event loop in which the wait ends.
             until: When to give up waiting, by the loop's clock; None sets no limit.
 
         Raises:
-            Overloaded: Too many wait.
+            Overloaded: Too many calls are waiting.
         """
         if len(self._waiters) >= self.max_waiting:
-            raise Overloaded(f"{self.max_waiting} calls wait already")
+            raise Overloaded(f"{self.max_waiting} calls are already waiting")
         waiter = Waiter(key, _now(), outcome)
         self._waiters[waiter] = None
         queue = self._queues.get(key)
@@ -233,7 +238,7 @@ class FairLimiter:
         return waiter
 
     def withdraw(self, waiter: Waiter) -> None:
-        """Stop waiting; a slot that *waiter* has got meanwhile goes to the next one."""
+        """Stop waiting; a slot that *waiter* has been given in the meantime goes to the next waiter."""
         if waiter.has_slot:
             self.release(waiter.key)
         else:
@@ -244,7 +249,7 @@ class FairLimiter:
         Give back a slot that *key* holds; the next waiter gets it.
 
         Raises:
-            KeyError: *key* holds none.
+            KeyError: *key* holds no slot.
         """
         held = self._held[key]
         if held > 1:
@@ -261,7 +266,7 @@ class FairLimiter:
         return self._per_key is None or self._held.get(key, 0) < self._per_key
 
     def _remove(self, waiter: Waiter) -> None:
-        """Take *waiter* out of the queues, if it is there."""
+        """Remove *waiter* from the queues, if it is still in them."""
         if waiter not in self._waiters:
             return
         del self._waiters[waiter]
@@ -274,17 +279,17 @@ class FairLimiter:
             self._delay.since = None
 
     def _serve(self) -> None:
-        """Give free slots to those whose turn it is, and refuse those that have waited too long."""
+        """Give free slots to the waiters whose turn it is, and refuse those that have waited too long."""
         while self._turns and self._in_use < self._capacity and self._refused_this_turn < MAX_REFUSALS_PER_TURN:
             key = next(iter(self._turns))
             if not self._may_have_another(key):
-                # It is back when it releases a slot.
+                # The key rejoins the turns when it releases a slot.
                 del self._turns[key]
                 continue
             queue = self._queues[key]
             waiter = next(iter(queue.waiters))
             if waiter.outcome.done():
-                # It was cancelled, and does not know yet.
+                # The waiter was cancelled, but has not withdrawn yet.
                 self._remove(waiter)
             elif self._has_waited_too_long(waiter, queue):
                 self._refuse(waiter, Overloaded("calls wait longer than they should"))
@@ -294,8 +299,8 @@ class FairLimiter:
     def _has_waited_too_long(self, waiter: Waiter, queue: _Queue) -> bool:
         now = _now()
         is_late = now - waiter.since > self.target_s
-        # Both take note.  A key that waits for itself is late while others are not; and where each key has one waiter,
-        # no queue of theirs stands, but all of them together do.
+        # Both must be updated.  A key that is waiting for its own calls is late while others are not; and where each
+        # key has only one waiter, no key has a standing queue, but all keys together do.
         is_key_late = queue.delay.lasts(is_late, now, self.interval_s)
         return self._delay.lasts(is_late, now, self.interval_s) or is_key_late
 
@@ -315,12 +320,12 @@ class FairLimiter:
         if not self._refused_this_turn:
             asyncio.get_running_loop().call_soon(self._go_on)
         self._refused_this_turn += 1
-        # A key that has nobody but those who are too late keeps its turn only for so many of them.
+        # Even a key whose waiters are all too late loses its turn after this many refusals.
         if self._refused_this_turn == MAX_REFUSALS_PER_TURN and waiter.key in self._turns:
             self._turns.move_to_end(waiter.key)
 
     def _go_on(self) -> None:
-        """Go on, in the next turn of the event loop, where too many were refused in one."""
+        """Resume, in the next turn of the event loop, what the limit on refusals cut short."""
         self._refused_this_turn = 0
         self._expire()
         self._serve()
@@ -333,7 +338,7 @@ class FairLimiter:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        """See that the timer fires at the earliest deadline, or before it."""
+        """Make sure that the timer fires no later than the earliest deadline."""
         until = self._deadlines[0][0]
         if self._timer is not None:
             if self._timer_at <= until:
@@ -347,7 +352,7 @@ class FairLimiter:
         self._expire()
 
     def _expire(self) -> None:
-        """Refuse those whose deadline has passed."""
+        """Refuse the waiters whose deadline has passed."""
         latest = _now() + TIMER_RESOLUTION_S
         while self._deadlines and self._refused_this_turn < MAX_REFUSALS_PER_TURN:
             until, _, waiter = self._deadlines[0]

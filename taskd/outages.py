@@ -9,7 +9,7 @@ import attrs
 
 __all__ = ["OutageLog"]
 
-# A dependency that fails occasionally is logged at most once in this time, not for each request.
+# A dependency that fails occasionally is logged at most once in this many seconds, not for each request.
 MIN_INTERVAL_S = 10.0
 
 
@@ -19,10 +19,9 @@ class OutageLog:
     Logs one line when an outage begins and one when it ends, however many requests notice it.
 
     Attributes:
-        dependency: Its name in the log.  It must not contain a secret.
+        dependency: The name of the dependency in the log.  It must not contain a secret.
         logger: Where to log.
-        quiet_s: How many seconds without a failure end an outage.  Set it if not every
-            success is reported.
+        quiet_s: After how many seconds without a failure an outage is over.  Set it if not every success is reported.
     """
 
     dependency: str
@@ -34,7 +33,7 @@ class OutageLog:
     _is_logged: bool = attrs.field(init=False, default=False)
 
     def failed(self, reason: str) -> None:
-        """Report a failed call, and why it failed."""
+        """Report a failed call and the reason for the failure."""
         now_s = time.monotonic()
         if now_s - self._failed_last_s >= self.quiet_s:
             self._down_since_s, self._is_logged = None, False
@@ -46,7 +45,7 @@ class OutageLog:
             self.logger.warning("%s is unavailable: %s", self.dependency, reason)
 
     def succeeded(self, started_s: float) -> None:
-        """Report a successful call, which started at *started_s* by the clock of `time.monotonic`."""
+        """Report a successful call that started at *started_s*, by the clock of `time.monotonic`."""
         # A call that started before the last failure does not end the outage.
         if self._down_since_s is None or started_s < self._failed_last_s:
             return

@@ -1,4 +1,4 @@
-"""Read settings from the environment, on top of a `.env` file; each part declares its own with environ-config."""
+"""Read settings from the environment and a `.env` file; each part declares its own settings with environ-config."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ T = TypeVar("T")
 
 # A setting that several plugins share.
 ALLOW_PLAINTEXT = "TASKD_ALLOW_PLAINTEXT"
-# Origins of apps in a web view have their own scheme and a host (capacitor://localhost, app://-), which the view sends
-# as registered.
+# The origin of an app in a web view has a scheme of its own and a host (capacitor://localhost, app://-), which the web
+# view sends as they were registered.
 _APP_ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[a-z0-9_.-]+(:\d{1,5})?)/?", re.IGNORECASE | re.ASCII
 )
-# Schemes that no page has, and misspellings of http.
+# Schemes that no page's origin has, and misspellings of http.
 _NO_APP = re.compile(r"file|ftp|wss?|[htps]+", re.IGNORECASE)
-# More than a shell allows: other programs may read the file, too.
+# Allows more than a shell does: other programs may read the file, too.
 _NAME = re.compile(r"[a-z_][\w.-]*", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 class SettingsError(Exception):
     """
-    A setting is missing or wrong, and the server does not start.
+    A setting is missing or wrong, so the server does not start.
 
     Args:
         variable: The environment variable.
-        message: What it should be.  It must not quote a secret.
+        message: What the variable should be.  The message must not quote a secret.
 
     Attributes:
-        owner: The plugin whose setting it is; empty for the core's.  The core sets it.
+        owner: The plugin that the setting belongs to; empty if it is the core's own.  Set by the core.
     """
 
     owner: str = ""
@@ -75,7 +75,7 @@ class Secret:
 
 def read_environ(directory: Path | None = None) -> Environ:
     """
-    Return the environment on top of the `.env` file in *directory*, by default the working directory.
+    Return the environment layered over the `.env` file in *directory*, by default the working directory.
 
     Values in the file are taken literally: a `$` in a password is a `$`.  A variable with an empty value counts as
     not set.
@@ -97,7 +97,7 @@ def _in_file(path: Path) -> dict[str, str]:
         # Reading from a pipe, for example, might never end.
         raise SettingsError(".env", "is a folder, not a file" if path.is_dir() else "is not a regular file")
     try:
-        # Some editors put a byte order mark first.
+        # Some editors begin the file with a byte order mark.
         with path.open(encoding="utf-8-sig") as file:
             bindings = list(dotenv_parser.parse_stream(file))
     except FileNotFoundError:
@@ -122,20 +122,24 @@ def _line(original: dotenv_parser.Original) -> int:
 
 def load_settings(cls: type[T], environ: Mapping[str, str]) -> T:
     """
-    Fill the environ-config class *cls* from *environ*.
+    Create an instance of the environ-config class *cls* from *environ*.
 
     Raises:
-        SettingsError: A variable is missing, or one of the class's converters raised it.
+        SettingsError: A variable is missing, or one of the class's converters raised this error.
     """
     try:
-        # It works with any mapping, but is annotated with dict.
+        # `to_config` works with any mapping, but its parameter is annotated as a dict.
         return environ_config.to_config(cls, cast("dict[str, str]", Environ.of(environ)))
     except environ_config.MissingEnvValueError as error:
         raise SettingsError(", ".join(sorted(error.args)), "is not set") from None
 
 
 def one_of(variable: str, choices: Mapping[str, T]) -> Callable[[str], T]:
-    """Return a converter for *variable*, which must be one of *choices*; it raises `SettingsError`."""
+    """
+    Return a converter for *variable* that looks its value up in *choices*.
+
+    The converter raises `SettingsError` for any other value.
+    """
 
     def convert(text: str) -> T:
         if text not in choices:
@@ -146,7 +150,11 @@ def one_of(variable: str, choices: Mapping[str, T]) -> Callable[[str], T]:
 
 
 def seconds(variable: str, least: float = 0.1, most: float = 600) -> Callable[[str], float]:
-    """Return a converter for *variable*, a number of seconds from *least* to *most*; it raises `SettingsError`."""
+    """
+    Return a converter for *variable*, which must be a number of seconds from *least* to *most*.
+
+    The converter raises `SettingsError` for any other value.
+    """
 
     def convert(text: str) -> float:
         if not (_NUMBER.fullmatch(text) and least <= float(text) <= most):
@@ -157,7 +165,7 @@ def seconds(variable: str, least: float = 0.1, most: float = 600) -> Callable[[s
 
 
 def plaintext_setting() -> bool:
-    """Declare the setting, in a class, that allows a plugin to reach other machines without TLS."""
+    """Declare, in a settings class, the setting that allows a plugin to reach other machines without TLS."""
     choices = {"0": False, "1": True}
     declared: bool = environ_config.var(
         "0",
@@ -184,7 +192,7 @@ def _origin(url: str) -> str:
     address = HTTPAddress.parse(url)
     if address is not None and address.path in ("", "/"):
         return address.origin
-    # It is not quoted: if two variables were mixed up, it may contain a password.
+    # The value is not quoted: if two variables were mixed up, it may contain a password.
     example = "https://app.example.com or capacitor://localhost"
     message = f"must be origins such as {example}, without a path, with commas between them"
     match = _APP_ORIGIN.fullmatch(url)

@@ -17,7 +17,11 @@ __all__ = ["print_warnings", "starting"]
 
 @contextlib.contextmanager
 def starting() -> Iterator[Environ]:
-    """Read the environment; an error in the block that a user can correct is printed, and the exit status is 1."""
+    """
+    Read the environment and yield it.
+
+    An error that a user can correct, here or in the block, is printed, and the process exits with status 1.
+    """
     environ = Environ.of({})
     try:
         environ = read_environ()
@@ -29,6 +33,6 @@ def starting() -> Iterator[Environ]:
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """Print *warnings* to stderr, where no logging is set up."""
+    """Print *warnings* to stderr, for when logging is not set up."""
     for warning in warnings:
         print(f"taskd: {warning}", file=sys.stderr)  # noqa: T201

@@ -27,8 +27,8 @@ class StoreUnavailable(StoreError):
     """
     The store cannot be reached, is full or does not respond in time.  Clients get a 503.
 
-    It is not logged for each request: one line says when the store goes down, and one when it recovers.  A store can
-    log these itself with `taskd.outages.OutageLog`.
+    This error is not logged for each request: one line says when the store goes down, and one when it recovers.  A
+    store can log these lines itself with `taskd.outages.OutageLog`.
 
     Args:
         reason: What is wrong, for the log; never shown to clients.
@@ -52,12 +52,13 @@ class TaskStore(abc.ABC):
     """
     Where tasks are kept.
 
-    The *owner*, a text of 1 to 255 characters, is the first argument of every method, so that no query can omit it.
-    Arguments have been checked against the rules of `taskd.tasks`.  Each method is atomic: concurrent calls have the
-    same result as consecutive ones, and a write that returned survives a crash of this process and of the store.
+    The *owner*, a string of 1 to 255 characters, is the first argument of every method that reads or writes tasks, so
+    that no query can omit it.  Arguments have already been checked against the rules of `taskd.tasks`.  Each method is
+    atomic: concurrent calls have the same result as consecutive ones, and a write that has returned survives a crash of
+    this process or of the store.
 
-    Creating a store does no I/O: it connects at first use, in the event loop that is running then.  Every method may
-    raise `StoreUnavailable`, within 10 seconds, and `StoreError`.
+    Creating a store does no I/O: it connects on first use, in the event loop that is running then.  Every method may
+    raise `StoreError`; one that raises `StoreUnavailable` must do so within 10 seconds.
     """
 
     @abc.abstractmethod
@@ -78,7 +79,7 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def toggle(self, owner: str, task_id: UUID) -> Task:
-        """Complete a task, or reopen a completed one, and return it, or raise `TaskNotFound`."""
+        """Complete a task, or reopen it if it is completed, and return it; raise `TaskNotFound` if there is none."""
 
     @abc.abstractmethod
     async def delete(self, owner: str, task_id: UUID) -> None:
@@ -86,20 +87,20 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def ping(self) -> None:
-        """Return if the store can serve requests; otherwise raise `StoreUnavailable`."""
+        """Raise `StoreUnavailable` unless the store can serve requests."""
 
     def waited_s(self, *, is_read: bool) -> float:  # noqa: ARG002
         """
-        Return how many seconds the longest-waiting call has waited for its turn; 0.0 if none is waiting.
+        Return how many seconds the longest-waiting call has been waiting for its turn; 0.0 if none is waiting.
 
-        If reads and writes do not wait for each other, *is_read* says which of them is meant.  The core calls this
-        often under load, to notice early that the store cannot keep up, so it must be quick.  Override it if calls wait
-        for each other.
+        If reads and writes do not wait for each other, *is_read* says which of them to consider.  The core calls this
+        method often under load, to notice early that the store cannot keep up, so it must be quick.  Override it if
+        calls wait for each other.
         """
         return 0.0
 
     async def close(self) -> None:
-        """Close all connections.  Called once, when the server stops; never if no lifespan runs."""
+        """Close all connections.  Called once, when the server stops, but only if it runs the ASGI lifespan."""
         return
 
 
@@ -109,13 +110,13 @@ class Migratable(Protocol):
 
     async def migrate(self) -> Sequence[str]:
         """
-        Bring the schema up to date atomically, even if another process does the same at the same time.
+        Bring the schema up to date atomically, even if another process is doing so at the same time.
 
         Returns:
-            A line for each migration that was applied; none if the schema was up to date.
+            A line for each migration that was applied; none if the schema was already up to date.
 
         Raises:
-            StoreError: Migrating failed, and nothing has changed.
+            StoreError: The migration failed, and nothing has changed.
         """
         ...
 
@@ -130,9 +131,9 @@ class Location:
     Where a store keeps its tasks.
 
     Args:
-        description: Where that is, for display.  It must not contain a password.
-        is_local: Whether that is this machine.
-        setting: The variable that says where, if there is one.
+        description: The location in words, for display.  It must not contain a password.
+        is_local: Whether the tasks are on this machine.
+        setting: The environment variable that sets the location, if there is one.
         file: The file that holds the tasks, if there is one.
     """
 
@@ -145,9 +146,9 @@ class Location:
 @runtime_checkable
 class Located(Protocol):
     """
-    What `taskd dev` needs from a store, to show whose tasks it serves, and to avoid serving production's by mistake.
+    What `taskd dev` needs from a store to show which tasks it serves, and to avoid serving production tasks by mistake.
 
-    It is optional, but a store that can be on another machine should have it.
+    It is optional, but a store that can be on another machine should implement it.
     """
 
     @property

@@ -1,8 +1,8 @@
 """
 The task: its fields, and every rule about them.
 
-The rules are the types of the fields and the validators beside them.  They apply to constructors and request bodies,
-and the API document is generated from them.
+The rules are the fields' types and validators.  They apply to constructors and request bodies, and the API document is
+generated from them.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class Priority(enum.Enum):
 # In characters.
 _MAX_TITLE = 200
 _MAX_DESCRIPTION = 10_000
-# White space, written out, because clients check by this pattern, too, and `\s` differs between dialects of regular
-# expressions.  Only the line and paragraph separators are left to `\s`: some generators of JavaScript unescape
-# patterns, and a literal must not contain these two.
+# White space, written out, because clients also check titles with this pattern, and `\s` differs between dialects of
+# regular expressions.  Only the line and paragraph separators are left to `\s`: some generators of JavaScript code
+# unescape patterns, and a regular expression literal must not contain these two characters.
 _SPACE = r"\s\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
-# JavaScript's `\s` includes this one, which is not white space here.
+# JavaScript's `\s` includes this character, which does not count as white space here.
 _NO_SPACE = r"\ufeff"
-# Some databases cannot store NUL in text, so it is refused for every store.
+# Some databases cannot store NUL in text, so it is refused whatever the store.
 Title = Annotated[
     str,
     Meta(
@@ -77,7 +77,7 @@ Description = Annotated[
     Meta(max_length=_MAX_DESCRIPTION, pattern=r"^[^\x00]*$", description="More about it. No NUL character."),
     MustBe(f"a text of up to {_MAX_DESCRIPTION:,} characters, without NUL"),
 ]
-# Times are stored in UTC, in the years 1 to 9999, and a seventh decimal must not be rounded to the year 10000.
+# Times are stored in UTC, in the years 1 to 9999, and rounding a seventh decimal must not lead to the year 10000.
 _IN_RANGE = r"(?!0000)(?!0001-01-01.*\+(?!00:00))(?!9999-12-31.*:.*-(?!00:00))(?!9999-12-31.23:59:59\.9{6}[5-9])"
 DueAt = Annotated[
     dt.datetime,
@@ -105,7 +105,8 @@ class Task:
     if the clock is set back.
     """
 
-    # It has no validators: it comes from a `NewTask`, from `TaskChanges` or from a store, where it was checked before.
+    # There are no validators, because a task is made from a `NewTask`, from `TaskChanges` or from what is in a store,
+    # all of which have already been checked.
 
     id: TaskID
     user_id: Annotated[str, Meta(description="The user whose task it is.")]
@@ -126,7 +127,7 @@ class Task:
     @classmethod
     def create(cls, owner: str, new: NewTask, now: dt.datetime) -> Task:
         """
-        Return the task that *owner* creates with *new* at the moment *now*.
+        Return the task that *owner* creates from *new* at the time *now*.
 
         The id is a version 7 UUID (RFC 9562, section 5.7), so that later ids sort later.
         """
@@ -145,7 +146,7 @@ class Task:
         )
 
     def changed(self, changes: TaskChanges, now: dt.datetime) -> Task:
-        """Return this task with *changes* made at the moment *now*."""
+        """Return this task with *changes* made at the time *now*."""
         moment = max(self.updated_at, now)
         target = changes.target_status()
         status = self.status if target is UNSET else target
@@ -158,7 +159,7 @@ class Task:
         return _evolve(self, **given, status=status, updated_at=moment, completed_at=completed_at)
 
     def toggled(self, now: dt.datetime) -> Task:
-        """Return this task, completed at the moment *now*, or reopened if it is completed."""
+        """Return this task, completed at the time *now*, or reopened if it was completed."""
         return self.changed(TaskChanges(is_completed=not self.is_completed), now)
 
 
@@ -172,12 +173,12 @@ def _contradict(status: Status, is_completed: bool) -> bool:
 
 
 def _agrees_with_status(instance: NewTask | TaskChanges, flag: attrs.Attribute[Any], value: bool | UnsetType) -> None:
-    """Refuse a flag that contradicts the status beside it."""
+    """Refuse a flag that contradicts the status that is given with it."""
     if value is not UNSET and instance.status is not UNSET and _contradict(instance.status, value):
         raise ValueError(f'{flag.name} must be true exactly when status is "completed"')
 
 
-# For the API document.  It has no branches, because they would appear in generated types.
+# The same rule for the API document.  It is written without branches, which would appear in generated types.
 CONSISTENT = Meta(
     extra_json_schema={
         "not": {
@@ -212,7 +213,7 @@ class NewTask:
     is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees_with_status)
 
     def target_status(self) -> Status:
-        """Return the status that `status` or `is_completed` gives; `PENDING` by default."""
+        """Return the status requested by `status` or `is_completed`; `PENDING` by default."""
         target = _target_status(self.status, self.is_completed)
         return Status.PENDING if target is UNSET else target
 
@@ -233,7 +234,7 @@ class TaskChanges:
     is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees_with_status)
 
     def target_status(self) -> Status | UnsetType:
-        """Return the status that `status` or `is_completed` gives; `UNSET` if neither is given."""
+        """Return the status requested by `status` or `is_completed`; `UNSET` if neither is given."""
         return _target_status(self.status, self.is_completed)
 
 

@@ -1,4 +1,4 @@
-"""Await calls of plugins within a time limit."""
+"""Await calls to plugins within a time limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Steps = Generator[Any, Any, T]
 
 @types.coroutine
 def stepwise(awaitable: Awaitable[T], go_on: Callable[[Steps[T], Any], Steps[T]]) -> Steps[T]:
-    """Await *awaitable*; if it has to wait, *go_on* runs the rest of its steps, given what it waits for."""
+    """Await *awaitable*; if it has to wait, let *go_on* run the rest of its steps, given what it is waiting for."""
     steps = awaitable.__await__()
     try:
         waited_for = next(steps)
@@ -48,10 +48,11 @@ def rest_of(
     Run the rest of *steps*, as `yield from` would.
 
     Args:
-        steps: Those of an awaitable that has come to wait for something.
-        waited_for: What that is.
-        throw: Deals with what is raised where it waits, and returns what is waited for next; by default *steps* do.
-        wait: Waits for a task; by default the event loop does, as for anything else.
+        steps: The steps of an awaitable that is waiting for something.
+        waited_for: What it is waiting for.
+        throw: Handles an exception that is raised while it is waiting, and returns what to wait for next; by default,
+            `steps.throw` does.
+        wait: Waits for a task; by default, the event loop does, as it does for anything else.
     """
     throw = throw or steps.throw
     try:
@@ -75,11 +76,11 @@ class TimeLimit:
     """
     A time limit for many calls.
 
-    A task for each call, or `asyncio.timeout`, would cost more than a call that only reads memory: here all calls of an
-    event loop share one timer, and a call that does not wait needs none.
+    A task for each call, or `asyncio.timeout`, would cost more than a call that only reads memory.  Here, all calls in
+    an event loop share one timer, and a call that does not wait needs none.
 
     Attributes:
-        timeout_s: How long each may take.
+        timeout_s: How long each call may take, in seconds.
     """
 
     timeout_s: float
@@ -87,10 +88,10 @@ class TimeLimit:
 
     def wait(self, awaitable: Awaitable[T]) -> Awaitable[T]:
         """
-        Await *awaitable*, and cancel it when its time is up; if it runs for another second, abandon it.
+        Await *awaitable*, and cancel it when its time is up; if it keeps running for another second, abandon it.
 
         Raises:
-            TimedOut: Its time was up.  What it was doing may have been done or not.
+            TimedOut: Its time was up.  What it was doing may or may not have been done.
         """
         return stepwise(awaitable, self._go_on)
 
@@ -108,7 +109,7 @@ class TimeLimit:
             watch.end(call)
 
     def _watch_of(self, loop: asyncio.AbstractEventLoop) -> _Watch:
-        # Loops may run in several threads: each has its own.
+        # Loops may run in several threads: each has its own watch.
         watch = self._watch
         if watch is None or watch.loop is not loop:
             watch = self._watch = _Watch(loop, self.timeout_s)
@@ -116,7 +117,7 @@ class TimeLimit:
 
 
 class _Call:
-    """A call that waits, and can be cancelled or abandoned."""
+    """A call that is waiting, and can be cancelled or abandoned."""
 
     __slots__ = ("_cancelling", "_cleanup", "_is_abandoned", "_is_late", "_steps", "_task")
 
@@ -130,7 +131,7 @@ class _Call:
     def throw(self, error: BaseException) -> Any:
         """Throw *error* into the call, which may handle it, unless the call is abandoned."""
         if self._is_abandoned and isinstance(error, asyncio.CancelledError):
-            with contextlib.suppress(Exception):  # it may ignore that, or fail
+            with contextlib.suppress(Exception):  # the call may ignore this, or fail
                 self._steps.close()
             raise error
         return self._steps.throw(error)
@@ -139,7 +140,7 @@ class _Call:
         """
         Wait for *other*, and cancel it when this call is cancelled.
 
-        The event loop would wait for it even then, until it has ended.  Here it is left where it is, too.
+        A plain `await` would then still wait until *other* has ended.  Here, if this call is abandoned, so is *other*.
         """
         while not other.done():
             is_done = self._task.get_loop().create_future()
@@ -169,7 +170,7 @@ class _Call:
         return self._is_late and self._task.cancelling() - self._own_cancellations() <= self._cancelling
 
     def end(self) -> None:
-        """Undo the cancellations that came from here."""
+        """Undo the cancellations that `cancel` and `_abandon` requested."""
         if self._cleanup is not None:
             self._cleanup.cancel()
         if self._is_late:
@@ -187,7 +188,7 @@ def _wake(is_done: asyncio.Future[None], _: asyncio.Future[Any]) -> None:
 
 
 class _Watch:
-    """The waiting calls of *loop*, oldest first, with one timer for all of them."""
+    """The waiting calls in *loop*, oldest first, with one timer for all of them."""
 
     __slots__ = ("_calls", "_is_armed", "_timeout_s", "loop")
 
@@ -198,7 +199,7 @@ class _Watch:
         self._is_armed = False
 
     def begin(self, call: _Call) -> None:
-        """Start the time limit of *call*."""
+        """Start the time limit for *call*."""
         due = self._calls[call] = self.loop.time() + self._timeout_s
         if not self._is_armed:
             self._arm(due)

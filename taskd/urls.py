@@ -19,10 +19,11 @@ _URL = re.compile(
 @attrs.frozen
 class HTTPAddress:
     """
-    An HTTP URL without user, query and fragment.
+    An HTTP URL without a user, query or fragment.
 
     Attributes:
-        origin: Scheme, host and port as browsers send them (RFC 6454, section 6.2): lower case, no default port.
+        origin: Scheme, host and port as browsers send them (RFC 6454, section 6.2): in lower case, without a default
+            port.
         host: The host, without the brackets of an IPv6 address.
         path: The path as written, which may be empty.
     """
@@ -48,7 +49,7 @@ class HTTPAddress:
         return self.origin.startswith("https:") or is_loopback(self.host)
 
     def __str__(self) -> str:
-        """Return it as a URL."""
+        """Return the address as a URL."""
         return self.origin + self.path
 
 

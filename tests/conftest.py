@@ -23,7 +23,7 @@ from tests.support.processes import child_environ
 from tests.support.third_parties import Site
 from tests.support.witness import Witness
 
-# Fixtures of one subject each, for the several modules that test it.
+# Each module has the fixtures for one subject, which several test modules share.
 pytest_plugins = [
     "tests.support.databases",
     "tests.support.doctor",
@@ -35,7 +35,7 @@ SECRET = "a secret for the tests, of more than 32 bytes"
 ORIGIN = "https://app.example.com"
 # However slow the machine is, no request is refused because it had to wait for others.
 PATIENT = {"TASKD_QUEUE_TIMEOUT": "60"}
-# Which tests are run only with which option.
+# Test modules that are run only with an option, and that option.
 ON_REQUEST = {"test_better_auth.py": "--better-auth", "test_clients.py": "--clients"}
 FIGURES = pytest.StashKey[list[Figures]]()
 
@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--better-auth", action="store_true", help="Run the tests with a real Better Auth, too.")
     parser.addoption("--clients", action="store_true", help="Run the tests with other people's clients, too.")
-    parser.addoption("--schemathesis-seed", type=int, default=1, help="What its random requests come from.")
+    parser.addoption("--schemathesis-seed", type=int, default=1, help="The seed of schemathesis's random requests.")
     parser.addoption(
         "--screenshots", type=Path, help="Where to put pictures of the pages, if not into pytest's own folder."
     )
@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only repeats itself, unless it was asked for."""
+    """Leave out what only repeats what other tests prove, unless it was asked for."""
     if not config.getoption("--thorough"):
         repeated = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=repeated)
@@ -72,12 +72,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Use two processes for each core: half of the time a test waits for a server or a database."""
+    """Use two processes for each core: half of the time, a test is waiting for a server or a database."""
     return 2 * (os.cpu_count() or 1)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show what a thorough run measured; the few rounds of another one say nothing."""
+    """Show what a thorough run measured; the few rounds of any other run say nothing."""
     measured = config.stash[FIGURES] if config.getoption("--thorough") else []
     terminalreporter.write("\n" + table(measured))
 
@@ -100,7 +100,7 @@ def measured(pytestconfig: pytest.Config) -> list[Figures]:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the developer's own reaches a test, and no test leaves a file in the repository."""
+    """Keep the developer's own settings out of the tests, and the tests' files out of the repository."""
     settings = {"DATABASE_URL", "BETTER_AUTH_SECRET", "BETTER_AUTH_URL", "FRONTEND_URL"}
     for name in settings | {name for name in os.environ if name.startswith("TASKD_")}:
         monkeypatch.delenv(name, raising=False)
@@ -109,7 +109,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def witness() -> Iterator[Witness]:
-    """Sees what taskd answers to all clients of httpx."""
+    """A witness that sees taskd's responses to all httpx clients."""
     application = Application.assemble({"TASKD_PLUGINS": "docs,jwt,sql,tasks"}, verifies_credentials=False)
     made = Witness.of(application.document)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -119,14 +119,14 @@ def witness() -> Iterator[Witness]:
 
 @pytest.fixture(autouse=True)
 def _declared_only(witness: Witness) -> Iterator[None]:
-    """No test sees from an operation what the API document does not declare."""
+    """Check that no operation gives a test a response that the API document does not declare."""
     yield
     assert [] == witness.undeclared()
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Time goes on when this is told to, for all that grows old."""
+    """A clock for everything that ages, which advances only when it is told to."""
     return stopped_clock(monkeypatch)
 
 
@@ -157,7 +157,7 @@ def pooler(postgres: PostgresServer) -> Iterator[PgBouncer]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database that works: every test that asks for it runs on both kinds."""
+    """The URL of a working database: every test that uses it runs on both kinds."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/tasks.db"
     url: str = request.getfixturevalue("postgres_url")
@@ -171,7 +171,7 @@ def sqlite_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def embedded_child(sqlite_file: Path) -> dict[str, str]:
-    """The environment of a server over an SQLite file, for what does not depend on the store."""
+    """The environment of a server over an SQLite file, for tests that do not depend on the store."""
     settings = {"DATABASE_URL": f"sqlite:///{sqlite_file}", "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN}
     return child_environ({**settings, **PATIENT})
 
@@ -189,7 +189,7 @@ async def app(environ: dict[str, str]) -> AsyncIterator[ASGIApp]:
 
 
 def client_of(app: ASGIApp, user_id: str | None = None) -> httpx.AsyncClient:
-    """A client of *app*: with a good token of *user_id*, or without any."""
+    """Return a client of *app*, with a good token for *user_id* or without any token."""
     headers = {} if user_id is None else {"Authorization": f"Bearer {token_for(user_id)}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd", headers=headers)
 
@@ -200,7 +200,7 @@ def token_for(user_id: str, lifetime_s: int = 3600) -> str:
 
 @pytest.fixture
 def user_id() -> str:
-    """A user whom no other test knows, so that tests can share a database."""
+    """A user id that no other test uses, so that tests can share a database."""
     return uuid.uuid4().hex
 
 
@@ -211,7 +211,7 @@ def tasks_url(user_id: str) -> str:
 
 @pytest.fixture
 async def client(app: ASGIApp, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with a good token of `user_id`."""
+    """A client with a good token for `user_id`."""
     async with client_of(app, user_id) as connected:
         yield connected
 

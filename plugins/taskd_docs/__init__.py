@@ -1,1 +1,1 @@
-"""Serve the API document, a page to read and try it, and a home page with links to both."""
+"""Serve the API document, a page for reading it and trying it out, and a home page with links to both."""

@@ -1,4 +1,4 @@
-"""The endpoints of the documentation.  All are public, and respond in the same way to everyone."""
+"""The documentation endpoints.  All are public, and respond in the same way to everyone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["Documentation"]
 
 DESCRIPTION = "A self-hosted task-management server."
 
-# Pages load everything from this server, and contain no scripts or styles themselves.  Swagger UI sends requests to
-# the API, and its stylesheet embeds images.
+# Pages load everything from this server, and contain no inline scripts or styles.  Swagger UI sends requests to the
+# API, and its stylesheet embeds images.
 _POLICY = (
     "default-src 'none'",
     "script-src 'self'",
@@ -48,7 +48,7 @@ def _template(name: str) -> Template:
 
 @attrs.define
 class Documentation:
-    """Serve the API document, the page to read and try it, and the home page."""
+    """Serves the API document, the page for reading it and trying it out, and the home page."""
 
     _home: Template = attrs.field(init=False, factory=lambda: _template("home.html"))
     _docs: Template = attrs.field(init=False, factory=lambda: _template("docs.html"))
@@ -69,7 +69,7 @@ class Documentation:
 
     @public
     async def page(self, request: Request) -> Response:
-        """Return the page about the API."""
+        """Return the page that shows the API document."""
         return _page(self._docs, url_prefix(request))
 
     @public
@@ -91,14 +91,14 @@ class Documentation:
         return self._files[name].response(request)
 
     def _read(self, name: str) -> None:
-        """Read and compress a file, only once even if many requests need it at the same time."""
+        """Read and compress a file, but only once, even if many requests need it at the same time."""
         with self._reading:
             if name not in self._files:
                 self._files[name] = File.of(name, PATHS[name].read_bytes())
 
 
 def _page(template: Template, prefix: str) -> Response:
-    """Return a page whose links are below *prefix*."""
+    """Return a page whose links begin with *prefix*."""
     text = template.substitute(prefix=html.escape(prefix), description=html.escape(DESCRIPTION))
     return HTMLResponse(text, headers=_PAGE_HEADERS)
 

@@ -1,5 +1,5 @@
 """
-Serve static files from memory, compressed once, with 304 for clients that already have them.
+Serve static files from memory, compressed once, with a 304 for clients that already have them.
 
 Starlette's `StaticFiles` would read and compress the 1.7 MB of Swagger UI again for each request.
 """
@@ -24,7 +24,7 @@ _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".json": "applicat
 _FOLDER = Path(__file__).parent
 _NAMES = {
     "static": ("icon.svg", "page.css", "page.js"),
-    # Replaced by .ci/update_swagger_ui.py.
+    # .ci/update_swagger_ui.py replaces these files.
     "swagger_ui": ("swagger-ui-bundle.js", "swagger-ui.css"),
 }
 PATHS = {name: _FOLDER / folder / name for folder, names in _NAMES.items() for name in names}
@@ -36,7 +36,7 @@ class File:
     The content of a file, plain and compressed.
 
     Attributes:
-        content: The content, plain.
+        content: The content, uncompressed.
         compressed: The content, compressed with gzip.
         media_type: Its `Content-Type`.
         etag: Its entity tag, the same for both encodings.
@@ -49,13 +49,13 @@ class File:
 
     @classmethod
     def of(cls, name: str, content: bytes) -> File:
-        """Prepare the *content* of the file *name*.  This takes some 50 ms for a megabyte."""
+        """Prepare the *content* of the file *name*.  This takes about 50 ms per megabyte."""
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         # Weak, because it is the same for both encodings (RFC 9110, section 8.8.1).
         return cls(content, gzip.compress(content, mtime=0), _MEDIA_TYPES[Path(name).suffix], f'W/"{digest}"')
 
     def response(self, request: Request) -> Response:
-        """Return the response to *request*: the file, or a 304 if the client has it already."""
+        """Return the response to *request*: the file, or a 304 if the client already has it."""
         headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         content = self.content
         if weights(request.headers.get("accept-encoding", "")).get("gzip"):

@@ -1,4 +1,4 @@
-"""Read what a client accepts (RFC 9110, section 12.5)."""
+"""Parse the headers that say what a client accepts (RFC 9110, section 12.5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WEIGHT = re.compile(r"\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*", re.IGNORECASE)
 
 
 def weights(header: str) -> dict[str, float]:
-    """Return the weight of each value in an `Accept` or `Accept-Encoding` header, from 0 (refused) to 1."""
+    """Return the weight of each value in an `Accept` or `Accept-Encoding` header, from 0 (not acceptable) to 1."""
     found = {}
     for each in header.lower().split(","):
         wanted, *parameters = each.split(";")

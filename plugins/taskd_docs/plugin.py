@@ -1,4 +1,4 @@
-"""Register the routes of the documentation."""
+"""Register the routes for the documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["taskd_routes"]
 
 @hookimpl
 def taskd_routes() -> list[Route]:
-    """Return the routes.  The API document leaves them out."""
+    """Return the routes, which the API document leaves out."""
     documentation = Documentation()
     return [
         Route("/", documentation.home, methods=["GET"], include_in_schema=False),

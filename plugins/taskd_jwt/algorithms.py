@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 __all__ = ["HS256", "KEY_SET_ALGORITHMS"]
 
-# For the shared secret, never for a published key.
+# Used only with the shared secret, never with a published key.
 HS256 = "HS256"
-# For published keys, each with the type (`kty`) and the curves (`crv`) that a key for it may have.
+# Used with published keys, each with the type (`kty`) and the curves (`crv`) that its keys may have.
 KEY_SET_ALGORITHMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "EdDSA": ("OKP", ("Ed25519",)),
     "ES256": ("EC", ("P-256",)),

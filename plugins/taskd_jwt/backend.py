@@ -37,13 +37,18 @@ class JWTBackend(AuthenticationBackend):
         Raises:
             MissingCredentials: There is no `Authorization` header, or it uses another scheme.
             InvalidCredentials: There is more than one such header, or the token is invalid.
-            AuthUnavailable: The keys to verify the token with are not available.
+            AuthUnavailable: The keys needed to verify the token are not available.
         """
         user = await self.verifier.verify(_bearer_token(conn))
         return AuthCredentials(["authenticated"]), user
 
     def challenge(self, error: str | None) -> str:
-        """Return the challenge of a 401 (RFC 6750, section 3); *error* says what is wrong with the token, if any."""
+        """
+        Return the challenge for a 401 (RFC 6750, section 3).
+
+        Args:
+            error: What is wrong with the token; None if there is no token.
+        """
         challenge = 'Bearer realm="taskd"'
         if error is None:
             return challenge
@@ -52,7 +57,7 @@ class JWTBackend(AuthenticationBackend):
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
         """
-        Return a token that this backend accepts as *user_id* for *lifetime_s* seconds.
+        Return a token for *user_id* that this backend accepts for *lifetime_s* seconds.
 
         Raises:
             SettingsError: There is no secret to sign it with.

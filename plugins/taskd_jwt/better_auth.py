@@ -2,7 +2,7 @@
 Recognize the tokens that Better Auth makes for internal use.
 
 Better Auth has several kinds of tokens.  Only one of them is for APIs, and some of the others are signed with the same
-secret.  The 401 names the kind, so that the developer of a frontend knows what to send instead.
+secret.  The 401 says which kind was sent, so that a frontend developer knows what to send instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COOKIE_CACHE = f"This is Better Auth's cookie cache, {_GET_ANOTHER}"
 _EMAIL_VERIFICATION = f"This is Better Auth's token to verify an e-mail address, {_GET_ANOTHER}"
 # The `typ` of the cookie cache when it is signed with a key.
 COOKIE_CACHE_TYPE = "better-auth.session-cache+jwt"
-# A session token alone, or with the signature that the bearer plugin adds.
+# A session token, alone or followed by the signature that Better Auth's bearer plugin adds.
 _SESSION_TOKEN = re.compile(r"[A-Za-z0-9]{32}(\.[A-Za-z0-9+/=%_-]{1,200})?")
 
 
@@ -28,7 +28,7 @@ def is_session_token(text: str) -> bool:
 
 
 def refusal_of_claims(names: Container[str]) -> str | None:
-    """Return why to refuse a token with claims of these *names*, or None if it is not internal to Better Auth."""
+    """Return why a token whose claims have these *names* is refused, or None if it is not an internal token."""
     if "sub" in names:
         return None
     if "session" in names:

@@ -11,10 +11,10 @@ from taskd_jwt.jwks.keys import KeySetError
 
 __all__ = ["check_key_set", "check_secret"]
 
-# RFC 7518, section 3.2, requires a key of 256 bits, and the settings enforce its length.  Its entropy can only be
-# estimated from one sample: 32 hexadecimal digits, which hold 128 bits, are estimated at 96 to 126.
+# RFC 7518, section 3.2, requires a key of at least 256 bits, and the settings enforce that length.  The key's entropy
+# can only be estimated, from this one sample: 32 hexadecimal digits, which hold 128 bits, are estimated at 96 to 126.
 MIN_SECRET_BITS = 96
-# Words in secrets that were copied from an example.
+# Words that suggest that a secret was copied from an example.
 _EXAMPLE_WORDS = (b"secret", b"change", b"example", b"password", b"12345678", b"better-auth")
 
 
@@ -51,7 +51,7 @@ def _entropy_bits(secret: bytes) -> float:
     """
     Estimate the entropy of *secret* from how often each byte occurs in it.
 
-    This is an upper bound: it does not notice order, such as that of the alphabet.
+    This is an upper bound: it does not notice that the bytes are in a predictable order, such as that of the alphabet.
     """
     shares = [count / len(secret) for count in Counter(secret).values()]
     return -len(secret) * sum(share * math.log2(share) for share in shares)

@@ -1,4 +1,4 @@
-"""Read the claims of a token and check them (RFC 7519, section 4.1), the same way for every token scheme."""
+"""Read the claims of a token and check them (RFC 7519, section 4.1), in the same way for every token scheme."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _QUOTABLE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,100}")
 @attrs.frozen
 class Claims:
     """
-    The claims that taskd uses, all of them of the right type.
+    The claims that taskd uses, all of which have the right type.
 
     Attributes:
-        subject: The `sub` claim: the user.
+        subject: The `sub` claim, which identifies the user.
         expires_s: The `exp` claim, in seconds since 1970, like the other dates.
         not_before_s: The `nbf` claim, or 0.
         issued_s: The `iat` claim, or 0.
@@ -114,14 +114,14 @@ def _subject(payload: Mapping[str, Any]) -> str:
 
 def _date(payload: Mapping[str, Any], name: str) -> float:
     value: object = payload.get(name, 0)
-    # The comparison is false for NaN, and a date outside these bounds is a mistake, such as milliseconds.
+    # The comparison is false for NaN.  A date outside these bounds is a mistake, such as one in milliseconds.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_DATE_S < value < MAX_DATE_S:
         raise InvalidCredentials(f"The token's {name} claim must be a number of seconds.")
     return value
 
 
 def _quoted(value: object) -> str:
-    """Return *value* with a space after it if it is safe to show in a sentence, else nothing."""
+    """Return *value* followed by a space if it is safe to quote in a sentence, otherwise an empty string."""
     return f"{value} " if isinstance(value, str) and _QUOTABLE.fullmatch(value) else ""
 
 

@@ -14,16 +14,16 @@ __all__ = ["KEY_ID", "check_header"]
 KEY_ID = re.compile(r"[\x21-\x7e]{1,255}")
 # Extensions that a verifier would have to understand, and keys that come with the token (RFC 8725, section 3.10).
 _REFUSED_PARAMETERS = ("crit", "b64", "jwk", "jku", "x5u", "x5c", "enc")
-# RFC 7519, section 5.1; RFC 9068, section 2.1.  RFC 8725, section 3.11: JWTs of other kinds must not be accepted.
+# RFC 7519, section 5.1, and RFC 9068, section 2.1.  JWTs of other kinds must not be accepted (RFC 8725, section 3.11).
 _TYPES = ("jwt", "at+jwt")
 
 
 def check_header(parameters: Mapping[str, Any]) -> tuple[str, str | None]:
     """
-    Return the algorithm and the key id of a header, which may have no key id.
+    Check a header; return its algorithm, and its key id if it has one.
 
     Raises:
-        InvalidCredentials: A parameter is missing, wrong, or never accepted.
+        InvalidCredentials: A parameter is missing or wrong, or is one that is never accepted.
     """
     for name in _REFUSED_PARAMETERS:
         if name in parameters:

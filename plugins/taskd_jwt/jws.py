@@ -1,7 +1,7 @@
 """
-Parse a token strictly by RFC 7515 and RFC 7519, before any key is looked up.
+Parse a token strictly according to RFC 7515 and RFC 7519, before any key is looked up.
 
-Refusing a token here costs less than verifying a signature.  The messages are for the developer of a frontend.
+Refusing a token here costs less than verifying a signature.  The messages are for frontend developers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from taskd_jwt.strict_json import MalformedError, decode_base64url, decode_objec
 __all__ = ["Token", "read"]
 
 _QUOTES = ('"', "'", "`")
-# What JavaScript makes of values that are not tokens.
+# What values that are not tokens become when JavaScript converts them to strings.
 _NO_TOKENS = ("undefined", "null", "[object Object]", "[object Promise]")
 # RFC 7516, section 3.1.
 _PARTS_OF_A_JWE = 5
-# Possessive, so that a long text that does not match is read only once.
+# The quantifiers are possessive, so that a long text that does not match is read only once.
 _ENCRYPTED = re.compile(r"[A-Za-z0-9_-]++(\.[A-Za-z0-9_-]*+){4}")
 
 
@@ -49,7 +49,7 @@ class Token:
 
     @property
     def is_cheap(self) -> bool:
-        """Whether parsing the payload is certainly cheap."""
+        """Whether the payload is certain to be cheap to parse."""
         return is_cheap(self.payload)
 
     def payload_object(self) -> dict[str, Any]:
@@ -64,11 +64,11 @@ class Token:
 
 def read(compact: str) -> Token:
     """
-    Take a token apart.
+    Parse a token, and check its header.
 
     Raises:
-        InvalidCredentials: It is not a well-formed JWS in the compact serialization, or its header has something that
-            is never accepted.  The message says why without quoting the token.
+        InvalidCredentials: It is not a well-formed JWS in the compact serialization, or its header contains something
+            that is never accepted.  The message says why without quoting the token.
     """
     _check_wrapping(compact)
     parts = compact.split(".", _PARTS_OF_A_JWE)
@@ -84,7 +84,7 @@ def read(compact: str) -> Token:
 
 
 def _check_wrapping(compact: str) -> None:
-    """Refuse common mistakes of frontends: a token inside something else, or no token yet."""
+    """Refuse common frontend mistakes: a token wrapped in something else, or a request sent before there is a token."""
     if compact[:7].lower() == "bearer ":
         raise InvalidCredentials("The word Bearer comes twice: send it once, then a space and the token.")
     if compact[:1] in _QUOTES or compact[-1:] in _QUOTES:

@@ -31,7 +31,7 @@ def taskd_auth(environ: Mapping[str, str]) -> JWTBackend:
 
 @hookimpl
 def taskd_security_scheme() -> Mapping[str, object]:
-    """Return the scheme of bearer tokens."""
+    """Return the security scheme for bearer tokens."""
     return {
         "type": "http",
         "scheme": "bearer",
@@ -44,5 +44,5 @@ def taskd_security_scheme() -> Mapping[str, object]:
 
 @hookimpl
 def taskd_trial_settings(environ: Mapping[str, str], file: Path) -> TrialSettings:
-    """Return a secret that is kept beside *file*, unless one is set."""
+    """Return a secret that is kept beside *file*, unless one is already set."""
     return trial.settings(environ, Path(f"{file}.secret"))

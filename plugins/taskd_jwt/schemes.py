@@ -1,5 +1,5 @@
 """
-The two token schemes: signed with the shared secret, or with a key that the issuer publishes.
+The two token schemes: tokens signed with the shared secret, and tokens signed with a key that the issuer publishes.
 
 Each has its own keys and its own rules for claims, and never sees tokens with the other's algorithms.
 """
@@ -23,7 +23,7 @@ __all__ = ["KeySetScheme", "SecretScheme", "TokenScheme"]
 
 
 class TokenScheme(Protocol):
-    """A way to sign tokens: its keys, and the rules for claims."""
+    """A way to sign tokens: its keys, and its rules for claims."""
 
     @property
     def rules(self) -> ClaimRules:
@@ -61,11 +61,11 @@ class SecretScheme:
         return self._key
 
     def valid_for_s(self) -> float:
-        """Return infinity: the secret does not change while the process runs."""
+        """Return infinity: the secret does not change while the process is running."""
         return float("inf")
 
     def issue(self, user_id: str, lifetime_s: int) -> str:
-        """Return a token that a verifier with this scheme accepts as *user_id* for *lifetime_s* seconds."""
+        """Return a token for *user_id* that a verifier with this scheme accepts for *lifetime_s* seconds."""
         now_s = int(time.time())
         claims = {"sub": user_id, "iat": now_s, "exp": now_s + lifetime_s}
         expected = {"aud": self.rules.audience, "iss": self.rules.issuer}

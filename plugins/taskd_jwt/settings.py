@@ -18,9 +18,9 @@ from taskd_jwt.claims import ClaimRules
 __all__ = ["JWTSettings"]
 
 MIN_SECRET_BYTES = 32
-# Better Auth's own, unless its base URL has a path.
+# Better Auth's default, which applies unless its base URL has a path.
 BASE_PATH = "/api/auth"
-# Several URLs, which no claim can equal.  A comma alone may be part of one URL.
+# Matches a list of URLs, which no claim can equal.  A comma alone may be part of one URL.
 _SEVERAL_URLS = re.compile(r"[,;\s]\s*https?://", re.IGNORECASE)
 _AROUND = string.whitespace + "\"'"
 
@@ -28,26 +28,26 @@ _AROUND = string.whitespace + "\"'"
 def _secret(text: str | None) -> Secret | None:
     if not text:
         return None
-    # PyJWT refuses secrets that look like another kind of key; report that now, and not for each token.
+    # PyJWT refuses secrets that look like another kind of key; report that now instead of for each token.
     try:
         jwt.get_algorithm_by_name(HS256).prepare_key(text)
     except (jwt.InvalidKeyError, UnicodeEncodeError):
         raise SettingsError("BETTER_AUTH_SECRET", "must be a UTF-8 string, not the contents of a key file") from None
-    # RFC 7518, section 3.2: a key for HS256 has at least the 256 bits of the hash.
+    # RFC 7518, section 3.2: a key for HS256 must be at least as long as the hash, which has 256 bits.
     if len(text.encode()) < MIN_SECRET_BYTES:
         raise SettingsError("BETTER_AUTH_SECRET", f"must have at least {MIN_SECRET_BYTES} bytes: openssl rand -hex 32")
     return Secret(text)
 
 
 def _address(variable: str, example: str) -> Callable[[str | None], HTTPAddress | None]:
-    """Return a converter for *variable*, a URL."""
+    """Return a converter for *variable*, which holds a URL."""
 
     def convert(text: str | None) -> HTTPAddress | None:
         if not text:
             return None
         address = None if _SEVERAL_URLS.search(text) else HTTPAddress.parse(text)
         if address is None:
-            # Never quoted: if two variables were mixed up, this one holds a password.
+            # The value is never quoted: if two variables were mixed up, this one holds a password.
             raise SettingsError(variable, f"must be a URL such as {example}, without user, query and fragment")
         return address
 
@@ -55,7 +55,7 @@ def _address(variable: str, example: str) -> Callable[[str | None], HTTPAddress 
 
 
 def _claim(variable: str, claim: str) -> Callable[[str | None], str | None]:
-    """Return a converter for *variable*, which the *claim* of a token must equal exactly."""
+    """Return a converter for *variable*, whose value the *claim* of a token must match exactly."""
 
     def convert(text: str | None) -> str | None:
         if not text:
@@ -75,9 +75,9 @@ class JWTSettings:
     Who signs tokens, and what their claims must be.
 
     Attributes:
-        secret: The HS256 secret shared with the frontend; None refuses tokens signed with one.
+        secret: The HS256 secret shared with the frontend; None refuses HS256 tokens.
         auth_url: The base URL of the Better Auth server whose keys verify all other tokens; None refuses those.
-        jwks_url: Where its keys are, if they are not where Better Auth publishes them by default.
+        jwks_url: Where that server's keys are, if not where Better Auth publishes them by default.
         allow_plaintext: Whether keys may be fetched from another machine without TLS.
         audience: What `aud` must be or contain.
         issuer: What `iss` must be.
@@ -151,7 +151,7 @@ class JWTSettings:
         )
 
     def secret_rules(self) -> ClaimRules:
-        """Return the rules for tokens signed with the secret, which need `aud` and `iss` only if these are set."""
+        """Return the rules for tokens signed with the secret, which need `aud` or `iss` only if it is configured."""
         configured = {"aud": self.audience, "iss": self.issuer}
         required = frozenset(name for name, value in configured.items() if value is not None)
         return attrs.evolve(self.key_set_rules(), required=required)

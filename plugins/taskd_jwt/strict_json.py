@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 __all__ = ["MalformedError", "decode_base64url", "decode_object"]
 
-# As long as the longest float that Python writes, such as "-2.2250738585072014e-308".  Rounding longer ones is slow.
+# As long as the longest float that Python writes, such as "-2.2250738585072014e-308".  Rounding longer numbers is slow.
 MAX_NUMBER_LENGTH = 24
 
 
@@ -18,10 +18,10 @@ class MalformedError(Exception):
 
 def decode_base64url(text: str) -> bytes:
     """
-    Decode base64url without padding (RFC 7515, section 2), in the one spelling that an encoder produces.
+    Decode base64url without padding (RFC 7515, section 2), in the only form that an encoder produces.
 
     Raises:
-        MalformedError: *text* is anything else.
+        MalformedError: *text* is in any other form.
     """
     try:
         decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -34,12 +34,12 @@ def decode_base64url(text: str) -> bytes:
 
 def decode_object(content: bytes, *, short_numbers: bool = False) -> dict[str, Any]:
     """
-    Decode a JSON object in UTF-8 whose objects have no duplicate names (RFC 7515, section 4; RFC 7519, section 4).
+    Decode a JSON object in UTF-8 in which no object has duplicate names (RFC 7515, section 4; RFC 7519, section 4).
 
-    With *short_numbers*, numbers have at most `MAX_NUMBER_LENGTH` characters.
+    With *short_numbers*, numbers may have at most `MAX_NUMBER_LENGTH` characters.
 
     Raises:
-        MalformedError: *content* is anything else.
+        MalformedError: *content* is not such an object.
     """
     try:
         decoded = (_SHORT_NUMBERS_DECODER if short_numbers else _DECODER).decode(content.decode())

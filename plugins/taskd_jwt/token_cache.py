@@ -21,7 +21,7 @@ MAX_TOKENS = 10_000
 @attrs.frozen(eq=False)
 class TokenCache:
     """
-    The users of verified tokens, so that a token is verified only once.
+    Remembers the users of verified tokens, so that each token is verified only once.
 
     The cache holds keyed digests instead of tokens, so its contents cannot be used to authenticate.  When it is full,
     the least recently used token is dropped.
@@ -33,7 +33,7 @@ class TokenCache:
     _key: bytes = attrs.field(init=False, repr=False, factory=lambda: secrets.token_bytes(32))
 
     def get(self, token: str) -> User | None:
-        """Return the user of *token*, if it was verified and is still valid."""
+        """Return the user of *token*, if it has been verified and is still valid."""
         user, expires_s, until_s = self._users.get(self._digest(token), (None, 0.0, 0.0))
         return user if time.time() < expires_s and time.monotonic() < until_s else None
 
@@ -45,7 +45,7 @@ class TokenCache:
             token: The token.
             user: Its user.
             expires_s: When it expires, in seconds since 1970.
-            valid_for_s: How long to rely on it at most, even if the system's clock is set back.
+            valid_for_s: The maximum number of seconds to rely on it, even if the system's clock is set back.
         """
         self._users[self._digest(token)] = user, expires_s, time.monotonic() + valid_for_s
 

@@ -18,14 +18,14 @@ _SECRET = "BETTER_AUTH_SECRET"  # noqa: S105  the name of the variable
 
 
 def settings(environ: Mapping[str, str], file: Path) -> TrialSettings:
-    """Return the secret in *file*, which is created if it is missing, unless *environ* has a secret."""
+    """Return the secret in *file*, which is created if it is missing, unless *environ* already has a secret."""
     if _SECRET in environ:
         return TrialSettings(note=f"signed with {_SECRET} in {source_of(_SECRET)}")
     return TrialSettings({_SECRET: _kept_secret(file)}, f"signed with the secret in {file}")
 
 
 def _kept_secret(file: Path) -> str:
-    """Return the secret in *file*; if it is missing, create it, readable only by its owner."""
+    """Return the secret in *file*; if the file is missing, create it, readable only by its owner."""
     try:
         if not file.exists():
             # Creating a link is atomic, so two processes that start together use the same secret.
@@ -40,5 +40,5 @@ def _kept_secret(file: Path) -> str:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise SettingsError(_SECRET, f"cannot be kept in {file}: {reason}") from None
     if not secret:
-        raise SettingsError(_SECRET, f"{file} is empty: delete it, and the next start writes another secret")
+        raise SettingsError(_SECRET, f"{file} is empty: delete it, and the next start writes a new secret")
     return secret

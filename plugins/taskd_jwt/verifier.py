@@ -1,8 +1,8 @@
 """
 Verify JSON Web Tokens (RFC 7519) as RFC 8725 advises.
 
-A token's algorithm only selects the token scheme.  The token cannot choose the keys and rules of that scheme, and every
-key is for exactly one algorithm.
+A token's algorithm only selects the token scheme.  The token cannot choose that scheme's keys or rules, and every key
+is for exactly one algorithm.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MAX_TOKEN_BYTES = 8192
 @attrs.frozen(eq=False)
 class Verifier:
     """
-    Verifies tokens and caches the result.
+    Verifies tokens and caches the results.
 
     Attributes:
-        secret: The scheme of HS256; None refuses such tokens.
-        key_set: The scheme of all other algorithms; None refuses such tokens.
-        cache: The tokens already verified.
+        secret: The token scheme for HS256; None refuses such tokens.
+        key_set: The token scheme for all other algorithms; None refuses such tokens.
+        cache: The tokens that have already been verified.
     """
 
     secret: SecretScheme | None
@@ -43,7 +43,7 @@ class Verifier:
 
         Raises:
             InvalidCredentials: The token is invalid; the message says why without quoting it.
-            AuthUnavailable: The keys to verify it with are not available.
+            AuthUnavailable: The keys needed to verify it are not available.
         """
         if len(compact) > MAX_TOKEN_BYTES:
             raise InvalidCredentials(f"The token is longer than {MAX_TOKEN_BYTES} bytes.")
@@ -53,12 +53,12 @@ class Verifier:
         token = jws.read(compact)
         scheme = self._scheme(token.algorithm)
         # Refusing a token must cost less than accepting one, so claims are checked before the signature, unless parsing
-        # them might cost more than verifying it.
+        # them might cost more than verifying the signature.
         claims = scheme.rules.read(token) if token.is_cheap else None
         key = await scheme.key(token)
         _check_signature(token, key, scheme.advice)
         claims = claims or scheme.rules.read(token)
-        # The token may have expired while its key was fetched.
+        # The token may have expired while its key was being fetched.
         claims.check_dates()
         user = User(claims.subject)
         self.cache.add(compact, user, claims.expires_s, scheme.valid_for_s())

@@ -30,12 +30,12 @@ __all__ = ["check_database"]
 MIN_SERVER_VERSION = 120000
 ROUND_TRIPS = 5
 FAR_MS = 50
-# Tokens may be this far ahead of this machine's clock.
+# The dates in tokens may be this far ahead of this machine's clock.
 MAX_CLOCK_OFFSET_S = 30
 CERTIFICATE_NOTICE = dt.timedelta(days=14)
 MIN_FREE_BYTES = 64 * 1024 * 1024
 
-# Remedies of several checks.
+# Remedies that several checks share.
 _VERIFY = "Set sslmode=verify-full in DATABASE_URL, and sslrootcert=FILE if the certificate is from your own authority."
 _GRANT = (
     "As the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO the user in DATABASE_URL;"
@@ -115,7 +115,7 @@ async def _pooler(database: PostgresDatabase) -> Check:
     is_direct = await database.is_direct()
     if database.is_pooled:
         return Check("pooler", Outcome.OK, "PgBouncer: prepared statements are not kept")
-    # Neon's proxy also hides the process ids if it does not pool.
+    # Neon's proxy hides the process ids even if it does not pool connections.
     if is_direct or database.url.is_neon:
         return Check("pooler", Outcome.OK, "none: prepared statements are kept")
     remedy = "If it is a PgBouncer in transaction mode, set TASKD_SQL_POOLER=yes."
@@ -169,7 +169,7 @@ async def _schema(database: PostgresDatabase) -> Check:
 
 
 async def _postgres_revision(database: PostgresDatabase) -> str | None:
-    """Return the revision in the version table; None if there is none, or no such table."""
+    """Return the revision in the version table, or None if the table is empty or missing."""
     try:
         return revision_in(await database.fetch(_REVISION))
     except SchemaMismatch:
@@ -250,13 +250,13 @@ def _read_only_uri(file: Path) -> str:
     """Return a URI that opens *file* without creating or changing it."""
     with file.open("rb") as opened:
         has_wal = opened.read(_WRITE_VERSION + 1)[_WRITE_VERSION:] == _WAL
-    # If no process has it open, SQLite would create a WAL even to read it, and leave it behind.
+    # If no process has the file open, SQLite would create a WAL even to read it, and leave the WAL behind.
     is_idle = has_wal and not file.with_name(f"{file.name}-wal").exists()
     return f"{file.as_uri()}?mode=ro" + ("&immutable=1" if is_idle else "")
 
 
 def _sqlite_revision(connection: sqlite3.Connection) -> str | None:
-    """Return the revision in the version table; None if there is none, or no such table."""
+    """Return the revision in the version table, or None if the table is empty or missing."""
     try:
         rows = connection.execute(_REVISION).fetchall()
     except sqlite3.OperationalError as error:

@@ -1,4 +1,4 @@
-"""The hook that taskd calls at start."""
+"""The hook that this plugin implements."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-Define the tables.  `schema.sql` creates the same in PostgreSQL, and so do the migrations; tests compare them.
+Define the tables.  `schema.sql` creates the same tables in PostgreSQL, and so do the migrations; tests compare them.
 
-The primary key of the tasks begins with the owner and ends with an id that grows with time.  So one index is enough to
-find single tasks, list them in their default order, and isolate the owners from each other.
+The primary key of the tasks begins with the owner and ends with an id that increases over time.  So one index is enough
+to find single tasks, list them in their default order, and isolate owners from each other.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ __all__ = [
     "version_error",
 ]
 
-# Every revision of the schema that this taskd knows, oldest first.  It needs the last one.
+# Every revision of the schema that this version of taskd knows, oldest first.  It needs the last one.
 #
-# A revision's name says which older versions of taskd it still supports: with the schema of `0003_serves_0002`, a taskd
-# that needs revision 0002 works as before, while the database is migrated and afterwards.  `0003` supports no older
-# one.
+# A revision's name says which older versions of taskd it still supports: with the schema of `0003_serves_0002`, a
+# version that needs revision 0002 works as before, both while the database is being migrated and afterwards.  A
+# revision named just `0003` supports no older version.
 REVISIONS = ("0001",)
 _NAME = re.compile(r"(?P<number>\d{4})(_serves_(?P<oldest>\d{4}))?", re.ASCII)
 # Not Alembic's default name: the frontend may use Alembic in the same database.
@@ -59,7 +59,7 @@ VERSION_TABLE = "taskd_version"
 
 
 class UTCDateTime(TypeDecorator[dt.datetime]):
-    """An aware time in UTC: `timestamptz`; in SQLite, which has no time zones, ISO 8601 text that sorts by time."""
+    """An aware time in UTC: `timestamptz`, or in SQLite, which has no time zones, ISO 8601 text that sorts by time."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -78,7 +78,7 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
         """Convert the driver's value to a time."""
         if isinstance(value, str):
             return dt.datetime.fromisoformat(value)
-        # asyncpg writes Python's first and last moments as infinity, and reads them without a time zone.
+        # asyncpg writes Python's earliest and latest times as infinity, and reads them back without a time zone.
         moment: dt.datetime | None = value
         return moment.replace(tzinfo=dt.timezone.utc) if moment is not None and moment.tzinfo is None else moment
 
@@ -138,12 +138,12 @@ def creation(dialect: Dialect) -> Iterator[str]:
 
 
 def revision_in(rows: Sequence[Sequence[Any]]) -> str | None:
-    """Return the revision in the *rows* of the version table; several rows result in an unknown revision."""
+    """Return the revision in the *rows* of the version table; several rows yield an unknown revision."""
     return " and ".join(sorted(row[0] for row in rows)) or None
 
 
 def is_newer(revision: str | None) -> bool:
-    """Tell whether *revision* is unknown to this taskd, and therefore a later one."""
+    """Tell whether *revision* is unknown to this version of taskd, and therefore a later one."""
     return revision is not None and revision not in REVISIONS
 
 
@@ -158,7 +158,7 @@ def version_error(revision: str | None) -> str | None:
 
 
 def _still_serves(revision: str) -> bool:
-    """Tell whether *revision* is a later one whose name says that it supports this taskd."""
+    """Tell whether *revision* is a later one whose name says that it supports this version of taskd."""
     found, own = _NAME.fullmatch(revision), _NAME.fullmatch(REVISIONS[-1])
     if not (found and found["oldest"] and own):
         return False
@@ -167,11 +167,11 @@ def _still_serves(revision: str) -> bool:
 
 def table_error(revision: str | None, columns: Collection[str]) -> tuple[str, str] | None:
     """
-    Return a problem with the tables that migrating cannot fix, and its remedy; None if there is none.
+    Return a problem with the tables that a migration cannot fix, and its remedy; None if there is no such problem.
 
     Args:
         revision: The revision in the version table.
-        columns: The columns of the table `tasks`; none if there is no such table.
+        columns: The columns of the table `tasks`; empty if there is no such table.
     """
     if revision in REVISIONS[:-1] or (revision is None and not columns):
         return None
@@ -182,7 +182,7 @@ def table_error(revision: str | None, columns: Collection[str]) -> tuple[str, st
     return _NO_REVISION if revision is None else None
 
 
-# What is wrong, and what to do.
+# What is wrong, and what to do about it.
 _NO_TABLE = (
     f"{VERSION_TABLE} has a revision, but there is no table tasks",
     f"Restore a backup; or, to start without tasks, drop the table {VERSION_TABLE} and run taskd migrate.",

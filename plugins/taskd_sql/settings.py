@@ -34,7 +34,8 @@ class SQLSettings:
         database_url: The URL of a PostgreSQL server or an SQLite file.
         migrate_url: The URL for changing the schema of the same database; None derives it from *database_url*.
         allow_plaintext: Whether connections to other machines may be made without TLS.
-        pooler: Whether connections go through a PgBouncer in transaction mode; None decides by Neon's host names.
+        pooler: Whether connections go through a PgBouncer in transaction mode; None recognizes Neon's
+            poolers by their host names.
         pool_size: How many connections this process may have.
         connect_timeout_s: How long opening a connection may take.
         acquire_timeout_s: How long a call waits for a free connection or for the SQLite file.
@@ -84,17 +85,17 @@ class SQLSettings:
     statement_timeout_s: float = _timeout(
         "TASKD_SQL_STATEMENT_TIMEOUT", "5", "How many seconds a statement may take, including waiting for locks."
     )
-    # Neon suspends a compute after five minutes without queries, and cuts its connections: close them before that.
+    # Neon suspends a compute after five minutes without queries, and cuts its connections: close them before it does.
     idle_timeout_s: float = _timeout(
         "TASKD_SQL_IDLE_TIMEOUT", "60", "How many seconds an unused connection stays open."
     )
 
     def url(self) -> PostgresURL | SQLiteURL:
-        """Return the database's URL; raises `SettingsError`."""
+        """Return the database's URL, or raise `SettingsError`."""
         return parse(self.database_url.value, allow_plaintext=self.allow_plaintext)
 
     def migration_url(self) -> PostgresURL | SQLiteURL:
-        """Return the URL for migrations, which fail behind Neon's pooler; raises `SettingsError`."""
+        """Return the URL for migrations, which fail behind Neon's pooler, or raise `SettingsError`."""
         url = self.url()
         if self.migrate_url is None:
             return url.direct() if isinstance(url, PostgresURL) else url

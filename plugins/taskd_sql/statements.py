@@ -1,7 +1,7 @@
 """
 Define every statement once for both dialects, and compile it once for each.
 
-A statement is one atomic step.  Parameters must not have the name of a column: SQLAlchemy reserves those.
+Each statement is one atomic step.  Parameters must not have the names of columns, which SQLAlchemy reserves.
 """
 
 from __future__ import annotations
@@ -77,20 +77,20 @@ def _status(status: Status) -> ColumnElement[Any]:
 
 
 def _new_or_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """Return the parameter *name*; if that is null, the value of *column*."""
+    """Return the parameter *name*, or the value of *column* if the parameter is null."""
     return func.coalesce(_parameter(name, column), column)
 
 
 def _new_unless_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """Return the value of *column* if the parameter `keep_` *name* is true, else the parameter *name*, even null."""
+    """Return the value of *column* if the parameter `keep_` *name* is true, else the parameter *name*, null or not."""
     return case((bindparam(f"keep_{name}", type_=Boolean()), column), else_=_parameter(name, column))
 
 
 # Returns the schema's revision, and fails if a column of the tasks is missing or may not be read.  It reads no rows: if
-# many were deleted, a server would read all of them before it finds one that is left.
+# many had been deleted, the server would read all of those before it found one that is left.
 PING = select(version.c.version_num, exists(select(tasks).where(false())))
 LIST = select(tasks).where(_IS_OWN).order_by(tasks.c.id.desc())
-# One more row shows that the list is longer.
+# One extra row shows that the list is longer.
 LIST_START = LIST.limit(literal(SHORT_LIST + 1))
 GET = select(tasks).where(_IS_THAT)
 CREATE = insert(tasks)
@@ -112,11 +112,11 @@ Processor = Callable[[Any], Any]
 @attrs.frozen
 class Statement:
     """
-    A statement that is compiled for one dialect.
+    A statement compiled for one dialect.
 
     Attributes:
-        sql: With the driver's positional placeholders.
-        is_read: It changes nothing.
+        sql: The text, with the driver's positional placeholders.
+        is_read: Whether the statement changes nothing.
         parameters: The parameter at each position, and a function that converts its value for the driver.
         constants: The values of parameters that the statement itself sets.
         columns: For each column of the result, a function that converts the driver's value.
@@ -130,7 +130,7 @@ class Statement:
 
     @classmethod
     def compile(cls, statement: Executable, dialect: Dialect) -> Statement:
-        """Compile *statement* for *dialect*.  This takes a few hundred microseconds, so do it once."""
+        """Compile *statement* for *dialect*.  This takes a few hundred microseconds, so do it only once."""
         compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
         parameters = []
         for name in compiled.positiontup:

@@ -112,7 +112,7 @@ class SQLTaskStore(TaskStore):
             raise TaskNotFound
 
     async def ping(self) -> None:
-        """Check that the database responds, and has the schema that this taskd needs."""
+        """Check that the database responds, and has the schema that this version of taskd needs."""
         begun_s = time.monotonic()
         rows = await self._run(statements.PING, {})
         if reason := version_error(revision_in(rows)):
@@ -141,7 +141,7 @@ class SQLTaskStore(TaskStore):
         return await runner.script(self.migration_url)
 
     def waited_s(self, *, is_read: bool) -> float:
-        """Return how many seconds the longest-waiting statement has waited for a connection."""
+        """Return how many seconds the longest-waiting statement has been waiting for a connection."""
         return self.database.waited_s(is_read=is_read)
 
     async def close(self) -> None:
@@ -165,7 +165,7 @@ class SQLTaskStore(TaskStore):
 
     @contextlib.contextmanager
     def _logging_outages(self, executable: Executable) -> Iterator[float]:
-        """Log an outage of *executable*, which the block runs, or its end; yield the time when it started."""
+        """Log an outage that begins or ends with *executable*, which the block runs; yield when the block started."""
         begun_s = time.monotonic()
         try:
             yield begun_s
@@ -176,9 +176,9 @@ class SQLTaskStore(TaskStore):
 
     def _log_outage(self, error: StoreUnavailable, executable: Executable) -> None:
         """
-        Log *error* as an outage of the part that works again when *executable* succeeds.
+        Log *error* as an outage of the part that is known to work again once *executable* succeeds.
 
-        While writes are refused, for example, reads may succeed, which does not end that outage.
+        While writes are refused, for example, reads may succeed without ending that outage.
         """
         if isinstance(error, SchemaMismatch) and executable is statements.PING:
             self._schema.failed(str(error))

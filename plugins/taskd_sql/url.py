@@ -1,7 +1,7 @@
 """
 Parse `DATABASE_URL`.
 
-`databases` silently drops most parameters of a URL, `sslmode` among them, and would then connect in plain text.  Here
+`databases` silently drops most parameters of a URL, including `sslmode`, and would then connect in plain text.  Here,
 every parameter is either supported or refused, and connections to other machines use TLS.
 """
 
@@ -36,7 +36,7 @@ _FORMS = (
     " digits are percent-encoded, or sqlite:///FILE"
 )
 _SOCKET_FORM = "for a Unix socket, append ?host=/FOLDER to the database"
-# Neon's pooled hosts, ep-…-pooler.REGION.aws.neon.tech, are the direct ones with this suffix to the first label.
+# Neon's pooled hosts, ep-…-pooler.REGION.aws.neon.tech, are the direct ones with this suffix on the first label.
 _POOLER_SUFFIX = "-pooler"
 
 
@@ -53,10 +53,10 @@ class PostgresURL:
     The URL of a database on a PostgreSQL server.
 
     Attributes:
-        host: A name or an IP address; or the folder of a Unix socket, which begins with a slash.
+        host: A name or an IP address, or the folder of a Unix socket, which begins with a slash.
         tls: The context for connections; None connects in plain text.
-        requires_channel_binding: It has `channel_binding=require`, which asyncpg does not support.
-        connect_timeout_s: Its `connect_timeout`, if it has one.
+        requires_channel_binding: Whether the URL has `channel_binding=require`, which asyncpg does not support.
+        connect_timeout_s: The URL's `connect_timeout`, if it has one.
     """
 
     host: str
@@ -71,12 +71,12 @@ class PostgresURL:
 
     @property
     def server(self) -> str:
-        """Host and port, or the path of the socket, for display."""
+        """The host and port, or the path of the socket, for display."""
         return f"{self.host}/.s.PGSQL.{self.port}" if self.is_socket else f"{self.host}:{self.port}"
 
     @property
     def is_socket(self) -> bool:
-        """Whether it is a Unix socket, which has no TLS."""
+        """Whether the server is reached through a Unix socket, which has no TLS."""
         return self.host.startswith("/")
 
     @property
@@ -87,7 +87,7 @@ class PostgresURL:
     @property
     def is_neon(self) -> bool:
         """Whether the host belongs to Neon."""
-        # A dot at the end makes a name absolute.
+        # A trailing dot makes a name absolute.
         return self.host.rstrip(".").endswith(".neon.tech")
 
     @property
@@ -103,8 +103,8 @@ class PostgresURL:
             "user": self.user,
             "password": self.password.value if self.password else "",
             "database": self.database,
-            # Left out or None, asyncpg would take these from the environment, files or the system, and might fall back
-            # to plain text.
+            # If these were left out or None, asyncpg would take them from the environment, files or the system, and
+            # might fall back to plain text.
             "ssl": self.tls or False,
             "direct_tls": False,
             "target_session_attrs": "any",
@@ -125,12 +125,12 @@ def parse(url: str, *, allow_plaintext: bool = False, variable: str = "DATABASE_
     Parse the URL of a database.
 
     Args:
-        url: A URL as consoles and libraries write it.
+        url: A URL in a form that consoles and libraries use.
         allow_plaintext: Whether `sslmode=disable` is accepted for other machines.
         variable: The variable that holds the URL, for error messages.
 
     Raises:
-        SettingsError: The URL has another form or an unknown parameter.  The message never quotes a password.
+        SettingsError: The URL is malformed or has an unknown parameter.  The message never quotes a password.
     """
     try:
         if url.startswith(_SQLITE_PREFIX):
@@ -141,7 +141,7 @@ def parse(url: str, *, allow_plaintext: bool = False, variable: str = "DATABASE_
 
 
 class _WrongURLError(Exception):
-    """The URL is wrong.  The message says how, without quoting a secret."""
+    """The URL is wrong.  The message says why, without quoting a secret."""
 
 
 def _sqlite_url(text: str) -> SQLiteURL:
@@ -178,7 +178,7 @@ def _postgres_url(url: str, allow_plaintext: bool) -> PostgresURL:
         port=port,
         user=user,
         password=None if parts.password is None else Secret(unquote(parts.password)),
-        # Like PostgreSQL's own clients.
+        # The default is the user's name, as in PostgreSQL's own clients.
         database=unquote(parts.path.removeprefix("/")) or user,
         tls=_tls(parameters, host, allow_plaintext),
         requires_channel_binding=parameters.get("channel_binding") == "require",
@@ -196,7 +196,7 @@ def _split(url: str) -> SplitResult:
         unquote(url, errors="strict").encode()
     except ValueError:
         raise _WrongURLError(_FORMS) from None
-    # A second @, or one after the host, belongs to a password: the rest of it would be mistaken for the host, and
+    # A second @, or one after the host, belongs to a password, the rest of which would be mistaken for the host, and
     # shown.
     is_clear = url.count("@") == parts.netloc.count("@") < 2 and not parts.fragment and not _NEVER_RAW.search(url)
     if parts.scheme not in _POSTGRES_SCHEMES or not is_clear or "\0" in unquote(parts.netloc + parts.path):
@@ -215,14 +215,14 @@ def _host(parts: SplitResult, parameters: Mapping[str, str]) -> str:
         return folder
     if not host:
         raise _WrongURLError(f"has no host; it {_FORMS}; {_SOCKET_FORM}")
-    # `hostname` is only the part in brackets, and ignores the rest.
+    # `hostname` is only the part in brackets; the rest is ignored.
     if not _HOST.fullmatch(host) or ("[" in parts.netloc and not _BRACKETED.search(parts.netloc)):
         raise _WrongURLError(f"does not have exactly one host; it {_FORMS}; {_SOCKET_FORM}")
     return host
 
 
 def _parameters(query: str) -> Mapping[str, str]:
-    # A plus is not a space, as in libpq.
+    # As in libpq, a plus does not stand for a space.
     pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
     names = [name for name, _ in pairs]
     if unknown := sorted(set(names) - set(_PARAMETERS)):
@@ -278,7 +278,7 @@ def _tls(parameters: Mapping[str, str], host: str, allow_plaintext: bool) -> ssl
 
 
 def _tls_mode(parameters: Mapping[str, str], is_local: bool) -> str:
-    """Return one of `tls.MODES`."""
+    """Return the mode, one of `tls.MODES`."""
     mode, binding = parameters.get("sslmode"), parameters.get("channel_binding", "prefer")
     if mode is not None and mode not in tls.MODES:
         raise _WrongURLError(f"sslmode must be one of {', '.join(tls.MODES)}")
@@ -289,7 +289,7 @@ def _tls_mode(parameters: Mapping[str, str], is_local: bool) -> str:
         raise _WrongURLError("channel_binding=require needs an sslmode other than disable")
     if mode is None and is_local and not has_root:
         return "require" if is_bound else "disable"
-    # Channel binding protects against somebody impersonating the server.  Verifying the certificate does so, too.
+    # Channel binding protects against impersonation of the server, and so does verifying the certificate.
     if mode is None or (is_bound and (has_root or not is_local) and mode in tls.ENCRYPTING_MODES):
         return "verify-full"
     return mode

@@ -1,5 +1,5 @@
 """
-The task endpoints: each reads the body into a class of the model, calls the store once and writes the response.
+The task endpoints: each reads the body into a model class, calls the store once and writes the response.
 
 The guard has already verified that `request.user.identity` is the path's `{user_id}`.
 """
@@ -42,7 +42,7 @@ DONE = OPEN.toggled(dt.datetime(2026, 11, 26, 18, 4, 5, 678901, tzinfo=dt.timezo
 
 @attrs.frozen
 class TaskEndpoints:
-    """The six endpoints over one *store*."""
+    """The six endpoints for the tasks in one *store*."""
 
     store: TaskStore
 
@@ -151,7 +151,7 @@ class TaskEndpoints:
 
 
 def _task_id(request: Request) -> UUID:
-    """Return the id in the path, which must have the canonical form (RFC 9562, section 4)."""
+    """Return the id in the path, which must be in canonical form (RFC 9562, section 4)."""
     text = request.path_params["id"]
     try:
         task_id = UUID(text)

@@ -1,4 +1,4 @@
-"""The hook of this plugin."""
+"""The hook that this plugin implements."""
 
 from __future__ import annotations
 

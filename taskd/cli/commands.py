@@ -17,14 +17,14 @@ __all__ = ["closing", "loaded_plugins", "print_table", "printing"]
 
 @contextlib.contextmanager
 def loaded_plugins() -> Iterator[Plugins]:
-    """Load the plugins that the environment enables, and close what they have created when the command ends."""
+    """Load the plugins that the environment enables; when the command ends, close what they have created."""
     with starting() as environ, closing(Plugins.load(environ)) as plugins:
         yield plugins
 
 
 @contextlib.contextmanager
 def closing(plugins: Plugins) -> Iterator[Plugins]:
-    """Close what *plugins* have created when the block ends, unless the application has."""
+    """At the end of the block, close what *plugins* have created, unless the application has already done so."""
     try:
         yield plugins
     finally:
@@ -35,10 +35,10 @@ def closing(plugins: Plugins) -> Iterator[Plugins]:
 @contextlib.contextmanager
 def printing() -> Iterator[Plugins]:
     """
-    Load the plugins as `loaded_plugins` does, for a command that prints something and ends.
+    Load the plugins as `loaded_plugins` does, for a command that prints something and exits.
 
-    Output of plugins goes to stderr, because a program may read the command's own.  So do warnings, which a server
-    would log.
+    The plugins' output goes to stderr, because a program may be reading the command's own output.  So do warnings,
+    which a server would log.
     """
     with contextlib.redirect_stdout(sys.stderr), loaded_plugins() as plugins:
         yield plugins

@@ -30,8 +30,9 @@ def dev(port: int, *, allow_remote: bool) -> None:
     """
     Serve on this machine, for trying things out.
 
-    The selected plugins supply what is not set, such as a file for the tasks and a secret for tokens, and it prints
-    what is used.  Without --allow-remote it refuses tasks that are kept on another machine: they may be production's.
+    The selected plugins supply settings that are missing, such as a file for the tasks and a secret for tokens, and the
+    command prints what it uses.  Without --allow-remote, it refuses tasks that are kept on another machine, because
+    they may be production tasks.
     """
     with loaded_plugins() as plugins:
         trial = Trial.prepare(plugins, allow_remote=allow_remote)
@@ -51,7 +52,7 @@ class Trial:
     Attributes:
         app: The application.
         tasks: Where the tasks are, for display.
-        token: A token of `USER`.
+        token: A token for `USER`.
         token_note: How the token was made, for display; empty if the auth plugin does not say.
     """
 
@@ -63,7 +64,7 @@ class Trial:
     @classmethod
     def prepare(cls, plugins: Plugins, *, allow_remote: bool) -> Trial:
         """
-        Assemble the application, with the settings that the auth plugin adds for a trial.
+        Assemble the application with the settings that the auth plugin adds for a trial.
 
         Raises:
             SettingsError: A setting is missing or wrong, or the tasks are on another machine and that is not allowed.
@@ -78,9 +79,9 @@ class Trial:
         return cls(Application.of(plugins), _tasks(location, plugins), token, token_note)
 
     def announcement(self, url: str) -> str:
-        """Return the message for the user, with the server at *url*."""
+        """Return the message to show once the server is running at *url*."""
         note = f", {self.token_note}" if self.token_note else ""
-        # Any plugin may serve the page, or none.
+        # The page may be served by any plugin, or by none.
         docs = f"\n  docs   {url}/docs" if "/docs" in {route.path for route in self.app.routes} else ""
         return f"""
 taskd is serving on {url}
@@ -104,7 +105,7 @@ Ctrl+C stops it.
 
 
 def _header(scheme: Mapping[str, object], token: str) -> str:
-    """Return the header that sends *token*, according to an OpenAPI Security Scheme Object."""
+    """Return the header in which to send *token*, according to *scheme*, an OpenAPI Security Scheme Object."""
     if scheme.get("type") == "http":
         return f"Authorization: {str(scheme.get('scheme')).capitalize()} {token}"
     if (scheme.get("type"), scheme.get("in")) == ("apiKey", "header"):

@@ -29,7 +29,7 @@ __all__ = ["doctor"]
 
 T = TypeVar("T")
 
-# For one check; a store that does not respond may take long to fail.
+# The limit for one check: a store that does not respond may take a long time to fail.
 CHECK_TIMEOUT_S = 60
 
 _CORRECT_IT = "Correct it: docs/reference/settings.md lists what each variable may be."
@@ -43,7 +43,8 @@ def doctor() -> None:
     """
     Check this deployment from end to end: settings, plugins, and everything that they depend on.
 
-    It prints a line for each check, and what to do where one fails; then the exit status is 1.  It changes nothing.
+    It prints a line for each check, and what to do about those that fail.  The exit status is 1 if any check fails.  It
+    changes nothing.
     """
     with contextlib.redirect_stdout(sys.stderr), starting() as environ:
         checks = asyncio.run(_checked(environ))
@@ -60,7 +61,7 @@ async def _checked(environ: Environ) -> list[Check]:
 
 
 async def _examine(environ: Environ) -> AsyncIterator[Check]:
-    """Check the settings in *environ*, the plugins that they select, what those need, and the application."""
+    """Check the settings in *environ*, the plugins that they select, what those plugins need, and the application."""
     try:
         plugins = Plugins.load(environ)
     except (SettingsError, PluginError) as error:
@@ -95,7 +96,7 @@ def _origins(origins: tuple[str, ...]) -> Check:
 
 
 def _made(name: str, plugin: str, make: Callable[[], T]) -> tuple[Check, T | None]:
-    """Check whether *plugin* can create its part; return the check and the part."""
+    """Check whether *plugin* can create its part; return the check, and the part if there is one."""
     try:
         return Check(name, Outcome.OK, f"plugin {plugin}"), make()
     except (SettingsError, PluginError) as error:
@@ -117,7 +118,7 @@ def _failed(name: str, error: SettingsError | PluginError) -> Check:
 
 
 def _unread(environ: Environ, *, is_complete: bool) -> list[str]:
-    """Return a sentence for each name that nothing reads; *is_complete* says whether all parts have read theirs."""
+    """Return a sentence for each name that nothing reads; *is_complete* says if all parts have read their settings."""
     unknown = [name for name, meant in environ.unread().items() if not meant] if is_complete else []
     return [*environ.mistakes(), *(f"{name} is set, and nothing reads it" for name in unknown)]
 
@@ -125,7 +126,7 @@ def _unread(environ: Environ, *, is_complete: bool) -> list[str]:
 async def _examined(
     name: str, plugin: Plugin, part: object, otherwise: Callable[[], AsyncIterator[Check]] | None = None
 ) -> AsyncIterator[Check]:
-    """Run the checks of *part*, which *plugin* created, or those of *otherwise*, and close it."""
+    """Run the checks of *part*, which *plugin* created, or else those of *otherwise*; then close *part*."""
     try:
         async for check in _guarded(name, part, otherwise):
             yield check
@@ -139,9 +140,9 @@ async def _guarded(
     name: str, part: object, otherwise: Callable[[], AsyncIterator[Check]] | None
 ) -> AsyncIterator[Check]:
     """
-    Run the checks of *part*, or if it has none those of *otherwise*.
+    Run the checks of *part*, or, if it has none, those of *otherwise*.
 
-    If a plugin fails or hangs during its checks, those of others still run.
+    If a plugin fails or hangs during its checks, the checks of other plugins still run.
     """
     try:
         diagnose = part.diagnose if isinstance(part, Diagnosable) else otherwise
@@ -161,7 +162,7 @@ async def _guarded(
 
 
 async def _failure_to_close(part: object) -> str:
-    """Close *part*, and return what is wrong if that fails."""
+    """Close *part*; if that fails, return what went wrong, and otherwise an empty string."""
     try:
         await closing.close_in_time(part)
     except TimedOut:

@@ -23,14 +23,14 @@ __all__ = ["main"]
 
 class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; if the system does not let it go on, say so in one line."""
+        """Run a command; if it fails because of the operating system, say so in one line."""
         try:
             return super().invoke(ctx)
         except OSError as error:
-            # If whoever reads the output has gone, click ends quietly.
+            # If the reader of the output is gone, click exits quietly.
             if error.errno == errno.EPIPE:
                 raise
-            # Python would try once more to write what is left of the output.
+            # Otherwise Python would try again, at exit, to write the rest of the output.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
             where = f": {error.filename}" if error.filename else ""
             sys.exit(f"taskd: the system refused to go on: {error.strerror}{where}")

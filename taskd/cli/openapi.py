@@ -13,10 +13,10 @@ __all__ = ["openapi"]
 @click.command()
 def openapi() -> None:
     """
-    Print the API document, as the server has it at /openapi.json.
+    Print the API document that the server serves at /openapi.json.
 
-    The document only depends on the plugins, not on other settings.  It needs neither the settings of the auth plugin
-    nor a running database.
+    The document depends only on the plugins, not on other settings.  Printing it requires neither the settings of the
+    auth plugin nor a running database.
     """
     with printing() as plugins:
         document = Application.of(plugins, verifies_credentials=False).document

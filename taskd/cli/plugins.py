@@ -31,7 +31,7 @@ def plugins() -> None:
 
 
 def _status(plugin: Plugin, settings: Settings) -> tuple[str, str]:
-    """Return what *plugin* provides, and whether it serves."""
+    """Return what *plugin* provides, and whether it is in use."""
     if not plugin.is_enabled:
         return "?", "disabled"
     try:

@@ -28,10 +28,10 @@ def serve(host: str, port: int, workers: int, grace: int) -> None:
     """
     Serve in production, with the settings in the environment.
 
-    It does not start if a setting is missing or wrong, and by default listens on this machine only.
+    The server does not start if a setting is missing or wrong, and by default it listens on this machine only.
     """
     ignore_hangup()
-    # Fail here if a setting is wrong, before any worker starts; a single worker serves this application.
+    # This import fails if a setting is wrong, before any worker starts.  A single worker serves this very application.
     from taskd.asgi import app  # noqa: PLC0415
 
     with starting(), closing(app.plugins):

@@ -1,7 +1,7 @@
 """
-Write the API document, OpenAPI 3.1, from the mounted routes.
+Generate the API document, in OpenAPI 3.1, from the mounted routes.
 
-The same plugins give the same bytes.
+The same plugins always produce the same bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def document(routes: Iterable[Route], security_scheme: Mapping[str, object] | No
     Return the API document for *routes*, as JSON.
 
     Args:
-        routes: Those that `taskd.routes.router.resources` returns.
+        routes: The routes that `taskd.routes.router.resources` returns.
         security_scheme: How clients send credentials; None if the auth plugin does not say.
 
     Raises:
@@ -56,7 +56,7 @@ def document(routes: Iterable[Route], security_scheme: Mapping[str, object] | No
     whole = {
         "openapi": "3.1.0",
         "info": {"title": "taskd API", "version": API_VERSION, "description": _introduction()},
-        # Relative to the document's URL: taskd may be served below a prefix.
+        # Relative to the document's URL: taskd may be served under a path prefix.
         "servers": [{"url": "."}],
         "tags": [{"name": name} for name in dict.fromkeys(endpoint.source.name for endpoint in endpoints)],
         "paths": paths,
@@ -83,7 +83,7 @@ def _documented(routes: Iterable[Route]) -> list[Endpoint]:
 
 
 def _check_names(endpoints: Iterable[Endpoint]) -> None:
-    """Refuse two operations with one name."""
+    """Refuse two operations with the same name."""
     taken: dict[str, Endpoint] = {}
     for endpoint in endpoints:
         name = endpoint.operation.operation_id
@@ -104,11 +104,11 @@ def _writer(endpoints: Sequence[Endpoint]) -> OperationWriter:
 
 
 def _describable(endpoint: Endpoint) -> list[Any]:
-    """Return the types of *endpoint*; raise an error that names it if its operation cannot be written."""
+    """Return the types of *endpoint*; raise an error that names the endpoint if its operation cannot be written."""
     types = list(types_of(endpoint))
     try:
         msgspec.json.encode(OperationWriter(Schemas.of(types)).operation(endpoint))
-    # Inspecting a plugin's class can raise any exception. taskd does not start with a broken plugin.
+    # Inspecting a plugin's class can raise any exception.  taskd does not start with a broken plugin.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise PluginError(f"{endpoint} declares what cannot be described: {reason}") from error

@@ -26,7 +26,7 @@ SCHEME = "credentials"
 
 UserID = Annotated[str, Meta(description="Your user id, which the credentials are for.", examples=["dev"])]
 
-# By name: the annotation of a plugin's convertor may be a string that cannot be evaluated.
+# Keyed by name, because the annotation of a plugin's convertor may be a string that cannot be evaluated.
 _PARAMETER_TYPES: Mapping[str, Any] = {"int": int, "float": float, "UUID": UUID, "uuid.UUID": UUID}
 
 _ERROR_NAMES = {returns.status: name for name, returns in ERRORS.items()}
@@ -37,7 +37,7 @@ def check(endpoint: Endpoint) -> None:
     Check that what *endpoint* declares fits its path, and that its errors are described.
 
     Raises:
-        PluginError: It does not.
+        PluginError: Something declared does not fit the path, or an error is not described.
     """
     operation, path = endpoint.operation, endpoint.path
     if unknown := operation.parameters.keys() - endpoint.route.param_convertors.keys():
@@ -48,7 +48,7 @@ def check(endpoint: Endpoint) -> None:
 
 
 def types_of(endpoint: Endpoint) -> Iterator[Any]:
-    """Yield the types for which the operation of *endpoint* needs a schema."""
+    """Yield the types that the operation of *endpoint* needs schemas for."""
     yield from _parameters(endpoint).values()
     if endpoint.operation.body is not None:
         yield endpoint.operation.body.type
@@ -57,7 +57,7 @@ def types_of(endpoint: Endpoint) -> Iterator[Any]:
 
 
 def types_of_returns(returns: Returns) -> Iterator[Any]:
-    """Yield the types for which *returns* needs a schema."""
+    """Yield the types that *returns* needs schemas for."""
     yield from returns.headers.values()
     if returns.type is not None:
         yield returns.type
@@ -86,7 +86,7 @@ def _parameters(endpoint: Endpoint) -> Mapping[str, Any]:
 
 
 def _type_of(convertor: Convertor[Any]) -> Any:
-    """Return the type of a path's parameter, from the annotation of Starlette's *convertor*."""
+    """Return the type of a path parameter, according to the annotation of its Starlette *convertor*."""
     returned = inspect.get_annotations(type(convertor).convert).get("return")
     name = returned if isinstance(returned, str) else getattr(returned, "__name__", "")
     return _PARAMETER_TYPES.get(name, str)
@@ -94,7 +94,7 @@ def _type_of(convertor: Convertor[Any]) -> Any:
 
 @attrs.frozen
 class OperationWriter:
-    """Writes Operation Objects and their parts.  Types are described by *schemas*."""
+    """Writes Operation Objects and their parts, with *schemas* to describe types."""
 
     schemas: Schemas
 
@@ -116,7 +116,7 @@ class OperationWriter:
     def _parameter(self, name: str, type_: Any) -> dict[str, Any]:
         """Write a Parameter Object."""
         described = self.schemas.described(type_)
-        # Swagger UI fills in the example of a parameter, and ignores those of its schema.
+        # Swagger UI fills in the example of a parameter, but ignores those in its schema.
         examples = described["schema"].pop("examples", [])
         example = {"example": examples[0]} if examples else {}
         return {"name": name, "in": "path", "required": True, **described, **example}

@@ -1,7 +1,7 @@
 """
 Write the JSON schemas of the types that endpoints declare.
 
-msgspec generates them, and checks bodies by the same annotations.
+msgspec generates the schemas, and checks bodies against the same annotations.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Schemas:
             Exception: Anything that a plugin's class raises when it is inspected.
         """
         schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-        # msgspec then gives both classes longer names, which would change names that clients know.
+        # If two classes have the same name, msgspec lengthens both, which would change names that clients know.
         if clashing := sorted(name for name in components if "." in name):
             raise PluginError(f"two classes have the same name in the API document: {', '.join(clashing)}: rename one")
         for each in _enums(inspect.multi_type_info(types)):
-            # msgspec sorts the values.
+            # msgspec has sorted the values; restore their order.
             components[each.__name__]["enum"] = [member.value for member in each]
         for schema in components.values():
             for described in (schema, *schema.get("properties", {}).values()):
@@ -54,11 +54,11 @@ class Schemas:
         return cls(components, types, schemas)
 
     def schema(self, type_: Any) -> Mapping[str, Any]:
-        """Return the schema of *type_*, one of the types."""
+        """Return the schema of *type_*, which must be one of the types passed to `of`."""
         return next(schema for known, schema in zip(self._types, self._schemas, strict=True) if known is type_)
 
     def described(self, type_: Any) -> dict[str, Any]:
-        """Return the schema of *type_*, and its description separately, as for parameters and headers."""
+        """Return the schema of *type_* with its description beside it, as parameters and headers need it."""
         schema = dict(self.schema(type_))
         description = schema.pop("description", None)
         return {**({"description": description} if description else {}), "schema": schema}
@@ -84,10 +84,10 @@ def _simplify(schema: dict[str, Any]) -> None:
     """Change *schema* to what code generators and readers expect, without changing its meaning."""
     # Code generators assume that a property with a default is always present.
     schema.pop("default", None)
-    # msgspec gives enumerations no type, so code generators would not, either.
+    # msgspec gives enumerations no type, so code generators would not give them one, either.
     if schema.get("enum") and all(isinstance(value, str) for value in schema["enum"]):
         schema["type"] = "string"
-    # Tools look for the description of a nullable value beside `anyOf`, not in it.
+    # Tools look for the description of a nullable value beside `anyOf`, not inside it.
     for branch in schema.get("anyOf", ()):
         if "description" in branch:
             schema["description"] = branch.pop("description")

@@ -1,8 +1,8 @@
 """
 Find installed plugins by the metadata of their distributions, without importing them.
 
-`importlib.metadata.entry_points` would include every folder of metadata, even leftovers of an interrupted pip, and fail
-if one file of any distribution is broken.
+`importlib.metadata.entry_points` would include every folder of metadata, even those left behind by an interrupted pip,
+and would fail if one file of any distribution were broken.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from taskd.settings import Settings, SettingsError
 
 __all__ = ["Installed", "Plugin", "PluginError", "find", "joined"]
 
-# The group of entry points.
+# The group of plugins' entry points.
 GROUP = "taskd"
 
 
 class PluginError(Exception):
-    """A plugin is broken or ambiguous, and the server does not start."""
+    """A plugin is broken or ambiguous, so the server does not start."""
 
 
 @attrs.frozen
@@ -37,7 +37,7 @@ class Plugin:
         name: The name of its entry point, by which settings select it.
         distribution: The name and the version of the distribution that contains it.
         entry_point: What to import.
-        is_enabled: Whether the settings allow that.
+        is_enabled: Whether the settings allow the plugin to be imported.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Installed:
 
     Attributes:
         plugins: All of them, sorted by name.
-        ignored: A sentence for each folder of metadata that names plugins and is ignored.
+        ignored: A sentence for each folder of metadata that names plugins but is ignored.
     """
 
     plugins: tuple[Plugin, ...]
@@ -67,8 +67,8 @@ def find(settings: Settings) -> Installed:
     """
     Find all installed plugins.
 
-    If a distribution is found twice, for example installed and as sources on `sys.path`, the first one counts, as it
-    does for imports.
+    If a distribution is found twice, for example both installed and as sources on `sys.path`, the first one counts, as
+    it does for imports.
 
     Raises:
         PluginError: Two distributions claim the same name, or entry points cannot be read.
@@ -100,7 +100,7 @@ def _is_enabled(plugin: Plugin, settings: Settings) -> bool:
 
 
 def _check_unique(plugins: Iterable[Plugin]) -> None:
-    """Refuse enabled plugins with names that no setting can contain."""
+    """Refuse enabled plugins whose names are not unique, or cannot appear in a setting."""
     counts = Counter(plugin.name for plugin in plugins)
     for plugin in plugins:
         name = plugin.name
@@ -144,7 +144,7 @@ def _values(plugins: Iterable[Plugin]) -> set[tuple[str, str]]:
 
 
 def _folder(distribution: Distribution) -> Path:
-    # A private attribute; only messages and the check for leftovers need it.
+    # `_path` is private, but only messages and the check for leftovers need it.
     return Path(str(getattr(distribution, "_path", "") or distribution.locate_file("")))
 
 
@@ -160,7 +160,7 @@ def _entry_points(distribution: Distribution, folder: Path, *, is_leftover: bool
 
 
 def _mentions_group(folder: Path) -> bool:
-    """Tell whether the broken file of entry points in *folder* has a section for plugins of taskd."""
+    """Tell whether the broken `entry_points.txt` in *folder* has a section for plugins of taskd."""
     try:
         content = (folder / "entry_points.txt").read_bytes()
     except OSError:
@@ -169,8 +169,8 @@ def _mentions_group(folder: Path) -> bool:
 
 
 def _read(distribution: Distribution, key: str) -> str:
-    """Return a value from METADATA, or an empty text if there is none or it cannot be read."""
-    # How missing or invalid files fail depends on the version of Python.
+    """Return a value from METADATA, or an empty string if there is none or it cannot be read."""
+    # How reading a missing or invalid file fails depends on the version of Python.
     with contextlib.suppress(Exception):
         return distribution.metadata[key] or ""
     return ""

@@ -21,10 +21,10 @@ __all__ = ["HOOKS", "LoadedPlugin", "blaming", "one_line"]
 T = TypeVar("T")
 Hook = Callable[..., object]
 
-# The names of all hooks; `taskd.hooks` defines nothing else with such a name.
+# The names of all hooks; `taskd.hooks` defines nothing else with this prefix.
 HOOKS = tuple(name for name in vars(hooks) if name.startswith("taskd_"))
 
-# No import or hook should take this long: tell a waiting operator what the server is doing.
+# No import or hook should take this long.  If one does, tell the waiting operator what the server is doing.
 SLOW_S = 5.0
 
 logger = logging.getLogger(__name__)
@@ -33,17 +33,17 @@ logger = logging.getLogger(__name__)
 @contextlib.contextmanager
 def blaming(source: object, failing: str, *passing: type[Exception]) -> Iterator[None]:
     """
-    Turn any exception of the block into a `PluginError`.
+    Turn any exception raised in the block into a `PluginError`.
 
     Args:
         source: Whose code the block runs.
         failing: What to say if it fails, such as "cannot be loaded".
-        passing: What it may raise.
+        passing: The exceptions that are let through unchanged.
     """
     try:
         yield
     except BaseException as error:
-        # Ctrl+C must end a plugin that hangs.
+        # Ctrl+C must be able to stop a plugin that hangs.
         if isinstance(error, (KeyboardInterrupt, *passing)):
             raise
         raise PluginError(f"{source} {failing}: {one_line(error)}") from error
@@ -60,7 +60,7 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _reporting_slowness(plugin: Plugin, doing: str) -> Iterator[None]:
-    """Log a warning if the block takes long; *doing* says what *plugin* is doing."""
+    """Log a warning if the block takes a long time; *doing* says what *plugin* is doing."""
     slow = threading.Timer(SLOW_S, logger.warning, (f"{plugin} has been {doing} for {SLOW_S:.0f} s",))
     slow.daemon = True
     slow.start()
@@ -86,7 +86,7 @@ class LoadedPlugin:
         Import *plugin*.
 
         Raises:
-            PluginError: It cannot be imported, implements an unknown hook or none, or does not mark one.
+            PluginError: It cannot be imported, implements an unknown hook or none, or does not mark one of its hooks.
         """
         self.plugin = plugin
         self._manager = pluggy.PluginManager(hooks.PROJECT)
@@ -112,7 +112,7 @@ class LoadedPlugin:
             return [hook for hook in HOOKS if hasattr(module, hook)]
 
     def _check(self, hook: str) -> None:
-        """Refuse implementations of *hook* that pluggy accepts, but that would work differently here."""
+        """Refuse implementations of *hook* that pluggy accepts, but that would not work as intended here."""
         implementations = self._implementations(hook)
         if any(each.wrapper or each.hookwrapper for each in implementations):
             message = f"{self.plugin} wraps {hook}, but no plugin's hook is called together with another's"
@@ -122,7 +122,7 @@ class LoadedPlugin:
         [implementation] = implementations
         if inspect.iscoroutinefunction(implementation.function):
             raise PluginError(f"{self.plugin} defines {hook} with async def: hooks are called before anything runs")
-        # pluggy passes nothing for arguments with a default.
+        # pluggy does not pass arguments that have a default value.
         arguments = inspect.signature(getattr(hooks, hook)).parameters
         if defaults := set(arguments).intersection(implementation.kwargnames):
             raise PluginError(f"{self.plugin} gives {joined(defaults)} of {hook} a default value: leave that out")
@@ -132,24 +132,24 @@ class LoadedPlugin:
         return implementations
 
     def implements(self, hook: Hook) -> bool:
-        """Tell whether the plugin implements *hook*, a function of `taskd.hooks`."""
+        """Tell whether the plugin implements *hook*, a function in `taskd.hooks`."""
         return hook.__name__ in self.hooks
 
     def call(self, hook: Hook, kind: type[T], **arguments: object) -> T:
-        """Call *hook*, a function of `taskd.hooks`, and return the result, which must be a *kind*."""
+        """Call *hook*, a function in `taskd.hooks`, and return the result, which must be an instance of *kind*."""
         name = hook.__name__
         with self.blaming(hook), self.owning_settings(), _reporting_slowness(self.plugin, f"asked for {name}"):
             results = getattr(self._manager.hook, name)(**arguments)
-        # pluggy leaves None out.
+        # pluggy leaves out results that are None.
         return self.checked(results[0] if results else None, kind, hook)
 
     def blaming(self, hook: Hook) -> contextlib.AbstractContextManager[None]:
-        """Turn any exception of the block, which uses the result of *hook*, into a `PluginError`."""
+        """Turn any exception raised in the block, which uses the result of *hook*, into a `PluginError`."""
         return blaming(self.plugin, f"failed in {hook.__name__}", SettingsError)
 
     @contextlib.contextmanager
     def owning_settings(self) -> Iterator[None]:
-        """Add the plugin's name to a `SettingsError`, unless it has the name of another plugin that this one called."""
+        """Add the plugin's name to a `SettingsError`, unless it already names another plugin that this one called."""
         try:
             yield
         except SettingsError as error:
@@ -157,7 +157,7 @@ class LoadedPlugin:
             raise
 
     def checked(self, result: Any, kind: type[T], hook: Hook) -> T:
-        """Return *result* of *hook*, which must be a *kind*."""
+        """Return the *result* of *hook*, which must be an instance of *kind*."""
         # `isinstance` uses the object's `__class__`, which may raise an exception.
         if not issubclass(type(result), kind):
             returned = f"returned a {type(result).__name__} from {hook.__name__}"
@@ -168,14 +168,14 @@ class LoadedPlugin:
 
 @contextlib.contextmanager
 def _advising(plugin: Plugin) -> Iterator[None]:
-    """Add advice to a `PluginError` if *plugin* itself, and not something that it imports, is missing."""
+    """Add advice to a `PluginError` if *plugin* itself, rather than something that it imports, is missing."""
     try:
         yield
     except PluginError as error:
         missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
         if missing != plugin.entry_point.value.partition(":")[0].partition(".")[0].strip():
             raise
-        # With editable_mode=compat, setuptools puts only one folder on the path, but taskd has two.
+        # With editable_mode=compat, setuptools puts only one folder on Python's path, but taskd has two.
         advice = (
             f"reinstall {plugin.distribution.partition(' ')[0]}, and if it is editable, without editable_mode=compat"
         )

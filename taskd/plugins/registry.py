@@ -1,8 +1,8 @@
 """
 Select plugins, and get what they provide.
 
-Auth and storage are selected by the plugin's name, never by the order of registration: installing a package must not
-change who verifies credentials.  taskd does not start after a failure, which names the plugin and its distribution.
+The auth and storage plugins are selected by name, never by the order of registration: installing a package must not
+change who verifies credentials.  If a plugin fails, taskd does not start; the error names it and its distribution.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from taskd.storage import Located, Location, Migratable, TaskStore
 
 __all__ = ["Plugins", "Source", "is_serving"]
 
-# Visible ASCII characters: those of a header's name, and more.
+# Visible ASCII characters, which include all those that a header's name may contain.
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 @attrs.frozen
 class Source:
-    """Who provides a route: its *name*, and *words* for messages."""
+    """What provides a route: its *name*, and the *words* that messages use for it."""
 
     name: str
     words: str
@@ -50,14 +50,14 @@ class Plugins:
     """
     The enabled plugins of one application or command.
 
-    Each is loaded once, and each hook is called at most once.  Methods and properties raise `SettingsError` if a
-    setting is wrong, including the selection, and `PluginError` if a plugin is broken.
+    Each plugin is loaded once, and each hook is called at most once.  Methods and properties raise `SettingsError` if a
+    setting is wrong, including those that select plugins, and `PluginError` if a plugin is broken.
 
     Attributes:
         environ: What plugins read their settings from.
-        settings: The core's own, which enable and select plugins.
-        ignored: A sentence for each folder of metadata that names plugins and is ignored.
-        is_closed: Whether `close` was called.
+        settings: The core's own settings, which enable and select plugins.
+        ignored: A sentence for each folder of metadata that names plugins but is ignored.
+        is_closed: Whether `close` has been called.
     """
 
     environ: Environ
@@ -97,7 +97,7 @@ class Plugins:
 
     @functools.cached_property
     def security_scheme(self) -> Mapping[str, object] | None:
-        """How clients send credentials, if the selected auth plugin says so."""
+        """How clients send credentials; None if the selected auth plugin does not say."""
         loaded, hook = self._auth(), hooks.taskd_security_scheme
         if not loaded.implements(hook):
             return None
@@ -106,14 +106,14 @@ class Plugins:
             scheme = dict(returned)
         try:
             msgspec.json.encode(scheme)
-        # Not JSON, not UTF-8, or recursive: taskd does not start.
+        # The scheme is not JSON, not UTF-8, or recursive, so taskd does not start.
         except Exception as error:
             raise PluginError(f"{loaded.plugin} returned no JSON from {hook.__name__}: {one_line(error)}") from error
         return scheme
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about the installation and about names of settings."""
+        """Warnings about the installation and about the names of settings."""
         return [*self.ignored, *self.environ.mistakes()]
 
     def request_headers(self, backend: AuthenticationBackend) -> Sequence[str]:
@@ -127,7 +127,7 @@ class Plugins:
         return tuple(names)
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
-        """Return a token for *user_id* that the selected auth plugin makes."""
+        """Return a token for *user_id*, issued by the selected auth plugin."""
         loaded, backend = self._auth(), self.backend
         if not _is_a(TokenIssuer, backend, loaded.plugin):
             name = loaded.plugin.name
@@ -145,7 +145,7 @@ class Plugins:
         return cast("Migratable", self.store)
 
     def location(self) -> Location | None:
-        """Return where the tasks are, if the selected storage plugin tells."""
+        """Return where the tasks are; None if the selected storage plugin does not say."""
         plugin = self.storage_plugin
         if not _is_a(Located, self.store, plugin):
             return None
@@ -157,7 +157,7 @@ class Plugins:
 
     def complete_for_trial(self, file: Path) -> str:
         """
-        Add the settings that the selected auth plugin needs for a trial, and return what it says about them.
+        Add the settings that the selected auth plugin needs for a trial, and return its note about them.
 
         Args:
             file: The path beside which the plugin may store a file.
@@ -171,7 +171,7 @@ class Plugins:
         return trial.note
 
     def routes(self, store: TaskStore) -> list[tuple[Source, Route]]:
-        """Return the routes of all plugins over *store*, each with the plugin that provides it."""
+        """Return the routes that all plugins provide for *store*, each with its source."""
         found, hook = [], hooks.taskd_routes
         for loaded in self._loaded.values():
             if loaded.implements(hook):
@@ -183,7 +183,7 @@ class Plugins:
         return found
 
     async def close(self) -> None:
-        """Close what plugins have created.  Failures and time-outs are only logged."""
+        """Close what plugins have created.  Failures and time-outs are logged, not raised."""
         self.is_closed = True
         made = vars(self)
         try:

@@ -1,8 +1,8 @@
 """
 Read the body of a request into an attrs class.
 
-Reading is strict: no type is coerced, and all errors of a body are reported at once. The rules are those of the class:
-the types of its fields and its attrs validators.
+Reading is strict: types are never coerced, and all errors in a body are reported at once.  The rules are those of the
+class: the types of its fields, and its attrs validators.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _DECODE_REASONS = {"Input data was truncated": "it ends too early, or holds a lo
 
 @attrs.frozen
 class FieldError:
-    """A problem with a body: the *field* (or `body`, for the whole) and what it should be."""
+    """A problem with a body: the *field*, or `body` for the body as a whole, and what it should be."""
 
     field: str
     message: str
 
 
 class InvalidBody(Exception):
-    """A body breaks a rule.  `errors` has all problems, in the order of the fields; it is never empty."""
+    """A body breaks a rule.  `errors` lists all problems, in the order of the fields, and is never empty."""
 
     def __init__(self, *errors: FieldError) -> None:
         super().__init__("; ".join(f"{error.field} {error.message}" for error in errors))
@@ -52,12 +52,12 @@ class InvalidBody(Exception):
 
 async def read_body(request: Request, cls: type[T], *, is_required: bool = True) -> T:
     """
-    Read the JSON body of *request* into the attrs class *cls*.  Unknown keys are ignored.
+    Read the JSON body of *request* into an instance of the attrs class *cls*.  Unknown keys are ignored.
 
     Args:
         request: The request.
-        cls: The class. The types of its fields may have limits as `msgspec.Meta`, and `taskd.fields.MustBe`.
-        is_required: Refuse a request without a body; otherwise it is read as `{}`.
+        cls: The class.  The types of its fields may have limits, given by `msgspec.Meta` and `taskd.fields.MustBe`.
+        is_required: Whether to refuse a request without a body; if False, a missing body is read as `{}`.
 
     Raises:
         HTTPException: 415 if the body is declared as anything but JSON in UTF-8; 413 if it is larger than 64 KiB.
@@ -89,7 +89,7 @@ async def _received(request: Request) -> bytes:
 
 
 def decode(body: bytes) -> object:
-    """Parse *body* as JSON (RFC 8259) in UTF-8, without lone surrogates or numbers that no 64-bit type can hold."""
+    """Parse *body* as JSON (RFC 8259) in UTF-8; refuse lone surrogates, and numbers that no 64-bit type can hold."""
     try:
         return msgspec.json.decode(body)
     except msgspec.ValidationError:
@@ -106,7 +106,7 @@ def decode(body: bytes) -> object:
 
 def structure(value: object, cls: type[T]) -> T:
     """
-    Make an instance of the attrs class *cls* from *value*, parsed from JSON.  Unknown keys are ignored.
+    Make an instance of the attrs class *cls* from *value*, which was parsed from JSON.  Unknown keys are ignored.
 
     Raises:
         InvalidBody: *value* is not an object, or some of its fields break a rule.
@@ -137,7 +137,7 @@ def _read_message(error: BaseException) -> str:
 
 def _validation_messages(value: Mapping[str, Any], cls: type[Any], wrong: Collection[str]) -> dict[str, str]:
     """
-    Return the errors of the attrs converters and validators of *cls*, except for the fields that are *wrong*.
+    Return the errors of the attrs converters and validators of *cls*, except for fields already known to be *wrong*.
 
     The constructor would stop at the first error, and cannot be called if a required field is missing.
     """
@@ -150,7 +150,7 @@ def _validation_messages(value: Mapping[str, Any], cls: type[Any], wrong: Collec
         try:
             step()
         except AttributeError:
-            # It reads another field, which is wrong.
+            # This step reads another field, which has no value because it is wrong.
             continue
         except Exception as error:  # noqa: BLE001  a plugin's validator can raise anything
             messages[field.name] = _validator_message(field.name, error)
@@ -158,7 +158,7 @@ def _validation_messages(value: Mapping[str, Any], cls: type[Any], wrong: Collec
 
 
 def _convert(draft: object, field: attrs.Attribute[Any], type_: FieldType, value: Mapping[str, Any]) -> None:
-    """Set a *field* of *draft*, as the constructor would."""
+    """Set *field* of *draft*, as the constructor would."""
     if field.name in value:
         read = type_.read(value[field.name])
         object.__setattr__(draft, field.name, attrs.setters.convert(draft, field, read))
@@ -171,7 +171,7 @@ def _validate(draft: object, field: attrs.Attribute[Any]) -> None:
 
 
 def _validator_message(name: str, error: Exception) -> str:
-    """Return the message of a validator without the name of its field at the beginning."""
+    """Return the message of a validator, without the name of the field at its beginning."""
     message = str(error.args[0]) if error.args else ""
     with_name = re.match(rf"'?{re.escape(name)}'? (?=must |is )", message)
     return message[with_name.end() :] if with_name else f"is not valid: {message}"
@@ -183,7 +183,7 @@ def _field_types(cls: type[Any]) -> Mapping[str, FieldType]:
 
 
 def _class_hook(cls: type[AttrsInstance]) -> Callable[[Mapping[str, Any], Any], Any]:
-    """Create the function that reads the attrs class *cls*. The hooks of cattrs would coerce types."""
+    """Create the function that makes instances of the attrs class *cls*.  cattrs's own hooks would coerce types."""
     hooks: Any = {name: override(struct_hook=_field_hook(type_)) for name, type_ in _field_types(cls).items()}
     return make_dict_structure_fn(cls, _converter, **hooks)
 

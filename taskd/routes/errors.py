@@ -34,7 +34,7 @@ NO_SUCH_TASK = "There is no such task."
 STORE_DOWN = "The storage cannot be reached now; try again later."
 
 
-# Without slots, JSON has the fields in this order.
+# Without slots, so that the JSON has the fields in this order.
 @attrs.frozen(slots=False)
 class ErrorBody:
     """Why a request was refused, or failed."""
@@ -96,7 +96,7 @@ ERROR_HANDLERS: Mapping[Any, Any] = {
 
 
 def _returns(status: int, description: str, detail: str, *, headers: Mapping[str, Any] | None = None) -> Returns:
-    """Describe the response of an error; *detail* is an example."""
+    """Describe the response for an error; *detail* is an example."""
     return Returns(status, description, type=ErrorBody, example=ErrorBody(detail), headers=headers or {})
 
 

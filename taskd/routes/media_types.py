@@ -7,14 +7,14 @@ import re
 __all__ = ["NAME", "NOT_JSON", "why_not_json"]
 
 NOT_JSON = "The body must be sent with Content-Type: application/json."
-# How many characters from the client an error quotes.
+# An error quotes at most this many characters from the client.
 MAX_QUOTED = 60
 
 # The name of a header, a media type or a parameter: a token (RFC 9110, section 5.6.2).
 NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _MEDIA_TYPE = re.compile(f"{NAME}/{NAME}")
 _PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:(?P<name>{NAME})=(?P<value>{NAME}|"(?:[^"\\]|\\.)*"))?')
-# The second is a label for UTF-8 in the WHATWG's Encoding Standard.
+# The second name is a label for UTF-8 in the WHATWG Encoding Standard.
 _UTF_8 = {"utf-8", "utf8"}
 
 

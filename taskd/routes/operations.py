@@ -31,10 +31,10 @@ class Body:
     A JSON body that an operation reads.
 
     Args:
-        type: The attrs class that `taskd.routes.read_body` returns. In `Annotated`, a `msgspec.Meta` can add to the
-            schema of this body.
+        type: The attrs class of the object that `taskd.routes.read_body` returns.  Wrap it in `Annotated`, with a
+            `msgspec.Meta`, to add to the schema of this body.
         examples: Examples of bodies, by their purpose; at least one.
-        is_required: A request without a body is refused.
+        is_required: Whether a request without a body is refused.
     """
 
     type: Any
@@ -52,7 +52,7 @@ class Returns:
         description: One sentence.
         type: The type of the JSON body: an attrs class, or a type that contains attrs classes; None if there is no
             body.
-        example: A value of that type.
+        example: A value of this type.
         headers: The types of its headers, with their descriptions, except for those that every response has.
     """
 
@@ -65,7 +65,7 @@ class Returns:
 
 @attrs.frozen
 class Operation:
-    """What the decorator `operation` declares; without arguments, nothing."""
+    """What the decorator `operation` declares; by default, nothing."""
 
     operation_id: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     returns: tuple[Returns, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(Returns)))
@@ -93,13 +93,14 @@ def operation(
 
     Args:
         operation_id: The name of the method in generated clients, in camel case; no other operation may have it.
-        returns: The responses of a request that succeeds, and of errors that only this operation has.
+        returns: The responses for a request that succeeds, and for errors that only this operation has.
         body: The body that it reads with `taskd.routes.read_body`.
-        errors: The statuses of the core's errors that it may raise and that not every such operation has: 404.
-        parameters: The types of the path's parameters, except for `user_id`, with their descriptions as `msgspec.Meta`.
+        errors: The statuses of the core's errors that it may raise, such as 404, except those that all operations of
+            its kind have.
+        parameters: The types of the path's parameters, except for `user_id`, with a `msgspec.Meta` to describe each.
 
     Returns:
-        A decorator. It returns the endpoint itself, or a wrapper if attributes cannot be set on it, as on a bound
+        A decorator.  It returns the endpoint itself, or a wrapper if attributes cannot be set on it, as with a bound
         method.
     """
     declared = Operation(operation_id, returns, body, frozenset(errors), parameters or {})
@@ -115,8 +116,8 @@ def public(endpoint: E) -> E:
     Allow requests to *endpoint* without credentials.
 
     Returns:
-        *endpoint* itself, or a wrapper if attributes cannot be set on it, as on a bound method. Create the route with
-        the returned endpoint.
+        *endpoint* itself, or a wrapper if attributes cannot be set on it, as with a bound method.  Create the route
+        with the endpoint that is returned.
     """
     return _mark(endpoint, _PUBLIC, True)
 
@@ -136,11 +137,11 @@ def _mark(endpoint: E, name: str, value: object) -> E:
     """
     Return *endpoint* with a mark that `_marks` finds.
 
-    An endpoint on which attributes cannot be set is wrapped. A bound method is one: its function is not marked instead,
-    because other objects' methods share it.
+    An endpoint on which attributes cannot be set, such as a bound method, is wrapped.  The function of a bound method
+    is not marked instead, because the methods of other objects share it.
     """
     if isinstance(endpoint, (staticmethod, classmethod)):
-        # In the body of a class.  Only its function is visible later.
+        # This happens in the body of a class.  Later, only the wrapped function is visible.
         setattr(endpoint.__func__, name, value)
         return endpoint
     marked: Any = endpoint

@@ -1,5 +1,5 @@
 """
-Find a URL that matches the paths of two routes.
+Find a URL path that matches the paths of two routes.
 
 A path in Starlette is a regular expression that is literal except for its parameters.  Here it becomes a sequence of
 steps, each with a set of characters, and the sequences of two paths are walked in parallel.
@@ -28,7 +28,7 @@ __all__ = ["common_path"]
 
 @attrs.frozen
 class Characters:
-    """The characters in *members*, or with *is_complement* all others."""
+    """The characters in *members*, or, with *is_complement*, all others."""
 
     members: frozenset[str]
     is_complement: bool = False
@@ -46,7 +46,7 @@ class Characters:
 
 @attrs.frozen
 class Step:
-    """One of *characters*; with *is_optional* possibly none, and with *repeats* possibly several."""
+    """One of *characters*; with *is_optional*, possibly none, and with *repeats*, possibly several."""
 
     characters: Characters
     is_optional: bool = False
@@ -69,7 +69,7 @@ _HEX = _one(string.hexdigits)
 _DIGITS = _at_least_one(Characters(frozenset(string.digits)))
 # A convertor that is not Starlette's may match anything.
 _ANYTHING = (Step(Characters(frozenset(), is_complement=True), is_optional=True, repeats=True),)
-# The forms of a parameter, by the regular expression of its convertor.
+# The forms that a parameter can take, by the regular expression of its convertor.
 _FORMS: Mapping[str, Sequence[Steps]] = {
     StringConvertor.regex: [_at_least_one(Characters(frozenset("/"), is_complement=True))],
     PathConvertor.regex: [(Step(Characters(frozenset("\n"), is_complement=True), is_optional=True, repeats=True),)],
@@ -93,7 +93,7 @@ def common_path(one: str, other: str) -> str | None:
 
 
 def _forms(path: str) -> Iterator[Steps]:
-    """Yield the forms of *path*. It has several only if one of its parameters has."""
+    """Yield the forms that *path* can take; there are several only if one of its parameters has several."""
     parts: list[Sequence[Steps]] = []
     end = 0
     for parameter in PARAM_REGEX.finditer(path):
@@ -111,7 +111,7 @@ def _literal(text: str) -> Steps:
 
 
 def _common_text(one: Steps, other: Steps) -> str | None:
-    """Return a text that matches both.  A state has the number of steps done in each, and the text so far."""
+    """Return a string that matches both, or None.  A state is the number of steps done in each, and the text so far."""
     states = deque([(0, 0, "")])
     seen = {(0, 0)}
     while states:

@@ -1,4 +1,4 @@
-"""Write JSON responses, with long lists in slices."""
+"""Write JSON responses; long lists are written in slices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskd.routes.slices import SLICE_LENGTH, in_slices
 
 __all__ = ["HEADERS", "REQUEST_ID", "JSONResponse", "encode", "list_response", "url_prefix"]
 
-# A request id that may be copied from the request.
+# A request id that the response may copy from the request.
 REQUEST_ID = "[A-Za-z0-9._-]{1,128}"
 
 RequestID = Annotated[
@@ -33,12 +33,12 @@ HEADERS: Mapping[str, Any] = {"X-Request-ID": RequestID}
 
 
 class JSONResponse(Response):
-    """A response with *content* as JSON: attrs classes, lists and dicts."""
+    """A response with *content*, made of attrs instances, lists and dicts, as JSON."""
 
     media_type = "application/json"
 
     def render(self, content: object) -> bytes:
-        """Write *content* as JSON in UTF-8."""
+        """Encode *content* as JSON in UTF-8."""
         return encode(content)
 
 
@@ -64,24 +64,24 @@ async def list_response(items: Sequence[object]) -> Response:
     """
     Return a response with *items*, instances of attrs classes, as a JSON array.
 
-    It sends the same as `JSONResponse(items)`, but a long list does not block the event loop while it is written and
-    sent.
+    It sends the same bytes as `JSONResponse(items)`, but a long list does not block the event loop while it is encoded
+    and sent.
     """
     if len(items) <= SLICE_LENGTH:
         return JSONResponse(items)
     own = list(items)
-    # Unless the caller keeps references, they are freed one slice at a time.
+    # Unless the caller keeps references to the items, they are freed one slice at a time.
     del items
     return _PartsResponse(await _encode_list(own))
 
 
 def encode(value: object) -> bytes:
-    """Write *value*, made of attrs classes, lists and dicts, as JSON. Times in UTC end in `Z`."""
+    """Encode *value*, made of attrs instances, lists and dicts, as JSON.  Times in UTC end in `Z`."""
     return msgspec.json.encode(value)
 
 
 async def _encode_list(items: list[Any]) -> list[bytes]:
-    """Write *items* as `encode` does, in slices, and empty the list."""
+    """Encode *items* as `encode` does, but in slices, and empty the list."""
     parts = await in_slices(_encode_following, items)
     parts[0] = b"[" + parts[0][1:]
     parts[-1] += b"]"
@@ -89,7 +89,7 @@ async def _encode_list(items: list[Any]) -> list[bytes]:
 
 
 def _encode_following(items: list[Any]) -> bytes:
-    """Write *items* as they appear after others in an array."""
+    """Encode *items* as they appear after other items in an array."""
     return b"," + encode(items)[1:-1]
 
 

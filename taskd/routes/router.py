@@ -1,8 +1,8 @@
 """
 Gather the routes of all plugins into one guarded resource for each path.
 
-Starlette's router tries one route after the other and knows only the methods of the first that matches.  A resource
-knows all methods of its path, so that a 405 lists them and two plugins cannot both claim one.
+Starlette's router tries one route after another and knows only the methods of the first that matches.  A resource
+knows all methods of its path, so that a 405 can list them, and two plugins cannot claim the same one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["ENCODED_SLASH", "HAS_ENCODED_SLASH", "Endpoint", "endpoints_of", "no
 # Replaces a percent-encoded slash in a path, so that it does not end a segment.  UTF-8 cannot encode this character, so
 # no path contains it otherwise.
 ENCODED_SLASH = "\udc2f"
-# Set in the scope if there is a guard.
+# Set in the scope if its path had an encoded slash, which has been replaced.
 HAS_ENCODED_SLASH = "taskd.has_encoded_slash"
 
 _PARAMETER = re.compile(r"{[^}]*}")
@@ -46,11 +46,11 @@ class Endpoint:
 
     Attributes:
         method: The HTTP method.
-        route: The route of the plugin.
-        source: Who provides it.
+        route: The plugin's route.
+        source: What provides the route.
         app: The ASGI app of the route.
         is_public: Whether it needs no credentials.
-        docstring: The summary and the description; empty if there is none.
+        docstring: The summary and the description; empty if there are none.
         operation: What else was declared for the API document.
     """
 
@@ -86,24 +86,24 @@ class Endpoint:
 
     @property
     def is_documented(self) -> bool:
-        """Whether the API document includes it."""
+        """Whether the API document includes this endpoint."""
         return self.route.include_in_schema
 
 
 def _candidates(endpoint: Any, method: str) -> Iterator[Any]:
-    """Yield the objects that may describe how *endpoint* handles *method*, the most specific first."""
+    """Yield the objects that may describe how *endpoint* handles *method*, most specific first."""
     while isinstance(endpoint, functools.partial):
         yield endpoint
         endpoint = endpoint.func
     if inspect.isclass(endpoint) and issubclass(endpoint, HTTPEndpoint):
-        # Starlette calls the class's function with the name of the method.
+        # For each HTTP method, Starlette calls the function of the same name in the class.
         names = ("head", "get") if method == "HEAD" else (method.lower(),)
         yield from [getattr(endpoint, name) for name in names if hasattr(endpoint, name)][:1]
     yield endpoint
 
 
 def _docstring(candidate: Any) -> str | None:
-    # The docstring of `functools.partial` does not describe the function in it.
+    # The docstring of `functools.partial` does not describe the function that it wraps.
     return None if isinstance(candidate, functools.partial) else inspect.getdoc(candidate)
 
 
@@ -115,7 +115,7 @@ class Resource:
     endpoints: dict[str, Endpoint] = attrs.field(factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Find the endpoint of the request's method, have the guard admit the request, and run the endpoint."""
+        """Find the endpoint for the request's method, have the guard admit the request, and run the endpoint."""
         endpoint = self.endpoints.get(scope["method"])
         if endpoint is None:
             raise HTTPException(405, "This path does not support this method.", {"Allow": ", ".join(self.endpoints)})
@@ -130,7 +130,7 @@ class Resource:
             raise RuntimeError(f"{endpoint} tried to exit") from error
 
     def add(self, route: Route, source: Source) -> None:
-        """Add the endpoints of *route*, unless another route has one of its methods."""
+        """Add the endpoints of *route*; refuse it if another route already has one of its methods."""
         if not route.methods:
             raise PluginError(f"{source} must name the methods of {route.path}")
         for method in sorted(route.methods):
@@ -141,7 +141,7 @@ class Resource:
         self._check_protection(route, source)
 
     def _check_protection(self, route: Route, source: Source) -> None:
-        """Refuse a public method on a path that another plugin protects; a plugin may mix its own."""
+        """Refuse a path that one plugin makes public and another protects; a plugin may do both on its own path."""
         opens = is_public(route.endpoint)
         for other in self.endpoints.values():
             if other.source != source and other.is_public != opens:
@@ -168,8 +168,8 @@ def resources(routes: Iterable[tuple[Source, Route]], guard: Guard) -> list[Rout
     A literal segment takes precedence over a parameter, whichever plugin provides the path.
 
     Raises:
-        PluginError: Two claim the same method and path, a route could not be reached or would not be guarded, or a
-            public one overlaps a protected one.
+        PluginError: Two routes claim the same method and path, a route could not be reached or would not be guarded, or
+            a public route overlaps a protected one.
     """
     routes = tuple(routes)
     for source, route in routes:
@@ -193,12 +193,12 @@ def resources(routes: Iterable[tuple[Source, Route]], guard: Guard) -> list[Rout
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a request whose path no resource has: an ASGI app."""
+    """Refuse a request for a path that no resource has; this is an ASGI app."""
     raise HTTPException(404, NOTHING_HERE)
 
 
 def _blaming_endpoint(source: Source, route: Route) -> contextlib.AbstractContextManager[None]:
-    """Turn exceptions from inspecting the endpoint of *route* into a `PluginError`."""
+    """Turn any exception from inspecting the endpoint of *route* into a `PluginError`."""
     return blaming(source, f"has an endpoint at {route.path} that cannot be inspected", PluginError)
 
 
@@ -209,14 +209,14 @@ def endpoints_of(route: Route) -> Mapping[str, Endpoint]:
 
 
 def _exact_route(path: str, resource: Resource) -> Route:
-    """Return the Starlette route of *path*, which does not match with a line break at the end as `$` does."""
+    """Return a Starlette route for *path* that, unlike one with `$`, does not match a line break at the end."""
     route = Route(path, resource)
     route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
     return route
 
 
 def _check_path(route: Route, source: Source) -> None:
-    """Refuse a path that cannot be reached, and a protected one under /api without a `user_id` for the guard."""
+    """Refuse an unreachable path, and a protected one that begins with /api/ and a parameter other than `user_id`."""
     if route.path.endswith("/") and route.path != "/":
         raise PluginError(f"{source} must leave out the slash at the end of {route.path}: it matches without it, too")
     if not is_public(route.endpoint) and re.match(r"/api/{(?!user_id[:}])", route.path):
@@ -224,7 +224,7 @@ def _check_path(route: Route, source: Source) -> None:
 
 
 def _check_overlaps(routes: Iterable[tuple[Source, Route]]) -> None:
-    """Refuse a public route that would handle requests for a protected one, without credentials."""
+    """Refuse a public route that would handle requests for a protected one without asking for credentials."""
     for (opener, opened), (protector, protected) in itertools.product(routes, repeat=2):
         if not is_public(opened.endpoint) or is_public(protected.endpoint) or opened.path == protected.path:
             continue

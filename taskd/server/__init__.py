@@ -1,1 +1,1 @@
-"""Serve HTTP: the connections of clients, and the processes that serve them."""
+"""Serve HTTP: handle clients' connections, and run the processes that do so."""

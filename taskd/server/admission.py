@@ -1,9 +1,9 @@
 """
 Admission: under overload, requests wait in front of the application, and those that have waited too long are refused.
 
-Under taskd's own server a request waits before it is parsed and has a task: a thousand suspended tasks slow everything
-else down, because they push what it needs out of the processor's caches.  Under other servers it waits in the
-middleware.
+Under taskd's own server, a request waits before it is parsed and gets a task: a thousand suspended tasks would slow
+everything else down, because they would push its data out of the processor's caches.  Under other servers, a request
+waits in the middleware.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ __all__ = ["ENQUEUE", "HAS_LEFT", "PLACE", "Admission", "Enqueue"]
 # An ASGI extension of taskd's server: a function that returns whether the client has closed its half of the connection.
 # Most clients that do so have left.
 HAS_LEFT = "taskd.has_left"
-# The key of an `Enqueue` in the state of the lifespan, and of the place it returned in the scope of a request.
+# The keys of an `Enqueue` in the lifespan's state, and of the place that it returned in a request's scope.
 ENQUEUE = "taskd.enqueue"
 PLACE = "taskd.place"
 
-# For how many credentials their user is remembered.
+# For how many credentials the user is remembered.
 MAX_KNOWN_CREDENTIALS = 10_000
-# The method and target of a request for one of these paths, whatever its query (RFC 9112, section 3.2).
+# Matches the method and target of a request for a health path, whatever its query (RFC 9112, section 3.2).
 HEALTH_REQUEST = re.compile(rb"[^ ]+ (?:https?://[^/ ]*)?(?:%s)/*(?:\?[^ ]*)? " % "|".join(HEALTH_PATHS).encode())
-DETAIL = "The server has too much to do now; try again later."
+DETAIL = "The server is overloaded; try again later."
 
-# Takes the head of a request as it was received, and returns its place, which it may have to wait for; None leaves that
-# to the middleware.
+# Takes the head of a request as it was received, and returns the request's place, for which it may have to wait; if
+# this is None, the middleware assigns one.
 Enqueue = Callable[[bytes], Place | None]
 
 
@@ -50,8 +50,8 @@ class _Visit:
     """
     A request on its way through the application.
 
-    It has a place at its gate while the server works on it, but not while it waits for its client to send the rest of
-    the body, or to read the response.
+    It has a place at its gate while the server is working on it, but not while it is waiting for its client to send the
+    rest of the body, or to read the response.
     """
 
     __slots__ = ("_has_begun", "_place", "_receive", "_refusals", "_scope", "_send")
@@ -65,24 +65,25 @@ class _Visit:
         self._has_begun = False
 
     async def enter(self) -> None:
-        """Wait for the place; raise `HTTPException` if it does not come in time, or the client has left."""
+        """Wait for the place; raise `HTTPException` if it is not granted in time, or if the client has left."""
         try:
             await self._place.wait()
         except (Overloaded, TimeoutError):
             headers = {"Retry-After": await self._refusals.next()}
             raise HTTPException(503, DETAIL, headers) from None
         if self._place.has_waited and _has_left(self._scope):
-            # Impatient clients retry: serving the requests they gave up as well would keep the server late.
+            # Impatient clients retry: if the server also served the requests that they gave up on, it would never catch
+            # up.
             self.leave()
             raise HTTPException(503, DETAIL, {"Retry-After": "1"})
 
     def leave(self) -> None:
-        """Give the place back, if there is one."""
+        """Give the place back, if the request has one."""
         if self._place.leave():
             self._refusals.earn()
 
     async def receive(self) -> Message:
-        """Return the next part of the body; give the place up while waiting for the client."""
+        """Return the next part of the body; give up the place while waiting for the client."""
         message = await stepwise(self._receive(), self._wait_outside)
         if not self._place.is_inside and not self._has_begun and message["type"] == "http.request":
             self._place = self._place.again()
@@ -94,7 +95,7 @@ class _Visit:
         return rest_of(steps, waited_for)
 
     async def send(self, message: Message) -> None:
-        """Send a part of the response and leave the place: the rest is up to the client."""
+        """Send a part of the response and give up the place: the rest is up to the client."""
         self._has_begun = True
         self.leave()
         await self._send(message)
@@ -103,15 +104,16 @@ class _Visit:
 @attrs.define(eq=False)
 class Admission:
     """
-    ASGI middleware that takes on as many requests at once as can be served without delay.
+    ASGI middleware that admits as many requests at once as can be served without delay.
 
-    Clients take turns: however much one of them asks for, another one waits for a single request of it.  A client is
-    identified by its user, known from the second request with the same credentials on, and before that by its address.
+    Clients take turns: however many requests one of them sends, another has to wait for only one of these.  A client is
+    identified by its user, who is known from the second request with the same credentials onwards, and before that by
+    its address.
 
     Attributes:
         app: The application.
-        store: Its calls must not wait long.
-        timeout_s: How long a request waits before it is refused, in seconds.
+        store: The store, whose calls must not be kept waiting long.
+        timeout_s: How long a request may wait before it is refused, in seconds.
         request_headers: The names of the headers in which credentials are sent.
     """
 
@@ -121,7 +123,7 @@ class Admission:
     request_headers: Iterable[str] = REQUEST_HEADERS
     _credentials: CredentialsReader = attrs.field(init=False, repr=False)
     _gates: Gates | None = attrs.field(init=False, default=None)
-    # Not the credentials themselves, but their hashes.
+    # Keyed by hashes of the credentials, not by the credentials themselves.
     _users: dict[int, str] = attrs.field(init=False, factory=dict, repr=False)
 
     @_credentials.default
@@ -129,7 +131,7 @@ class Admission:
         return CredentialsReader(self.request_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on when its turn has come."""
+        """Pass the request on when its turn comes."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan" and "state" in scope:
                 scope["state"][ENQUEUE] = self.enqueue
@@ -156,9 +158,9 @@ class Admission:
 
     def enqueue(self, head: bytes) -> Place | None:
         """
-        Return the place of a request of a known user, which may have to wait for it.
+        Return a place for a request of a known user, which may have to wait for it; return None for other requests.
 
-        Others wait in the middleware: their address may depend on proxies, and they are few.
+        Those wait in the middleware: a client's address may depend on proxies, and there are few such requests.
 
         Args:
             head: The head of the request as it was received.  It need not be valid.
@@ -178,9 +180,9 @@ class Admission:
         return gates
 
     def _place(self, gates: Gates, scope: Scope, credentials: int | None) -> Place:
-        """Return the place of a request at the gate for its kind, among the requests of its client."""
+        """Return a place for a request, at the gate for its kind and among the requests of its client."""
         if scope["path"].removeprefix(scope.get("root_path", "")) in HEALTH_PATHS:
-            # Supervisors need their response most when there is much to do.
+            # Supervisors need a response most when the server is busy.
             return Place(gates.health, _address_in(scope))
         user = None if credentials is None else self._users.get(credentials)
         if user is None:
@@ -195,7 +197,7 @@ class Admission:
 
 
 def _has_left(scope: Scope) -> bool:
-    """Return whether the client seems to have left; False if the server does not know."""
+    """Return whether the client seems to have left; False if the server cannot tell."""
     ask: Callable[[], bool] | None = scope.get("extensions", {}).get(HAS_LEFT)
     return ask is not None and ask()
 

@@ -11,10 +11,10 @@ from taskd.server.head import BadRequest
 
 __all__ = ["BodyDecoder", "ChunkedDecoder", "LengthDecoder"]
 
-# How many lines between chunks are read in one turn of the event loop, which takes some 0.2 ms.
+# How many lines between chunks are read in one turn of the event loop; reading them takes some 0.2 ms.
 MAX_LINES_AT_ONCE = 64
 
-# A size, and extensions, which are ignored (RFC 9112, section 7.1.1); no control characters.
+# Matches a size, and extensions, which are ignored (RFC 9112, section 7.1.1), without control characters.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 
@@ -24,8 +24,8 @@ class BodyDecoder(Protocol):
     Takes a body from the data that a client sends.
 
     Attributes:
-        is_complete: It has ended.
-        has_more: There was more to do than should be done at once: call it again.
+        is_complete: Whether the body has ended.
+        has_more: Whether there was more to decode than should be decoded at once: if so, call `decode` again.
     """
 
     is_complete: bool
@@ -36,14 +36,14 @@ class BodyDecoder(Protocol):
         Take the body's data from the start of *buffer*, and return up to *most* bytes of content.
 
         Raises:
-            BadRequest: It is not framed as it must be.
+            BadRequest: The body is not framed as it must be.
         """
         ...
 
 
 @attrs.define
 class LengthDecoder:
-    """A body of *remaining* bytes, at least one."""
+    """Decodes a body of *remaining* bytes, at least one."""
 
     remaining: int
     is_complete: bool = attrs.field(init=False, default=False)
@@ -61,21 +61,21 @@ class LengthDecoder:
 @attrs.define
 class ChunkedDecoder:
     """
-    A body in chunks.
+    Decodes a body in chunks.
 
-    httptools does not help here: it does not report where in its input a message ends, and repeatedly copies a trailer
-    that arrives in pieces.
+    httptools does not help here: it does not report where in its input a message ends, and it repeatedly copies a
+    trailer that arrives in pieces.
 
     Attributes:
-        max_overhead: How many bytes of lines may precede content; each chunk allows a few more, as in Go's net/http,
-            because tiny chunks with long extensions are expensive.
+        max_overhead: How many bytes of lines may precede content; each chunk allows a few more, as in Go's net/http.
+            The limit exists because tiny chunks with long extensions are expensive.
     """
 
     max_overhead: int
     is_complete: bool = attrs.field(init=False, default=False)
     has_more: bool = attrs.field(init=False, default=False)
     _overhead: int = attrs.field(init=False, default=0)
-    # Of the current chunk.
+    # How many bytes of the current chunk are still to come.
     _remaining: int = attrs.field(init=False, default=0)
     _is_in_chunk: bool = attrs.field(init=False, default=False)
     _is_in_trailers: bool = attrs.field(init=False, default=False)
@@ -108,10 +108,10 @@ class ChunkedDecoder:
         return bytes(content)
 
     def _line(self, buffer: bytearray) -> bytes | None:
-        """Take a whole line, without its end; None if it is not complete yet."""
+        """Take a whole line and return it without its end; return None if it is not complete yet."""
         end = buffer.find(b"\r\n", self._searched)
         if self._overhead + (len(buffer) if end < 0 else end) > self.max_overhead:
-            raise BadRequest("The chunks or trailers of the body have too long lines.")
+            raise BadRequest("The lines of the body's chunks or trailers are too long.")
         if end < 0:
             self._searched = max(0, len(buffer) - 1)
             self._check_beginning(buffer)
@@ -123,7 +123,7 @@ class ChunkedDecoder:
         return line
 
     def _check_beginning(self, buffer: bytearray) -> None:
-        """Refuse a line that is invalid already, rather than wait for its end."""
+        """Refuse a line that is already invalid, rather than wait for its end."""
         if self._is_in_chunk and buffer and buffer != b"\r":
             raise BadRequest("The length of a chunk of the body is not the one that it declares.")
         if b"\n" in buffer or b"\r" in buffer[:-1]:

@@ -1,4 +1,4 @@
-"""Recognize the credentials of a request, by which the user of an earlier request with the same ones is known."""
+"""Recognize the credentials of a request, so that its user is known from an earlier request with the same ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _lower(names: Iterable[str]) -> frozenset[bytes]:
 @attrs.frozen
 class CredentialsReader:
     """
-    Hashes the credentials in a request's headers, all of them, because any may decide who the user is.
+    Hashes all the credentials in a request's headers, because any of them may decide who the user is.
 
     Args:
         names: The names of the headers in which credentials are sent.
@@ -36,7 +36,7 @@ class CredentialsReader:
         return _hash((name, value) for name, value in headers if name in self.names)
 
     def in_head(self, data: bytes) -> int | None:
-        """Return the same for *data*, the head of a request as it was received, which need not be valid."""
+        """Return the same hash for *data*, the head of a request as it was received, which need not be valid."""
         return _hash((name.lower(), value.strip(b" \t")) for name, value in self._fields.findall(data))
 
 

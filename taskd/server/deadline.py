@@ -1,4 +1,4 @@
-"""A time limit that is cheap to move."""
+"""A deadline that is cheap to move."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Deadline:
     """
     Calls *on_reached* at a time that is cheap to change.
 
-    The timer of the event loop stays, and is set again if it fires too early.
+    When the deadline is postponed, the event loop's timer stays as it is, and is set again when it fires too early.
     """
 
     __slots__ = ("_at", "_fires_at", "_loop", "_on_reached", "_timer")
@@ -37,7 +37,7 @@ class Deadline:
         self._at = math.inf
 
     def close(self) -> None:
-        """Drop the timer; the deadline is not used any more."""
+        """Cancel the timer for good: the deadline is no longer needed."""
         self._fires_at = -math.inf
         if self._timer is not None:
             self._timer.cancel()

@@ -17,11 +17,11 @@ from taskd.server.response import Headers, ResponseHead, error_bytes
 
 __all__ = ["Connection", "Exchange"]
 
-# Of a response, before yielding to other tasks.
+# How many parts of a response are sent before yielding to other tasks.
 PARTS_AT_ONCE = 16
 STOPPING = "The server is stopping; try again later."
 
-# uvicorn's logger, which its configuration already handles.
+# uvicorn's logger, which uvicorn's configuration already sets up.
 logger = logging.getLogger("uvicorn.error")
 
 
@@ -30,7 +30,7 @@ class Connection(Protocol):
 
     @property
     def default_headers(self) -> Headers:
-        """Return the headers of all responses."""
+        """Return the headers that all responses have."""
         ...
 
     def write(self, data: bytes) -> None:
@@ -44,37 +44,37 @@ class Connection(Protocol):
 
     @property
     def drained(self) -> asyncio.Future[None] | None:
-        """Return what to wait for before writing more, if the client does not keep up."""
+        """Return what to wait for before writing more; None if the client keeps up."""
         ...
 
     def await_body(self) -> None:
-        """Pass received data of the body to the exchange, or wait for the client if there is none."""
+        """Pass received data of the body to the exchange, or start waiting for the client if there is none."""
         ...
 
     def end_exchange(self) -> None:
-        """Continue with the next request, or close, when the response is complete."""
+        """Continue with the next request, or close the connection, now that the response is complete."""
         ...
 
     def close(self) -> None:
-        """Close the connection once all is sent."""
+        """Close the connection once everything has been sent."""
         ...
 
     def abort(self) -> None:
-        """End the connection at once; what was sent may not arrive."""
+        """End the connection at once; data that was sent may never arrive."""
         ...
 
 
 class Exchange:
     """
-    A request and its response; the application runs once for it.
+    A request and its response, for which the application runs once.
 
     Attributes:
         head: The head of the request.
-        decoder: What takes the body out of what comes; None if the request has no body.
-        body: The part that was received and not passed to the application yet.
-        failure: Why no more of the body is read.
-        is_complete: The whole response has been sent.
-        keep_alive: Another request may follow the response.
+        decoder: Decodes the body from received data; None if the request has no body.
+        body: The part of the body that was received but has not been passed to the application yet.
+        failure: The error because of which no more of the body is read, if there was one.
+        is_complete: Whether the whole response has been sent.
+        keep_alive: Whether another request may follow the response.
     """
 
     __slots__ = (
@@ -106,7 +106,7 @@ class Exchange:
 
     @property
     def has_more(self) -> bool:
-        """Whether received data of the body is left to decode."""
+        """Whether more of the body has been received but not decoded yet."""
         return self.decoder is not None and self.decoder.has_more
 
     @property
@@ -114,8 +114,8 @@ class Exchange:
         """
         Whether a client that sends nothing more may still get a response.
 
-        It gets none if the body has ended before it is complete.  Nor if the response may go on without end, or the
-        application waits for the client to go: most clients that close their half have gone.
+        It gets none if the body is incomplete, if the response may be endless, or if the application is waiting for the
+        client to leave: most clients that close their half have left.
         """
         is_stream = self._response is not None and self._response.length is None
         return not is_stream and not self._waiters
@@ -132,22 +132,22 @@ class Exchange:
 
     @property
     def is_reading(self) -> bool:
-        """Whether the application waits for the client to send more of the body."""
+        """Whether the application is waiting for the client to send more of the body."""
         return bool(self._waiters) and not self._is_end_delivered
 
     def has_left(self) -> bool:
-        """Return whether the client has closed its half of the connection, or all of it."""
+        """Return whether the client has closed its half of the connection, or the whole connection."""
         return self._is_disconnected or self._connection.has_eof
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Run *app* in *scope*; if it fails, respond instead, or cut the response off."""
+        """Run *app* with *scope*; if it fails, respond in its place, or cut its response off."""
         try:
             await app(scope, self.receive, self.send)
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 self._stop(scope)
                 raise
-            # The application waited for something else that was cancelled.
+            # The application was waiting for something else, which was cancelled.
             logger.exception("Exception in ASGI application\n")
         except Exception:
             logger.exception("Exception in ASGI application\n")
@@ -157,7 +157,7 @@ class Exchange:
         self._end_with(scope, 500, INTERNAL_ERROR)
 
     def _stop(self, scope: Scope) -> None:
-        """End, because the server stops and waits no longer."""
+        """End the exchange, because the server is stopping and will wait no longer."""
         if self._response is None:
             self._end_with(scope, 503, STOPPING, (b"retry-after", b"2"))
         else:
@@ -168,7 +168,7 @@ class Exchange:
         if self.is_complete or self._is_disconnected:
             return
         if self._response is not None:
-            # Not at once: the client may not have read the responses before this one.
+            # Do not abort: the client may not have read the previous responses yet.
             self._connection.close()
             return
         self.keep_alive = False
@@ -178,7 +178,7 @@ class Exchange:
         self._complete()
 
     async def receive(self) -> Message:
-        """Return the next part of the body, or a disconnect."""
+        """Return the next part of the body, or a disconnect message."""
         while not (self._is_disconnected or self.is_complete):
             if not self._is_end_delivered:
                 self._connection.await_body()
@@ -186,7 +186,7 @@ class Exchange:
                     self._is_end_delivered = True
                     raise self.failure
                 if self.has_more:
-                    # Other requests are served meanwhile.
+                    # Other requests are served in the meantime.
                     await asyncio.sleep(0)
                     continue
                 if self.body or self.has_all:
@@ -213,11 +213,11 @@ class Exchange:
             self._waiters.remove(waiter)
 
     async def send(self, message: Message) -> None:
-        """Send the next part of the response, after the client has read the previous one."""
+        """Send the next part of the response, once the client has read enough of the previous ones."""
         if self._connection.drained is not None:
             await asyncio.shield(self._connection.drained)
         if self._is_disconnected:
-            # An application that never stops sending can only notice, or be cancelled, if it yields.
+            # An application that never stops sending can notice this, or be cancelled, only if it yields.
             await asyncio.sleep(0)
             return
         kind = message["type"]
@@ -237,7 +237,7 @@ class Exchange:
 
     def _start(self, status: int, headers: Headers) -> None:
         self._is_continue_due = False
-        # The rest of the body would have to be read before another request; closing tells the client to stop sending
+        # Before another request, the rest of the body would have to be read; closing tells the client to stop sending
         # it.
         closes = not (self.keep_alive and self.has_all)
         self._has_body = self.head.method != "HEAD" and status not in (204, 304)
@@ -278,7 +278,7 @@ class Exchange:
         self._connection.end_exchange()
 
     def fail(self, failure: HTTPException) -> None:
-        """Stop reading the body because of *failure*; if the application waits for more, it responds with that."""
+        """Stop reading the body because of *failure*, which `receive` raises if the application wants more of it."""
         self.failure, self.keep_alive = failure, False
         self._is_continue_due = False
         self.wake()
@@ -289,13 +289,13 @@ class Exchange:
         self.wake()
 
     def wake(self) -> None:
-        """Wake the application if it waits."""
+        """Wake the application if it is waiting."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
 
 def _is_being_cancelled() -> bool:
-    """Tell whether this task itself was cancelled, which only the server does."""
+    """Return whether this task itself is being cancelled, which only the server does."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

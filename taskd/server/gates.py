@@ -1,9 +1,10 @@
 """
 Gates: each lets in as many requests of one kind as can be served without delay, and makes the others wait.
 
-A server that takes on everything spends its time on requests whose clients have given up.  How many it should take on
-depends on the machine, on what else runs there, and on the store, so nobody configures it: the number falls while the
-event loop is late or calls wait for the store, and rises otherwise.  Waiting costs little, and so does a refusal.
+A server that admits everything spends its time on requests whose clients have given up.  How many requests it should
+admit depends on the machine, on what else runs there, and on the store, so this is not a setting: the number falls
+while the event loop is late or calls have to wait for the store, and rises otherwise.  Waiting costs little, and so
+does a refusal.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from taskd.storage import TaskStore
 
 __all__ = ["Gates", "Place", "Refusals"]
 
-# Health checks wait only for others of the same address, and are not refused.
+# Health checks wait only for others from the same address, and are not refused.
 HEALTH_TIMEOUT_S = 60.0
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-# How late the event loop may be: every request waits for that at each of its steps.
+# How late the event loop may be: every request waits that long at each of its steps.
 MAX_LAG_S = 0.003
 # How long a call may wait for the store: long enough that some call is always ready when the store is.
 MAX_STORE_WAIT_S = 0.01
 LOOK_INTERVAL_S = 0.005
-# However late the event loop is, some requests are taken on: another process may be using the processor.
+# However late the event loop is, some requests are admitted: another process may be using the processor.
 MIN_CAPACITY = 16
 START_CAPACITY = 32
 MAX_CAPACITY = 10_000
-# At each look: the capacity follows a change within a fraction of a second.
+# The factors for each look, chosen so that the capacity follows a change within a fraction of a second.
 INCREASE, MAX_DECREASE = 1.1, 0.5
 # The part of the capacity that one client leaves to others.
 SHARE_OF_OTHERS = 0.25
-# A refusal costs about a quarter of a response: at this rate, refusals cost an eighth of what is served.
+# A refusal costs about a quarter as much as a response: at this rate, refusals cost an eighth as much as responses.
 REFUSALS_PER_RESPONSE = 0.5
-# While nothing is served, one at each look.  At most this many are saved up, or sent at once.
+# While nothing is served, one refusal is allowed at each look.  At most this many are saved up, or sent at once.
 MAX_REFUSALS_AT_ONCE = 32
 MAX_REFUSAL_DELAY_S = 5.0
 
@@ -49,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 def _share(capacity: int) -> int:
-    """Return how much of a *capacity* one client may have."""
+    """Return how much of *capacity* one client may use."""
     return capacity - int(capacity * SHARE_OF_OTHERS)
 
 
@@ -60,8 +61,8 @@ class Gate:
 
     Attributes:
         timeout_s: How long a request may wait, in seconds.
-        store: The store whose calls the requests wait for; None if most need no store.
-        is_for_reads: Whether the requests read or write.
+        store: The store whose calls the requests wait for; None if most requests need no store.
+        is_for_reads: Whether the requests read, rather than write.
     """
 
     timeout_s: float
@@ -76,10 +77,10 @@ class Gate:
 
     def enter(self, client: Hashable, outcome: Outcome) -> Waiter | None:
         """
-        Take a place and return None, or begin to wait for one among other requests of *client*.
+        Take a place and return None, or start waiting for one among the other requests of *client*.
 
         Raises:
-            Overloaded: Too many wait.
+            Overloaded: Too many requests are waiting.
         """
         if self.limiter.try_acquire(client):
             return None
@@ -93,11 +94,11 @@ class Gate:
         self._next_look = loop.call_at(due, self._look, loop, due)
 
     def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        """Adapt the capacity to how late this call is and how long the store's calls wait, until no request waits."""
+        """Until no request waits, adapt the capacity to how late this call is and how long calls wait for the store."""
         limiter = self.limiter
         excess = max((loop.time() - due) / MAX_LAG_S, self._store_wait_s() / MAX_STORE_WAIT_S)
         if not limiter.waiting:
-            # The old capacity says nothing about the next burst: many requests may have waited for their clients.
+            # The old capacity says nothing about the next burst: many requests may have been waiting for their clients.
             self._set_capacity(max(START_CAPACITY, limiter.in_use))
             self._next_look = None
             return
@@ -131,7 +132,7 @@ class Refusals:
     _due: deque[tuple[float, asyncio.Future[None]]] = attrs.field(init=False, factory=deque)
     _credit: float = attrs.field(init=False, default=0.0)
     _next_look: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
-    # So that clients refused at the same time do not come back at the same time.
+    # These vary, so that clients refused at the same time do not come back at the same time.
     _retry_after_s: Iterator[int] = attrs.field(init=False, factory=lambda: itertools.cycle((1, 2, 3)))
 
     async def next(self) -> str:
@@ -158,7 +159,7 @@ class Refusals:
             self._end_first()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse some even if nothing is served."""
+        """Send some refusals even if nothing is served."""
         self.earn(1)
         now = loop.time()
         for _ in range(MAX_REFUSALS_AT_ONCE):
@@ -174,17 +175,17 @@ class Refusals:
 
 class Place:
     """
-    A request's place at a gate, or in the queue before it.
+    A request's place at a gate, or in the queue in front of it.
 
     Attributes:
         is_inside: Whether the request has its place.
-        has_waited: Whether it had to wait for it.
+        has_waited: Whether the request had to wait for its place.
     """
 
     __slots__ = ("_begin", "_client", "_gate", "_refusal", "_waiter", "has_waited", "is_inside")
 
     def __init__(self, gate: Gate, client: Hashable) -> None:
-        """Take a place for a request of *client*, or begin to wait for one."""
+        """Take a place for a request of *client*, or start waiting for one."""
         self._gate = gate
         self._client = client
         self._begin: Callable[[], None] | None = None
@@ -198,7 +199,7 @@ class Place:
         self.is_inside = not self.has_waited and self._refusal is None
 
     def call_on_turn(self, begin: Callable[[], None]) -> None:
-        """Call *begin* when the wait is over: the request has its place, or will be refused."""
+        """Call *begin* when the wait is over, that is, when the request has its place or will be refused."""
         if self._waiter is None:
             begin()
         else:
@@ -209,8 +210,8 @@ class Place:
         Wait for the request's turn.
 
         Raises:
-            Overloaded: Too many wait, or for too long.
-            TimeoutError: It was not its turn in time.
+            Overloaded: Too many requests are waiting, or they have been waiting too long.
+            TimeoutError: The request's turn did not come in time.
         """
         if self._waiter is not None:
             turn = asyncio.get_running_loop().create_future()
@@ -224,11 +225,11 @@ class Place:
             raise self._refusal
 
     def done(self) -> bool:
-        """Return whether the wait is over, as the limiter asks."""
+        """Return whether the wait is over; the limiter calls this."""
         return self._waiter is None
 
     def set_result(self, refusal: Exception | None) -> None:
-        """End the wait, as the limiter does."""
+        """End the wait; the limiter calls this."""
         self._waiter = None
         self._refusal = refusal
         self.is_inside = refusal is None
@@ -239,12 +240,12 @@ class Place:
         """Give the place back, or stop waiting for it; return whether the request was inside."""
         if self.is_inside:
             self.is_inside = False
-            # Not at once: however quick requests are, one turn of the loop begins no more of them than the capacity.
+            # Not at once: however quick requests are, no more than the capacity may begin in one turn of the loop.
             asyncio.get_running_loop().call_soon(self._gate.limiter.release, self._client)
             return True
         if self._waiter is not None:
             self._gate.limiter.withdraw(self._waiter)
-            # The limiter remembers the waiter for a while, and so this place: what the request holds must not stay.
+            # The limiter keeps the waiter for a while, and with it this place, which must not keep the request's data.
             self._waiter = self._begin = None
         return False
 
@@ -263,8 +264,8 @@ class Gates:
     """
     The gates of one event loop.
 
-    Reads and writes have a gate each, because a store may have too much to write and still be idle for reads.  Requests
-    without known credentials have their own, so that they keep no user out.
+    Reads and writes have separate gates, because a store may be overloaded with writes while it is idle for reads.
+    Requests without known credentials have a gate of their own, so that they cannot keep users out.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -276,7 +277,7 @@ class Gates:
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop, store: TaskStore, timeout_s: float) -> Gates:
-        """Make the gates of *loop*."""
+        """Make the gates for *loop*."""
         return cls(
             loop,
             health=Gate(HEALTH_TIMEOUT_S),
@@ -286,5 +287,5 @@ class Gates:
         )
 
     def of_user(self, method: str) -> Gate:
-        """Return the gate for requests of known users."""
+        """Return the gate for a known user's requests with *method*."""
         return self.reads if method in SAFE_METHODS else self.writes

@@ -47,11 +47,11 @@ class Framing:
 
     Attributes:
         http_version: "1.1" or "1.0".
-        length: How many bytes the body has, if a header gives it.
-        is_chunked: The body comes in chunks.
-        keep_alive: The client may send another request on this connection.
-        expects_continue: The client waits for "100 Continue" before it sends the body.
-        asks_for_upgrade: The client would like to change to another protocol.
+        length: How many bytes the body has, if a header says so.
+        is_chunked: Whether the body is sent in chunks.
+        keep_alive: Whether the client may send another request on this connection.
+        expects_continue: Whether the client waits for "100 Continue" before it sends the body.
+        asks_for_upgrade: Whether the client asks to change to another protocol.
     """
 
     http_version: str
@@ -64,7 +64,7 @@ class Framing:
 
     @classmethod
     def of(cls, http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> Framing:
-        """Read it from the *headers* in `FRAMING_HEADERS`; raises `BadRequest`."""
+        """Read the framing from *headers*, all named in `FRAMING_HEADERS`; raise `BadRequest` if it is not valid."""
         framing = cls(http_version)
         for name, value in headers:
             FRAMING_HEADERS[name](framing, value)
@@ -73,20 +73,20 @@ class Framing:
         # RFC 9112, section 3.2.
         if framing._hosts != 1 and (framing._hosts or is_new):
             raise BadRequest("There must be exactly one Host header.")
-        # RFC 9112, section 6.1: a request with both may be an attempt at smuggling.
+        # RFC 9112, section 6.1: a request with both may be an attempt at request smuggling.
         if framing.is_chunked and framing.length is not None:
             raise BadRequest("Content-Length and Transfer-Encoding exclude each other.")
         return framing
 
     def read_host(self, value: bytes) -> None:
-        """Count hosts."""
+        """Count the `Host` headers, and check each."""
         self._hosts += 1
         if not _HOST.fullmatch(value):
             raise BadRequest("The Host header must name a host.")
 
     def read_content_length(self, value: bytes) -> None:
         """Read `Content-Length`."""
-        # Very long numbers are slow to parse in Python, or raise an error.
+        # Python parses very long numbers slowly, or raises an error.
         if self.length is not None or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
             raise BadRequest("There must be one Content-Length, a number.")
         self.length = int(value)
@@ -98,12 +98,12 @@ class Framing:
         self.is_chunked = True
 
     def read_connection(self, value: bytes) -> None:
-        """Note whether the client wants to close."""
+        """Note whether the client wants to close the connection."""
         if b"close" in (option.strip(b" \t") for option in value.lower().split(b",")):
             self.keep_alive = False
 
     def read_expect(self, value: bytes) -> None:
-        """Note an expectation; HTTP/1.0 has none (RFC 9110, section 10.1.1)."""
+        """Note an expectation, which HTTP/1.0 does not have (RFC 9110, section 10.1.1)."""
         self.expects_continue = value.lower() == b"100-continue" and self.http_version == "1.1"
 
     def read_upgrade(self, _: bytes) -> None:
@@ -128,10 +128,11 @@ class Head:
 
     Attributes:
         method: Any token, in its original case.
-        raw_path: The path, percent-encoded; of a CONNECT the whole target.
+        raw_path: The path, percent-encoded; for CONNECT, the whole target.
         query: The part after the question mark.
-        headers: Names in lower case with their values, in order, without `Upgrade`, which is not passed on.
-        framing: Where the request ends.
+        headers: Names in lower case with their values, in the order received, without `Upgrade`, which is not passed
+            on.
+        framing: How the request is framed.
     """
 
     method: str
@@ -152,8 +153,8 @@ class Head:
         Parse *data*, the head of one request up to and including the empty line.
 
         Raises:
-            BadRequest: It is not a head of HTTP/1.1 or HTTP/1.0, does not say clearly where the message ends, or has
-                more than *max_headers*.
+            BadRequest: It is not an HTTP/1.1 or HTTP/1.0 head, does not say clearly where the message ends, or has more
+                than *max_headers* headers.
         """
         end = data.index(b"\r\n")
         parts = data[:end].split(b" ")
@@ -175,10 +176,10 @@ class Head:
 
 def _validate(data: bytes, method: bytes) -> None:
     """
-    Refuse a head that is not valid: its lines must end in CRLF, and have a colon, except for the first.
+    Refuse a head that is not valid: its lines must end in CRLF, and all but the first must have a colon.
 
-    httptools takes time that grows with the square of what it gets in pieces, and reads on into what follows a head: so
-    it gets one head, whole, and nothing else.
+    The time that httptools takes for a head that it gets in pieces grows with the square of the head's size, and
+    httptools also reads on past the end of a head.  So it gets one whole head and nothing else.
     """
     if method not in _METHODS:
         # httptools knows a few dozen methods; the application decides whether a path supports this one.
@@ -188,13 +189,13 @@ def _validate(data: bytes, method: bytes) -> None:
     try:
         HttpRequestParser(_NO_CALLBACKS).feed_data(data)
     except HttpParserUpgrade:
-        pass  # It is ignored.
+        pass  # The upgrade is ignored.
     except HttpParserError:
         raise BadRequest("The request is not valid HTTP.") from None
 
 
 def _split(target: bytes, method: bytes) -> tuple[bytes, bytes]:
-    """Return path and query of a request target (RFC 9112, section 3.2)."""
+    """Return the path and query of a request target (RFC 9112, section 3.2)."""
     if not target.isascii():
         raise BadRequest("The request target must be ASCII.")
     if method == b"CONNECT":

@@ -9,7 +9,7 @@ from taskd.server.head import BadRequest
 __all__ = ["HeadReader"]
 
 END_OF_HEAD = b"\r\n\r\n"
-# Ignored before a request (RFC 9112, section 2.2).
+# Empty lines before a request are ignored (RFC 9112, section 2.2).
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _METHOD_BEGINNING = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z\r]")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")

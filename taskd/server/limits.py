@@ -1,4 +1,4 @@
-"""The limits for clients."""
+"""Limits on what clients may use."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ class Limits:
     How much memory a connection may use, and how long the server waits for its client.
 
     Attributes:
-        head_bytes: The request line and the headers, with the empty line; also the lines between chunks, and trailers.
-        headers: How many headers a request has.
-        held_bytes: How much is read ahead, of a body or of further requests, before reading stops.  One read may exceed
-            it.
-        head_timeout_s: From the first byte of a head, or from the start of a connection, to the end of the head.
-        body_timeout_s: In each such period some of the body must arrive, ...
-        body_rate: ... at this rate at least, in bytes per second.
-        send_timeout_s: In each such period some of a response must be read, ...
-        send_rate: ... at this rate at least.
-        linger_timeout_s: After the last response, the client may continue to send (RFC 9112, section 9.6), but not be
-            silent for this long, ...
-        linger_total_s: ... and not for longer than this.
-        unsent_bytes: Of all unread responses of the process.  Beyond that, the clients with the most unread data are
-            cut off, ...
-        stall_s: ... first among those that have read nothing for this long.
+        head_bytes: How many bytes the request line and the headers may have, including the empty line; also the lines
+            between chunks, and trailers.
+        headers: How many headers a request may have.
+        held_bytes: How many bytes of a body or of further requests are read ahead before reading stops.  A single read
+            may exceed this.
+        head_timeout_s: How long a head may take from its first byte to its end; also how long a new connection may take
+            to send that first byte.
+        body_timeout_s: While the server is waiting for a body, some of it must arrive in each period of this length.
+        body_rate: The lowest rate at which the body may arrive in each of these periods, in bytes per second.
+        send_timeout_s: While a response is unread, some of it must be read in each period of this length.
+        send_rate: The lowest rate at which the response may be read in each of these periods, in bytes per second.
+        linger_timeout_s: How long the client may be silent after the last response, while it may still continue to send
+            (RFC 9112, section 9.6).
+        linger_total_s: How long the client may continue to send after the last response.
+        unsent_bytes: How many bytes of responses may be unread in the whole process.  Beyond that, the clients with the
+            most unread data are cut off.
+        stall_s: Clients that have read nothing for this long are cut off before others.
     """
 
     head_bytes: int = 64 * 1024

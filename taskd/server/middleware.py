@@ -1,7 +1,8 @@
 """
 The outermost middleware, in plain ASGI, which handles every response of the application, including errors.
 
-What the server refuses before the application sees it has the headers of `taskd.server.response.error_bytes`.
+The response to a request that the server refuses before the application sees it has the headers that
+`taskd.server.response.error_bytes` adds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["RESPONSE_HEADERS", "HTTPMiddleware"]
 
 Header = tuple[bytes, bytes]
 
-# The key in the scope for the headers of the response: if the server itself responds, it adds them, too.
+# The scope's key for the headers to add to the response: if the server itself responds, it adds them, too.
 RESPONSE_HEADERS = "taskd.response_headers"
 
 _SLASH = re.compile("%2f", re.IGNORECASE)
@@ -53,7 +54,7 @@ class HTTPMiddleware:
 
         Args:
             app: The application.
-            origins: Pages of these may read its responses, and send credentials.
+            origins: The origins whose pages may read its responses, and send credentials.
             request_headers: The names of the headers in which credentials are sent.
         """
         self.app = app
@@ -62,7 +63,7 @@ class HTTPMiddleware:
         self._cors = {origin.encode(): _cors_headers(origin.encode()) for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, with the headers added to its response."""
+        """Pass the request on, and add the headers to its response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -93,11 +94,11 @@ class HTTPMiddleware:
 
 class _Response:
     """
-    Sends the messages of a response, with *added* headers.
+    Sends the messages of a response, with the headers in `added`.
 
     Attributes:
-        is_started: The client has got some of it, or will.
-        is_finished: The client has got all of it, or will.
+        is_started: Whether the client has received some of the response, or will.
+        is_finished: Whether the client has received all of the response, or will.
     """
 
     __slots__ = ("_send", "added", "is_finished", "is_started", "request_id")
@@ -109,7 +110,7 @@ class _Response:
         self.is_started = self.is_finished = False
 
     async def send(self, message: Message) -> None:
-        """Send a message of the application's."""
+        """Send a message from the application."""
         self.is_started = True
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *self.added]
@@ -122,7 +123,7 @@ async def _run(app: ASGIApp, scope: Scope, receive: Receive, response: _Response
     try:
         await app(scope, receive, response.send)
     except Exception:
-        # The path, but never the query: people put tokens there.
+        # Log the path, but never the query: people put tokens there.
         path, request_id = _encoded(scope["path"]), response.request_id.decode()
         logger.exception("%s %s failed, request id %s", scope["method"], path, request_id)
         if not response.is_finished:
@@ -131,7 +132,7 @@ async def _run(app: ASGIApp, scope: Scope, receive: Receive, response: _Response
 
 def _normalise_path(scope: Scope) -> None:
     """
-    Normalise paths that name the same resource.
+    Normalise the path, so that all spellings of a resource's path become the same.
 
     A trailing slash is dropped.  Percent-encoded characters are decoded, but an encoded slash must not end a segment
     (RFC 3986, section 2.2): it becomes `ENCODED_SLASH`.
@@ -149,14 +150,14 @@ def _normalise_path(scope: Scope) -> None:
 
 
 def _decoded(raw_path: str, root_path: str) -> str:
-    """Decode *raw_path*; some servers prepend *root_path*, which is decoded already."""
+    """Decode *raw_path*; some servers prepend *root_path*, which is already decoded."""
     below = raw_path.removeprefix(root_path)
     above = raw_path[: len(raw_path) - len(below)]
     return above + unquote(_SLASH.sub(ENCODED_SLASH, below))
 
 
 def _encoded(path: str) -> str:
-    """Return *path* for the log: in ASCII, and in one line."""
+    """Return *path* for the log: in ASCII, and on one line."""
     return "%2F".join(map(quote, path.split(ENCODED_SLASH)))
 
 
@@ -167,10 +168,10 @@ def _has_body(scope: Scope) -> bool:
 
 async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
     """
-    Refuse a request with a body that asks for another protocol (RFC 9110, sections 7.8 and 9.3.6), and disconnect.
+    Refuse a request with a body if it asks for another protocol (RFC 9110, sections 7.8 and 9.3.6), and disconnect.
 
-    Under servers other than taskd's own, httptools takes what follows the head of such a request for the other
-    protocol: the body would be missing here, and be read as the next request.
+    Under servers other than taskd's own, httptools takes what follows the head of such a request for data in the other
+    protocol: the body would be missing here, and would be read as the next request.
     """
     refusal = error_response(400, "A request with a body must not ask for an upgrade.", {"Connection": "close"})
     await refusal(scope, receive, send)
@@ -186,9 +187,9 @@ def _cors_headers(origin: bytes) -> list[Header]:
 
 class _Preflights(CORSMiddleware):
     """
-    Preflight requests (Fetch standard, "CORS-preflight request"), by Starlette, with refusals in JSON.
+    Responds to preflight requests (Fetch standard, "CORS-preflight request") like Starlette, but with refusals in JSON.
 
-    All headers that a preflight asks for are allowed: pages of these origins are trusted, and tracing libraries send
+    All headers that a preflight asks for are allowed: pages from these origins are trusted, and tracing libraries send
     their own headers.
     """
 
@@ -206,11 +207,11 @@ class _Preflights(CORSMiddleware):
 
     @staticmethod
     def is_preflight(scope: Scope) -> bool:
-        """Tell whether a request that has an origin is a preflight request."""
+        """Return whether a request that has an origin is a preflight request."""
         return "access-control-request-method" in Headers(scope=scope)
 
     async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one."""
+        """Respond to a preflight request."""
         await self.preflight_response(Headers(scope=scope))(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
@@ -220,7 +221,7 @@ class _Preflights(CORSMiddleware):
         asked = _names_in(request_headers.getlist("access-control-request-headers"))
         headers["access-control-allow-headers"] = ", ".join((*self._allowed, *asked))
         if "upgrade" in request_headers:
-            # What follows may be its body, see `_refuse_upgrade`.
+            # What follows may be the request's body: see `_refuse_upgrade`.
             headers["Connection"] = "close"
         if response.status_code == 200:
             return Response(status_code=204, headers=headers)
@@ -228,6 +229,6 @@ class _Preflights(CORSMiddleware):
 
 
 def _names_in(values: Iterable[str]) -> list[str]:
-    """Return the names of headers in *values*, each a comma-separated list, without invalid names."""
+    """Return the valid names of headers in *values*, each of which is a comma-separated list."""
     names = dict.fromkeys(name.strip(" \t") for value in values for name in value.split(","))
     return [name for name in names if _HEADER_NAME.fullmatch(name)]

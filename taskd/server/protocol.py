@@ -1,9 +1,9 @@
 """
-The connection of a client, for uvicorn: one request at a time, within the bounds of `Limits`.
+A client's connection, for uvicorn: one request at a time, within the bounds of `Limits`.
 
-uvicorn's own protocols parse all that comes as soon as it comes, and queue the requests.  Here what comes stays bytes
-until the request before has its response, and reading stops when there is enough.  The parser sees one whole head and
-nothing else, so that what it does with less, or with more, does not matter.
+uvicorn's own protocols parse all data as soon as it arrives, and queue the requests.  Here, data stays bytes until the
+previous request has its response, and reading stops when enough has arrived.  The parser sees one whole head and
+nothing else, so what it would do with less, or with more, does not matter.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["HTTPProtocol"]
 
 logger = logging.getLogger("taskd.server")
 
-# On, for zero seconds (socket(7), SO_LINGER).
+# The value of SO_LINGER (socket(7)): on, for zero seconds.
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -59,10 +59,10 @@ _shared_by: WeakKeyDictionary[ServerState, _Shared] = WeakKeyDictionary()
 
 class HTTPProtocol(asyncio.Protocol):
     """
-    One connection of a client.
+    A client's connection.
 
-    It is in one of these states, and in each of them *one* deadline holds: between requests, reading a head, running an
-    exchange, waiting for a client that does not read its response, or lingering before the end.
+    It is always in one of the following states, each of which has *one* deadline: between requests, reading a head,
+    running an exchange, waiting for a client that does not read its response, or lingering before the end.
     """
 
     limits: ClassVar[Limits] = Limits()
@@ -74,7 +74,7 @@ class HTTPProtocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Make a connection, as uvicorn asks for one."""
+        """Make a connection; uvicorn calls this."""
         if not config.loaded:
             config.load()
         self.config = config
@@ -88,21 +88,23 @@ class HTTPProtocol(asyncio.Protocol):
         self._shared = _shared_by[server_state]
         self._scope_of_connection: Scope
         self._deadline = Deadline(self.loop, self._on_deadline)
-        # What has come and was not looked at.
+        # Data that has arrived but has not been processed.
         self._buffer = bytearray()
         self._heads = HeadReader(self._buffer, self.limits.head_bytes)
         self._is_in_head = False
         self._exchange: Exchange | None = None
-        # By which the application lets requests wait for their turn; the one that waits, and its place.
+        # The application's function that lets requests wait for their turn; the head of the request that is waiting,
+        # and its place.
         self._enqueue: Enqueue | None = app_state.get(ENQUEUE)
         self._waiting_head = b""
         self._place: Place | None = None
         self._is_reading_paused = False
         self.has_eof = False
-        # While the client does not read: what is done when it does, and how much it had left at the last look.
+        # While the client is not reading: a future that is done when it reads again, and how much was unsent at the
+        # last check.
         self.drained: asyncio.Future[None] | None = None
         self._unsent_bytes = 0
-        # How much the client has sent, and how long it was waited for, since the last look.
+        # How much the client has sent, and how long the server has waited for it, since the last check.
         self._received_bytes = 0
         self._awaited_s = self._awaits_since = 0.0
         self._lingers_until: float | None = None
@@ -111,7 +113,7 @@ class HTTPProtocol(asyncio.Protocol):
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start waiting for a request."""
         self.transport = transport
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         self._scope_of_connection = {
@@ -125,7 +127,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._deadline.set(self.limits.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Drop all that the connection held."""
+        """Release everything that the connection held."""
         self.server_state.connections.discard(self)
         self._deadline.close()
         self._buffer.clear()
@@ -136,7 +138,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._disconnect()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come, and stop reading when there is enough."""
+        """Take *data*, and stop reading when enough has arrived."""
         if self._lingers_until is not None:
             self._received_bytes += len(data)
         elif self._exchange is not None:
@@ -154,7 +156,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._regulate_reading()
 
     def eof_received(self) -> bool:
-        """Go on for as long as there are whole requests to respond to: a client may close its half early."""
+        """Keep going as long as there are whole requests to respond to: a client may close its half early."""
         self.has_eof = True
         exchange = self._exchange
         can_go_on = self._place is not None if exchange is None else exchange.can_end_without_client
@@ -172,7 +174,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._bound_unsent()
 
     def resume_writing(self) -> None:
-        """Go on where the client's not reading has stopped it."""
+        """Resume what had to stop because the client was not reading."""
         self._shared.stalled.remove(self)
         if self.drained is not None:
             self.drained.set_result(None)
@@ -181,7 +183,7 @@ class HTTPProtocol(asyncio.Protocol):
         if self._lingers_until is not None or self.transport.is_closing():
             self._await_end()
         elif exchange is None or exchange.is_complete:
-            # Not at once: asyncio closes a transport twice if it is closed while it calls this.
+            # Not at once: asyncio closes a transport twice if it is closed during this call.
             self.loop.call_soon(self._proceed)
         elif exchange.is_reading:
             self._awaits_since = self.loop.time()
@@ -192,12 +194,12 @@ class HTTPProtocol(asyncio.Protocol):
     # What uvicorn calls
 
     def shutdown(self) -> None:
-        """Close the connection; if there is a request, after its response."""
+        """Close the connection, but if there is a request, only after its response."""
         self._is_stopping = True
         if self._exchange is not None:
             self._exchange.keep_alive = False
         elif self._place is not None:
-            # It waits in a task, which can be cancelled.
+            # Let the request wait in a task, which can be cancelled.
             self._leave_queue()
             self._run(self._waiting_head)
         else:
@@ -207,7 +209,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     @property
     def default_headers(self) -> Headers:
-        """Return the headers of all responses."""
+        """Return the headers that all responses have."""
         return self.server_state.default_headers
 
     def write(self, data: bytes) -> None:
@@ -216,7 +218,7 @@ class HTTPProtocol(asyncio.Protocol):
             self.transport.write(data)
 
     def await_body(self) -> None:
-        """Put into the exchange what has come of its body; if that is nothing, begin to wait for the client."""
+        """Pass what has arrived of the body to the exchange; if that is nothing, start waiting for the client."""
         exchange = self._exchange
         if exchange is None or exchange.has_all:
             return
@@ -232,7 +234,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._regulate_reading()
 
     def end_exchange(self) -> None:
-        """Go on to the next request, or close, when the client has read the response."""
+        """Continue with the next request, or close the connection, once the client has read the response."""
         self.server_state.total_requests += 1
         self._deadline.clear()
         if self.drained is not None:
@@ -241,19 +243,19 @@ class HTTPProtocol(asyncio.Protocol):
             self._proceed()
 
     def close(self) -> None:
-        """Close the connection once all is sent."""
+        """Close the connection once everything has been sent."""
         self.transport.close()
         self._disconnect()
         self._await_end()
 
     def abort(self) -> None:
-        """End the connection at once; what was sent may not arrive."""
+        """End the connection at once; data that was sent may never arrive."""
         self.transport.abort()
 
     # Reading
 
     def _read_head(self) -> None:
-        """Start an exchange if a whole head is there; otherwise wait for the rest of it."""
+        """Start an exchange if a whole head has arrived; otherwise wait for the rest of it."""
         try:
             data = self._heads.take()
         except BadRequest as error:
@@ -277,7 +279,7 @@ class HTTPProtocol(asyncio.Protocol):
             place.call_on_turn(partial(self._run, data))
 
     def _run(self, data: bytes) -> None:
-        """Run the application for a request that waits no longer."""
+        """Run the application for a request that is no longer waiting."""
         place, self._place, self._waiting_head = self._place, None, b""
         try:
             head = Head.parse(data, self.limits.headers)
@@ -308,7 +310,7 @@ class HTTPProtocol(asyncio.Protocol):
         return Exchange(self, head, decoder, keep_alive=framing.keep_alive and not self._is_stopping)
 
     def _forget(self, place: Place | None, task: asyncio.Task[None]) -> None:
-        """Remove a task that has ended, and give back its place if the middleware responded before the application."""
+        """Remove a task that has ended, and give back its place in case the request never reached `Admission`."""
         self.server_state.tasks.discard(task)
         if place is not None:
             place.leave()
@@ -333,13 +335,13 @@ class HTTPProtocol(asyncio.Protocol):
             self._place = None
 
     def _disconnect(self) -> None:
-        """Tell the application that the client has gone; a request that still waits will not be run."""
+        """Tell the application that the client has gone; a request that is still waiting will not be run."""
         self._leave_queue()
         if self._exchange is not None:
             self._exchange.disconnect()
 
     def _read_body(self, exchange: Exchange) -> None:
-        """Take what has come of a body, and let the application go on if it waits for that."""
+        """Decode what has arrived of a body, and wake the application if it is waiting for that."""
         if not exchange.has_all:
             self._decode(exchange)
             if exchange.is_reading and exchange.can_go_on:
@@ -357,12 +359,12 @@ class HTTPProtocol(asyncio.Protocol):
         try:
             exchange.body += exchange.decoder.decode(self._buffer, self.limits.held_bytes - len(exchange.body))
         except BadRequest as error:
-            # Where the next request begins is not known, if there is one.
+            # It is not known where the next request begins, if there is one.
             self._buffer.clear()
             exchange.fail(HTTPException(400, str(error)))
 
     def _regulate_reading(self) -> None:
-        """Stop reading when there is enough, and go on when there is not."""
+        """Stop reading when enough has arrived, and resume when more is needed."""
         should_pause = self._is_busy and len(self._buffer) >= self.limits.held_bytes
         if should_pause == self._is_reading_paused or self.transport.is_closing():
             return
@@ -376,11 +378,11 @@ class HTTPProtocol(asyncio.Protocol):
 
     @property
     def _is_busy(self) -> bool:
-        """Whether there is a request that has no complete response."""
+        """Whether there is a request whose response is not complete."""
         return self._exchange is not None or self._place is not None
 
     def _proceed(self) -> None:
-        """Begin with the next request if it is there, or wait for one, or close."""
+        """Start the next request if it has arrived; otherwise wait for one, or close the connection."""
         exchange, self._exchange = self._exchange, None
         if self.transport.is_closing():
             return
@@ -395,17 +397,17 @@ class HTTPProtocol(asyncio.Protocol):
         self._regulate_reading()
 
     def _refuse(self, status: int, detail: str, *, has_body: bool = True) -> None:
-        """Respond to what the application does not get to see, and close."""
+        """Refuse a request that the application does not get to see, and close the connection."""
         self._shared.malformed.warning("A client's request was refused with %d: %s", status, detail)
         self.transport.write(error_bytes(status, detail, has_body=has_body))
         self._linger()
 
     def _linger(self) -> None:
         """
-        Close our half of the connection, and go on reading for a while.
+        Close our half of the connection, and keep reading for a while.
 
-        Closing both at once would reset the connection if the client is still sending, and the client would lose the
-        response that it has not read yet (RFC 9112, section 9.6).
+        Closing both halves at once would reset the connection if the client is still sending, and the client would lose
+        any response that it has not read yet (RFC 9112, section 9.6).
         """
         self._buffer.clear()
         if self.has_eof or self._is_stopping or not self.transport.can_write_eof():
@@ -413,20 +415,20 @@ class HTTPProtocol(asyncio.Protocol):
             return
         self._lingers_until = self.loop.time() + self.limits.linger_total_s
         self._received_bytes = 0
-        # If the client has reset the connection, asyncio raises that here, or when it reads.
+        # If the client has reset the connection, asyncio raises an error here, or when it reads.
         with contextlib.suppress(OSError):
             self.transport.write_eof()
         self._regulate_reading()
         self._await_end()
 
     def _await_end(self) -> None:
-        """Wait until all is sent, and then for the client to close."""
+        """Wait until everything has been sent, and then for the client to close the connection."""
         if self.drained is None:
             self._unsent_bytes = self.transport.get_write_buffer_size()
             self._deadline.set(self.limits.send_timeout_s if self._unsent_bytes else self.limits.linger_timeout_s)
 
     def _on_deadline(self) -> None:
-        """End what the client takes too long for."""
+        """End whatever the client is taking too long over."""
         is_ending = self._lingers_until is not None or self.transport.is_closing()
         if self.drained is not None or (is_ending and self._unsent_bytes):
             self._check_sending()
@@ -435,7 +437,7 @@ class HTTPProtocol(asyncio.Protocol):
         elif self._exchange is not None:
             self._check_body(self._exchange)
         elif self._is_in_head:
-            self._refuse(408, "The head of the request did not come in time.")
+            self._refuse(408, "The head of the request did not arrive in time.")
         else:
             self.close()
 
@@ -458,17 +460,17 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _check_body(self, exchange: Exchange) -> None:
         if not exchange.is_reading:
-            # The application has stopped waiting.
+            # The application is no longer waiting.
             return
         if self._received_bytes < self.limits.body_rate * self.limits.body_timeout_s:
-            exchange.fail(HTTPException(408, "The body of the request did not come in time."))
+            exchange.fail(HTTPException(408, "The body of the request did not arrive in time."))
         else:
             self._received_bytes, self._awaited_s = 0, 0.0
             self._awaits_since = self.loop.time()
             self._deadline.set(self.limits.body_timeout_s)
 
     def _bound_unsent(self) -> None:
-        """Cut off clients that read too little, if too much is waiting for all of them."""
+        """Cut off clients that read too little, if too much data is waiting for all of them together."""
         patient_until = self.loop.time() - self.limits.stall_s
         for worst in self._shared.stalled.excess(self.limits.unsent_bytes, patient_until, spared=self):
             worst.cut_off("too much was waiting for clients that do not read")
@@ -480,7 +482,7 @@ class HTTPProtocol(asyncio.Protocol):
         return self.transport.get_write_buffer_size() + in_application
 
     def cut_off(self, why: str) -> None:
-        """Reset the connection: otherwise the kernel would keep for minutes what it has of the response."""
+        """Reset the connection: otherwise the kernel would keep its part of the response for minutes."""
         self._shared.cut_off.warning("A client was cut off: %s", why)
         connection = self.transport.get_extra_info("socket")
         if connection is not None:

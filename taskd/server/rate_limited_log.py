@@ -13,10 +13,10 @@ __all__ = ["RateLimitedLog"]
 @attrs.define
 class RateLimitedLog:
     """
-    Warns at most once in *interval_s* seconds, and adds how many warnings it dropped.
+    Logs at most one warning in *interval_s* seconds, and adds how many warnings were dropped since the last one.
 
     Attributes:
-        logger: Where it warns.
+        logger: Where to log.
         interval_s: The shortest time between two lines, in seconds.
     """
 
@@ -26,7 +26,7 @@ class RateLimitedLog:
     _left_out: int = attrs.field(init=False, default=0)
 
     def warning(self, message: str, *arguments: object) -> None:
-        """Log *message* with *arguments*, unless there was a warning just before."""
+        """Log *message* with *arguments*, unless the last warning was logged too recently."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             self._left_out += 1

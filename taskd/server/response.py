@@ -1,8 +1,8 @@
 """
 Write responses as bytes (RFC 9112, sections 4 and 6).
 
-Those of the application get their common headers in `taskd.server.middleware`; `error_bytes` is for requests that the
-application does not see, or fails to respond to.
+The application's responses get their common headers in `taskd.server.middleware`; `error_bytes` is for requests that
+the application does not see, or fails to respond to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ X_REQUEST_ID = b"x-request-id"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 NO_STORE = (b"cache-control", b"no-store")
 
-# What may stand in a header (RFC 9110, section 5); anything else would let its value add headers, or a response.
+# What may appear in a header (RFC 9110, section 5); anything else would let a value add headers, or a whole response.
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 
 
@@ -43,11 +43,11 @@ class ResponseHead:
     The head of a response, and how its body is framed.
 
     Attributes:
-        data: The status line and headers, with the empty line.
+        data: The status line and headers, including the empty line.
         length: How many bytes the body has; None if it is not known in advance.
-        is_chunked: The body comes in chunks.  If it is neither chunked nor of a known length, it ends with the
-            connection.
-        closes: The connection ends with the response.
+        is_chunked: Whether the body is sent in chunks.  If it is neither chunked nor of a known length, it ends with
+            the connection.
+        closes: Whether the connection ends with the response.
     """
 
     data: bytes
@@ -60,15 +60,15 @@ class ResponseHead:
         cls, status: int, headers: Headers, defaults: Headers, *, http_version: str, has_body: bool, closes: bool
     ) -> ResponseHead:
         """
-        Write the head of a response.
+        Make the head of a response.
 
         Args:
             status: The status, 200 to 599.
             headers: Names, in lower case, with values.
             defaults: Headers that all responses have.
-            http_version: The client's.
-            has_body: False for a response that has none, whatever its headers say: to HEAD, or a 204 or 304.
-            closes: The server closes the connection, even if no header says so.
+            http_version: The HTTP version of the request.
+            has_body: False for a response that has no body, whatever its headers say: one to HEAD, or a 204 or 304.
+            closes: Whether the server will close the connection, even if no header says so.
 
         Raises:
             ValueError: A header is not valid.
@@ -82,7 +82,7 @@ class ResponseHead:
                 length = int(value)
             elif name == b"connection":
                 says_close = says_close or b"close" in value.lower()
-            # It is the connection that frames.
+            # Framing is up to the connection.
             if name != b"transfer-encoding":
                 lines.append(b"%b: %b\r\n" % each)
         is_chunked = has_body and length is None and http_version == "1.1"
@@ -99,18 +99,19 @@ class ResponseHead:
 
 
 def new_request_id() -> bytes:
-    """Return an id for a request that has none, or none that is valid."""
+    """Return an id for a request that has no valid one."""
     return secrets.token_hex(16).encode()
 
 
 def error_bytes(status: int, detail: str, *, headers: Headers = (), has_body: bool = True) -> bytes:
     """
-    Return a complete response, like the application's errors, for requests that the application does not handle.
+    Return a complete response, like the application's errors, for a request that the application does not handle.
 
     Args:
-        status: The status.
+        status: The status of the response.
         detail: One sentence for users.
-        headers: Names, in lower case, with values: besides those that all such responses have, or in their place.
+        headers: Names, in lower case, with values; they are added to those that all such responses have, or replace
+            them.
         has_body: False for a response to HEAD.
     """
     body = json.dumps({"detail": detail}).encode()

@@ -24,13 +24,13 @@ def serve(app: str, host: str, port: int, *, workers: int, grace_s: int) -> None
 
     Args:
         app: Where each worker imports the application from.
-        host: The address to listen on, or a name for one or several.
+        host: The address to listen on, or a name that resolves to one or more.
         port: The port to listen on; 0 selects a free one.
-        workers: How many processes serve.
-        grace_s: How many seconds after SIGTERM requests in flight may take.
+        workers: How many processes serve requests.
+        grace_s: How many seconds requests in flight may take after SIGTERM.
 
     Raises:
-        ListenError: It cannot listen there.
+        ListenError: The server cannot listen there.
     """
     open_files.raise_limit()
     listener = Listener.open(host, port)
@@ -48,10 +48,10 @@ def serve(app: str, host: str, port: int, *, workers: int, grace_s: int) -> None
 
 def serve_here(app: ASGIApp, port: int, announce: Callable[[str], None]) -> None:
     """
-    Serve *app* on this machine, and call *announce* with its URL.  Otherwise it works as in production.
+    Serve *app* on this machine only, and call *announce* with its URL.  In other respects, it works as in production.
 
     Raises:
-        ListenError: It cannot listen there.
+        ListenError: The server cannot listen there.
     """
     listener = Listener.open("127.0.0.1", port)
 

@@ -25,19 +25,19 @@ STOP_SIGNALS = HANDLED_SIGNALS
 
 
 def ignore_hangup() -> None:
-    """Ignore SIGHUP, so that the server outlives the terminal it was started from, until another handler is set."""
+    """Until another handler is set, ignore SIGHUP, so that the server outlives the terminal it was started from."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def restore_default_action() -> None:
-    """Restore the default handling of the signals that stop a server: the kernel ends the process."""
+    """Restore the default action of the signals that stop a server: the kernel ends the process."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
 def end_by(number: int) -> NoReturn:
-    """End this process at once, by a signal that stops a server."""
+    """End this process at once with *number*, one of the signals that stop a server."""
     restore_default_action()
     signal.raise_signal(number)
     raise AssertionError("the signal has ended the process")  # pragma: no cover
@@ -52,14 +52,15 @@ def exit_after(stopped_by: int | None) -> None:
     """
     if stopped_by is None:
         sys.exit(STARTUP_FAILURE)
-    # Ctrl+C is the usual end of a server in a terminal.  After SIGTERM, supervisors expect a process to end by it.
+    # Ctrl+C is the usual way to end a server in a terminal.  After SIGTERM, supervisors expect a process to be ended by
+    # that signal.
     if stopped_by != signal.SIGINT:
         end_by(stopped_by)
 
 
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
-    """Block all signals that are handled here; a process that is started meanwhile inherits this."""
+    """Block all signals that are handled here; a process that is started in the block inherits this."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, *STOP_SIGNALS})
     try:
         yield
@@ -68,7 +69,7 @@ def blocked() -> Iterator[None]:
 
 
 def ignore_terminal() -> None:
-    """Ignore the signals that a terminal sends to all of its processes, and unblock all signals."""
+    """Ignore the signals that a terminal sends to all its processes, and unblock those that `blocked` blocks."""
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, *STOP_SIGNALS})

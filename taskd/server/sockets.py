@@ -10,9 +10,9 @@ import attrs
 
 __all__ = ["ListenError", "Listener"]
 
-# Clients that connect at the same time; the kernel has its own limit.
+# How many clients may be connecting at the same time; the kernel has its own limit.
 BACKLOG = 65_535
-# A free port of the first address may be in use at the next one.
+# A port that is free at the first address may be in use at the next one.
 ATTEMPTS_AT_FREE_PORTS = 10
 
 _NAME_IT = "name one of this machine's addresses with --host (0.0.0.0 for all)"
@@ -38,12 +38,12 @@ class _Address:
         """Listen on *port*; on the IPv6 address for all interfaces, *dual_stack* includes IPv4."""
         listening = socket.socket(self.family, socket.SOCK_STREAM)
         try:
-            # A port is only in use if another process listens on it, not because of old connections.
+            # A port is in use only if another process is listening on it, not because of old connections.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if self.family is socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
             listening.bind((self.name[0], port, *self.name[2:]))
-            # Only listen() shows that no other process listens: two may bind at the same time.
+            # Only listen() shows that no other process is listening: two can be bound at the same time.
             listening.listen(BACKLOG)
         except OSError:
             listening.close()
@@ -53,7 +53,7 @@ class _Address:
 
 @attrs.frozen
 class Listener:
-    """The sockets that listen at all addresses of *host*, on one port."""
+    """The sockets that listen at all addresses of *host*, on the same port."""
 
     host: str
     sockets: list[socket.socket]
@@ -66,7 +66,7 @@ class Listener:
         `::` includes IPv4, and port 0 selects a port that is free at all addresses.
 
         Raises:
-            ListenError: It is not possible.
+            ListenError: It is not possible to listen there.
         """
         try:
             return cls(host, _listen(_addresses(host), port))
@@ -79,13 +79,13 @@ class Listener:
         return f"http://{_netloc(self.host, self.sockets[0].getsockname()[1])}"
 
     def close(self) -> None:
-        """Stop listening, unless another process has the same sockets."""
+        """Close the sockets, which ends listening unless another process shares them."""
         for listening in self.sockets:
             listening.close()
 
 
 def _reason(error: OSError | UnicodeError) -> str:
-    """Return what is wrong, and what to do."""
+    """Return what is wrong, and what to do about it."""
     if not isinstance(error, OSError):
         return f"this is not the name of a host: {_NAME_IT}"
     remedy = _NAME_IT if isinstance(error, socket.gaierror) else _REMEDIES.get(error.errno or 0)
@@ -98,7 +98,7 @@ def _netloc(host: str, port: int) -> str:
 
 def _addresses(host: str) -> list[_Address]:
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # Where /etc/hosts names an address twice, it is returned twice.
+    # If /etc/hosts lists an address twice, it is returned twice.
     return list(dict.fromkeys(_Address(family, name) for family, _, _, _, name in found))
 
 
@@ -113,7 +113,7 @@ def _listen(addresses: list[_Address], port: int) -> list[socket.socket]:
 
 
 def _listen_once(addresses: list[_Address], port: int) -> list[socket.socket]:
-    """Listen on one port of all *addresses*, except IPv6 ones if this machine has no IPv6."""
+    """Listen on one port at all *addresses*, except IPv6 ones if this machine has no IPv6."""
     listening: list[socket.socket] = []
     without_ipv6: OSError | None = None
     try:

@@ -27,7 +27,7 @@ class Stalled(Protocol):
 class StalledConnections:
     """The connections of a server whose clients do not read their responses."""
 
-    # Each with the time since when.
+    # Each connection, with the time since which it has been stalled.
     _connections: dict[Stalled, float] = attrs.field(init=False, factory=dict)
 
     def add(self, connection: Stalled, since_s: float) -> None:
@@ -35,15 +35,15 @@ class StalledConnections:
         self._connections[connection] = since_s
 
     def remove(self, connection: Stalled) -> None:
-        """Remove *connection*, if it is there: its client reads again, or has disconnected."""
+        """Remove *connection*, if it is there: its client is reading again, or has disconnected."""
         self._connections.pop(connection, None)
 
     def excess(self, max_bytes: int, patient_until_s: float, spared: Stalled) -> Iterator[Stalled]:
         """
-        Yield the connections to cut off so that no more than *max_bytes* wait for all of them.
+        Yield the connections to cut off so that at most *max_bytes* remain unsent on all of them together.
 
-        Those that have stalled since before *patient_until_s* come first, and of these the ones with the most to send;
-        *spared* and what would come after it are not cut off.
+        Those that have been stalled since before *patient_until_s* come first, and within each group those with the
+        most unsent data; *spared* and any that would come after it are not cut off.
         """
         sizes = {connection: connection.unsent_bytes for connection in self._connections}
         excess = sum(sizes.values()) - max_bytes

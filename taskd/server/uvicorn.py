@@ -1,4 +1,4 @@
-"""Run uvicorn with taskd's settings and handling of signals."""
+"""Run uvicorn with taskd's settings and signal handling."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ __all__ = ["Server", "config"]
 
 # Much longer than a request from a busy client takes to arrive.
 LAST_REQUESTS_S = 0.5
-# After that, and the time for requests in flight.  Each plugin has a few seconds to close what it has open.
+# How long the process may take to end after that, and after the time for requests in flight.  Each plugin has a few
+# seconds to close what it has open.
 END_TIMEOUT_S = 10.0
-# Python's is 250 times as long, and each step of a store's thread waits for it while the event loop is busy.
+# Python's default is 250 times as long, and each step of a store's thread waits that long while the event loop is busy.
 SWITCH_INTERVAL_S = 0.00002
-# See `gc.set_threshold`; Python's are 700, 10 and 10.
+# See `gc.set_threshold`; Python's defaults are 700, 10 and 10.
 GARBAGE_THRESHOLDS = (5_000, 0, 20_000)
 
 logger = logging.getLogger(__name__)
@@ -44,25 +45,26 @@ def config(app: ASGIApp | str, grace_s: int = 10) -> uvicorn.Config:
     Return uvicorn's configuration, and set up logging.
 
     Args:
-        app: The application, or for several processes where it can be imported from.
-        grace_s: How many seconds after SIGTERM requests in flight may take.
+        app: The application or, for several processes, where it can be imported from.
+        grace_s: How many seconds requests in flight may take after SIGTERM.
     """
     return uvicorn.Config(
         app,
         http=HTTPProtocol,
-        # taskd has no WebSocket endpoints; if a library for them is installed, uvicorn would respond on its own.
+        # taskd has no WebSocket endpoints, but if a library for them is installed, uvicorn would respond to such
+        # requests itself.
         ws="none",
         timeout_graceful_shutdown=grace_s,
         backlog=BACKLOG,
         server_header=False,
-        # It would log the query of every request, which may contain tokens.
+        # The access log would contain the query of every request, which may contain tokens.
         access_log=False,
         log_config=_log_config(),
     )
 
 
 def _log_config() -> dict[str, Any]:
-    """Return uvicorn's own, with taskd's log lines beside its own."""
+    """Return uvicorn's own logging configuration, with taskd's logger added."""
     logging_config = copy.deepcopy(LOGGING_CONFIG)
     logging_config["loggers"]["taskd"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return logging_config
@@ -72,11 +74,11 @@ class Server(uvicorn.Server):
     """
     The server of one process.
 
-    The first SIGTERM or SIGINT stops it gracefully, and the second ends the process at once.  The process also ends
-    after a while if a plugin does not let it stop.
+    The first SIGTERM or SIGINT stops it gracefully, and the second ends the process at once.  The process also ends,
+    after a while, if a plugin keeps it from stopping.
 
     Attributes:
-        stopped_by: The first of these signals.
+        stopped_by: The first of these signals that was received; None until then.
     """
 
     stopped_by: int | None = None
@@ -87,7 +89,7 @@ class Server(uvicorn.Server):
 
         Args:
             config: uvicorn's configuration.
-            announce: Called when requests are served.
+            announce: Called once requests are being served.
             ignores_hangup: Whether to ignore SIGHUP.
         """
         super().__init__(config)
@@ -98,7 +100,7 @@ class Server(uvicorn.Server):
         self._last_resort: threading.Timer | None = None
 
     def run(self, sockets: list[socket] | None = None) -> None:
-        """Serve until a signal stops it."""
+        """Serve until a signal stops the server."""
         try:
             super().run(sockets)
         finally:
@@ -123,10 +125,10 @@ class Server(uvicorn.Server):
 
     def limit_stop(self) -> None:
         """
-        Kill the process if it has not stopped in time.
+        Arrange for the process to be killed if it does not stop in time.
 
-        asyncio waits forever for tasks that ignore cancellation, and Python for threads.  Where a
-        plugin blocks the event loop, nothing else would notice the signal.
+        asyncio waits forever for tasks that ignore cancellation, and Python for threads.  If a plugin blocks the event
+        loop, nothing else would notice the signal.
         """
         if self._last_resort is None:
             timeout_s = LAST_REQUESTS_S + (self.config.timeout_graceful_shutdown or 0) + END_TIMEOUT_S
@@ -142,20 +144,20 @@ class Server(uvicorn.Server):
         os.kill(os.getpid(), signal.SIGKILL)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start to serve, and announce it."""
+        """Start serving, and announce it."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.announce()
         _spare_garbage_collector()
-        # How long the event loop waits while another thread, such as a store's, holds the GIL.
+        # This is how long the event loop waits while another thread, such as a store's, holds the GIL.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """
         Stop listening, serve the last requests, and then stop as uvicorn does.
 
-        uvicorn would close idle connections at once, although their clients may be sending a request.
-        Within `LAST_REQUESTS_S`, each response tells its client to open another connection for the next request.
+        uvicorn would close idle connections at once, although their clients may be sending a request.  For
+        `LAST_REQUESTS_S` seconds, each response tells its client to open another connection for the next request.
         """
         for server in self.servers:
             server.close()
@@ -167,10 +169,11 @@ class Server(uvicorn.Server):
 
 def _spare_garbage_collector() -> None:
     """
-    Collect garbage less often, and never objects that have been loaded by now.
+    Collect garbage less often, and leave out objects that have been loaded by now.
 
-    A full collection traverses all objects, and each waiting request has a hundred: with a thousand of them it takes a
-    third of the processor time, and blocks all other requests while it runs.  Nearly all objects are freed without it.
+    A full collection traverses all objects, and each waiting request has a hundred: with a thousand requests waiting,
+    collections take a third of the processor time, and block all other requests while they run.  Nearly all objects are
+    freed without them.
     """
     gc.collect()
     gc.freeze()

@@ -23,7 +23,7 @@ from taskd.server.uvicorn import Server
 
 __all__ = ["Workers"]
 
-# Before another attempt to replace a worker, if the last one failed.
+# How long to pause before another attempt to replace a worker, if the last one failed.
 PAUSE_S = 1.0
 
 _spawn = multiprocessing.get_context("spawn")
@@ -35,8 +35,8 @@ class Workers:
     """
     The parent of *count* worker processes.
 
-    SIGHUP replaces them, one after the other.  The first SIGTERM or SIGINT stops them gracefully, and the second ends
-    all processes at once.
+    SIGHUP replaces them, one after another.  The first SIGTERM or SIGINT stops them gracefully, and the second ends all
+    processes at once.
     """
 
     def __init__(self, config: uvicorn.Config, listener: Listener, count: int) -> None:
@@ -47,18 +47,18 @@ class Workers:
         self.stopped_by: int | None = None
         self._has_served = False
         self._workers: set[_Worker] = set()
-        # A loop only has weak references to its tasks.
+        # An event loop keeps only weak references to its tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self) -> None:
-        """Serve until a signal stops it."""
+        """Serve until a signal stops the workers."""
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         self._stopping, self._hangup = asyncio.Event(), asyncio.Event()
         self._handle_signals()
         with signals.blocked():
-            # multiprocessing would start its helper with the first worker, and unblock signals then.
+            # multiprocessing would otherwise start its helper along with the first worker, and unblock signals then.
             resource_tracker.ensure_running()
         for _ in range(self.count):
             self._start()
@@ -77,7 +77,7 @@ class Workers:
             self.stopped_by = number
             loop.call_soon_threadsafe(self._stopping.set)
 
-        # Not the loop's handlers, because these remain when it has ended.
+        # These are not the loop's handlers, because they must remain after the loop has ended.
         for number in signals.STOP_SIGNALS:
             signal.signal(number, stop)
 
@@ -90,7 +90,7 @@ class Workers:
         return worker
 
     async def _look_after(self, worker: _Worker) -> None:
-        """Replace *worker* when it ends, unless it is not wanted any more."""
+        """Replace *worker* when it ends, unless it is no longer wanted."""
         if await worker.watch_start():
             self._has_served = True
         await worker.watch_end()
@@ -128,7 +128,7 @@ class Workers:
                 logger.error("A new worker did not start; those that are left keep serving")
 
     async def _restart(self) -> bool:
-        """Replace one worker after the other; return False if one cannot be replaced."""
+        """Replace one worker after another; return False if one cannot be replaced."""
         for old in tuple(self._workers):
             try:
                 new = self._start(is_wanted=False)
@@ -137,7 +137,7 @@ class Workers:
             # Shielded, because a stop cancels this task, and other tasks need the future.
             if not await asyncio.shield(new.has_served):
                 return False
-            if old not in self._workers:  # it ended meanwhile, and was replaced for that
+            if old not in self._workers:  # it has already ended, and has been replaced
                 new.stop()
                 continue
             new.is_wanted = True
@@ -168,8 +168,8 @@ class _Worker:
     A worker process, as its parent sees it.
 
     Attributes:
-        is_wanted: Whether another one takes its place when it ends.
-        has_served: Whether it has started to serve, known when it does or has ended.
+        is_wanted: Whether another worker takes its place when it ends.
+        has_served: Whether it has started serving; known once it has, or once it has ended.
     """
 
     process: SpawnProcess
@@ -197,7 +197,7 @@ class _Worker:
         return self.process.pid
 
     async def watch_start(self) -> bool:
-        """Wait until it serves, and return True, or until it has ended, and return False."""
+        """Wait until the worker is serving, and return True, or until it has ended, and return False."""
         with self._ready:
             await _until_readable(self._ready.fileno())
             try:
@@ -209,13 +209,13 @@ class _Worker:
         return self.has_served.result()
 
     async def watch_end(self) -> None:
-        """Wait for its end."""
+        """Wait until the worker has ended."""
         await _until_readable(self.process.sentinel)
         self.process.join()
         self.has_ended.set()
 
     def stop(self) -> None:
-        """Stop it gracefully and for good."""
+        """Stop the worker gracefully and for good."""
         self.is_wanted = False
         self.process.terminate()
 
@@ -230,12 +230,12 @@ async def _until_readable(descriptor: int) -> None:
 
 
 def _work(config: uvicorn.Config, sockets: list[socket], announcement: Connection) -> None:
-    """Be a worker."""
+    """Run a worker in this process."""
     signals.ignore_terminal()
     config.configure_logging()
 
     def announce() -> None:
-        with contextlib.suppress(BrokenPipeError):  # of a parent that has ended
+        with contextlib.suppress(BrokenPipeError):  # the parent has ended
             announcement.send_bytes(b"serving")
 
     _WorkerServer(config, announce).run(sockets)
@@ -245,8 +245,8 @@ class _WorkerServer(Server):
     """
     The server of one worker.
 
-    It stops at a SIGTERM from its parent, even if a supervisor sends more to all processes, and when its parent has
-    ended.
+    It stops gracefully on a SIGTERM from its parent, even if a supervisor sends more of them to all processes, and when
+    its parent has ended.
     """
 
     @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """
-Test plugins: contracts for stores and auth backends, checks of API documents, and a server to run.
+Tools for testing plugins: contracts for stores and auth backends, a check of API documents, and a server to run.
 
-They need the extra `taskd-server[testing]`.  Subclass a contract, give it its fixtures, and pytest runs it.
+These tools need the extra `taskd-server[testing]`.  Subclass a contract and define its fixtures, and pytest runs its
+tests.
 """
 
 from taskd.testing.auth import AuthContract

@@ -31,24 +31,24 @@ class AuthContract:
     """
     The tests that an auth backend must pass.
 
-    A subclass defines a fixture `backend` that gives an `AuthenticationBackend`, and a fixture `credentials` that gives
-    a function that returns the headers with the credentials of a user id.
+    A subclass defines two fixtures: `backend`, an `AuthenticationBackend`, and `credentials`, a function that takes a
+    user id and returns headers with that user's credentials.
     """
 
     @pytest.fixture
     def anyio_backend(self) -> str:
-        """Run the tests in asyncio."""
+        """Run the tests with asyncio."""
         return "asyncio"
 
     @pytest.fixture
     def client(self, backend: AuthenticationBackend) -> httpx.AsyncClient:
-        """Return a client of an application that the backend guards."""
+        """Return a client for an application that the backend guards."""
         return guarded_by(backend)
 
     async def test_good_credentials_name_their_user(
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
     ) -> None:
-        """The identity is the user for whom the credentials were made."""
+        """The identity is the user for whom the credentials were issued."""
         response = await client.get("/api/alice", headers=credentials("alice"))
 
         assert (200, "alice") == (response.status_code, response.json())
@@ -56,7 +56,7 @@ class AuthContract:
     async def test_credentials_open_only_their_own_user(
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
     ) -> None:
-        """The path of another user is refused."""
+        """A request for another user's path is refused."""
         response = await client.get("/api/bob", headers=credentials("alice"))
 
         assert 401 == response.status_code
@@ -71,7 +71,7 @@ class AuthContract:
     async def test_spoilt_credentials_are_refused(
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
     ) -> None:
-        """Credentials that are shortened, lengthened or changed are refused, and not repeated in the response."""
+        """Credentials that are shortened, lengthened or changed are refused, and the response does not repeat them."""
         for name, value in credentials("alice").items():
             for wrong in _spoilt(value):
                 response = await client.get("/api/alice", headers={name: wrong})
@@ -82,7 +82,7 @@ class AuthContract:
 
 
 def guarded_by(backend: AuthenticationBackend) -> httpx.AsyncClient:
-    """Return a client of an application that *backend* guards; it responds with the user's identity."""
+    """Return a client for an application that *backend* guards, and that responds with the user's identity."""
 
     async def whoami(request: Request) -> Response:
         return JSONResponse(request.user.identity)
@@ -93,15 +93,15 @@ def guarded_by(backend: AuthenticationBackend) -> httpx.AsyncClient:
 
 
 def _spoilt(value: str) -> list[str]:
-    """Return a changed *value* of a header."""
+    """Return altered versions of *value*, the value of a header."""
     scheme, space, secret = value.rpartition(" ")
     wrong = [value[:-9], f"{value}x", value[:-20] + _shifted(value[-20:]), f"{scheme}{space}{secret[::-1]}"]
-    # The last one may be equal, if the secret is a palindrome.
+    # The last one equals *value* if the secret is a palindrome.
     return [text for text in wrong if text != value]
 
 
 def _shifted(text: str) -> str:
-    """Return *text* with each ASCII letter and digit replaced by the next one, which differs in more than its case."""
+    """Return *text* with each ASCII letter and digit replaced by the next one, so that more than its case differs."""
     return text.translate(_NEXT)
 
 

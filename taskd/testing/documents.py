@@ -13,14 +13,14 @@ Node = Mapping[str, Any]
 
 def undescribed(document: bytes) -> list[str]:
     """
-    Return what the operations of an API document leave undescribed, one sentence for each problem.
+    Return what the operations of an API document leave undescribed, as one sentence for each problem.
 
     Every operation must have a summary and a description (the first paragraph of its endpoint's docstring, and the
-    rest) and a description of each parameter, must declare its responses, and must have an example of each JSON body
-    that it reads or returns.
+    rest of it) and a description of each parameter, must declare its responses, and must have an example of each JSON
+    body that it reads or returns.
 
     Args:
-        document: The response to `GET /openapi.json`, or the output of `taskd openapi`.
+        document: The body of the response to `GET /openapi.json`, or the output of `taskd openapi`.
     """
     whole = json.loads(document)
     return [

@@ -27,7 +27,7 @@ _LISTENING = re.compile(r"running on (http://\S+)")
 
 @contextlib.asynccontextmanager
 async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
-    """Start *app* as a server does, and stop it at the end (ASGI specification, "Lifespan Protocol")."""
+    """Start *app* as a server does, and stop it after the block (see "Lifespan Protocol" in the ASGI specification)."""
     to_app: asyncio.Queue[Any] = asyncio.Queue()
     from_app: asyncio.Queue[Any] = asyncio.Queue()
     running = asyncio.create_task(_run(app, to_app, from_app))
@@ -47,7 +47,7 @@ async def _run(app: ASGIApp, to_app: asyncio.Queue[Any], from_app: asyncio.Queue
 
 @attrs.define
 class RunningServer:
-    """A `taskd` process that listens at *url*; *output* is its output until then."""
+    """A `taskd` process that is listening at *url*; *output* is what it printed up to the line that says so."""
 
     process: subprocess.Popen[str]
     url: str
@@ -55,7 +55,7 @@ class RunningServer:
     _lines: queue.SimpleQueue[str | None] = attrs.field(repr=False)
 
     def read_until(self, text: str) -> str:
-        """Wait for a line that contains *text*, and return the output since the last call up to that line."""
+        """Wait for a line that contains *text*; return the output since the last call, including that line."""
         said = []
         while (line := self._lines.get(timeout=STOP_TIMEOUT_S)) is not None:
             said.append(line)
@@ -76,7 +76,7 @@ class RunningServer:
         return self._rest()
 
     def kill(self) -> str:
-        """Kill the server and all processes that it has started, like a crash; return the rest of its output."""
+        """Kill the server and all processes that it has started, as in a crash; return the rest of its output."""
         _kill(self.process)
         return self._rest()
 
@@ -98,7 +98,7 @@ def running_server(
 
     Args:
         environ: The whole environment of the process.
-        arguments: The arguments for Python, which must run uvicorn on a port that the server chooses.
+        arguments: Arguments to Python that start uvicorn and let it choose the port.
         cwd: The working directory.
     """
     process = subprocess.Popen(
@@ -109,10 +109,10 @@ def running_server(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # A process group, so that it can be killed with its workers.
+        # In a process group of its own, so that it can be killed together with its workers.
         start_new_session=True,
     )
-    # A server would block when the pipe is full, so its output must be read.
+    # The server would block if the pipe were full, so its output must be read.
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process, lines))
     reader.start()

@@ -19,13 +19,13 @@ class StoreContract:
     """
     The tests that a store must pass.
 
-    A subclass defines a fixture `store` that gives a `TaskStore`.  It may contain tasks of other owners: every test
-    uses new owners.
+    A subclass defines a fixture `store`, a `TaskStore`.  The store may contain tasks of other owners, because every
+    test uses new owners.
     """
 
     @pytest.fixture
     def anyio_backend(self) -> str:
-        """Run the tests in asyncio."""
+        """Run the tests with asyncio."""
         return "asyncio"
 
     @pytest.fixture
@@ -38,7 +38,7 @@ class StoreContract:
         assert [] == await store.list(owner)
 
     async def test_create_applies_the_defaults(self, store: TaskStore, owner: str) -> None:
-        """A task with only a title is pending, of medium priority, and empty otherwise."""
+        """A task created with only a title is pending, has medium priority, and is otherwise empty."""
         task = await store.create(owner, NewTask(title="t"))
 
         assert (owner, "t", None, None) == (task.user_id, task.title, task.description, task.due_at)
@@ -47,7 +47,7 @@ class StoreContract:
         assert 7 == task.id.version
 
     async def test_what_was_created_reads_back_equal(self, store: TaskStore, owner: str) -> None:
-        """Every field is returned as it was stored, to the microsecond."""
+        """Every field is returned as it was stored, times to the microsecond."""
         due_at = dt.datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.timezone.utc)
         new = NewTask(
             title=" \u00e9\U0001f389\n",
@@ -133,7 +133,7 @@ class StoreContract:
         await self._assert_unknown(store, owner, task)
 
     async def test_owners_do_not_see_each_other(self, store: TaskStore, owner: str) -> None:
-        """For other owners a task does not exist, and they cannot change it."""
+        """For other owners, a task does not exist, and they cannot change it."""
         task = await store.create(owner, NewTask(title="t"))
 
         assert [] == await store.list(f"{owner}x")
@@ -151,7 +151,7 @@ class StoreContract:
             await store.delete(owner, task.id)
 
     async def test_an_owner_is_any_text(self, store: TaskStore) -> None:
-        """Owners are opaque: up to 255 characters of any kind, which are compared exactly."""
+        """Owners are opaque strings of up to 255 characters of any kind, and are compared exactly."""
         prefix = uuid.uuid4().hex
         owners = [prefix + rest for rest in ("\U0001f389" * 223, "a", "A", "\u00e9", "e\u0301", " ", "'", "%", "a/b")]
         for owner in owners:

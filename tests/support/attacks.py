@@ -453,7 +453,7 @@ SCHEMES = {
 
 @contextlib.asynccontextmanager
 async def serving_attacks(folder: Path) -> AsyncIterator[ASGIApp]:
-    """Serve an application that accepts both token schemes and fetches keys without limit."""
+    """Serve an application that accepts both token schemes and fetches keys without a rate limit."""
     app = build_app({"DATABASE_URL": f"sqlite:///{folder}/tasks.db", **SCHEMES["both"]})
     with pytest.MonkeyPatch.context() as monkeypatch:
         disable_rate_limits(monkeypatch)

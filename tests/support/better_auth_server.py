@@ -1,4 +1,4 @@
-"""Better Auth for the tests: the real one, in a process of Node's, set up as docs/guides/better-auth.md says."""
+"""The real Better Auth, in a Node process, set up as docs/guides/better-auth.md says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TIMEOUT_S = 60
 
 
 def snippets() -> dict[str, str]:
-    """Return the files that the documentation shows, by their paths below the folders of their set-ups."""
+    """Return the files that the documentation shows, by path; each path begins with the folder of a set-up."""
     shown = {}
     for section in re.split(r"(?m)^(?=## )", DOCUMENTATION.read_text()):
         for start, folder in SET_UPS.items():
@@ -41,7 +41,7 @@ def snippets() -> dict[str, str]:
 
 
 def at_path(client: str) -> str:
-    """Change *client* as the documentation says of a `BETTER_AUTH_URL` with a path."""
+    """Return *client*, changed as the documentation says for a `BETTER_AUTH_URL` with a path."""
     [arguments] = re.findall(r"`createAuthClient\(\{ (.*), … \}\)`", DOCUMENTATION.read_text())
     changed = client.replace("createAuthClient({", f"createAuthClient({{\n  {arguments},")
     assert changed != client
@@ -70,8 +70,8 @@ class SignedIn:
     A user with a session.
 
     Attributes:
-        session_token: What the body of the response gave.
-        bearer_token: What the `bearer` plugin put into the response's header, if it is there.
+        session_token: The token in the body of the response.
+        bearer_token: The token that the `bearer` plugin put into a header of the response, if that plugin is used.
         session_data: The cookie in which Better Auth caches the session, if it does.
     """
 
@@ -96,10 +96,10 @@ class SignedIn:
 @attrs.frozen
 class BetterAuth:
     """
-    Better Auth that listens at *url*.
+    A Better Auth server that listens at *url*.
 
     Attributes:
-        base_path: Where its endpoints are.
+        base_path: The path that its endpoints are under.
     """
 
     url: str
@@ -123,7 +123,7 @@ class BetterAuth:
         return await self._enter("/sign-in/email", email=f"{name}@example.com", password=PASSWORD)
 
     async def _enter(self, path: str, **body: str) -> SignedIn:
-        # Better Auth takes these from its own pages only.
+        # Better Auth accepts these only from its own pages.
         response = await self.client.post(f"{self.base_path}{path}", json=body, headers={"Origin": self.url})
         said = response.raise_for_status().json()
         cookies = dict(response.cookies)
@@ -137,17 +137,17 @@ class BetterAuth:
         )
 
     async def verification_token(self, name: str = "alice") -> str:
-        """Return the token that was sent to the address of *name*, so that it be verified."""
+        """Return the token that was sent to the e-mail address of *name* to verify it."""
         response = await self.client.get("/test/verification-token", params={"email": f"{name}@example.com"})
         token: str = response.json()["token"]
         return token
 
     async def behave(self, behaviour: str) -> None:
-        """Answer questions for the keys so from now on, and those that are held: `lies` in server.mjs has them all."""
+        """Respond to requests for the keys like this from now on, and to those held back: see `lies` in server.mjs."""
         await self.client.get("/test/behave", params={"as": behaviour})
 
     async def asked(self, at_least: int = 0) -> int:
-        """Return how often the keys were asked for, once that is *at_least* so often."""
+        """Return how often the keys have been requested, once that is at least *at_least* times."""
         count: int = (await self.client.get("/test/asked", params={"count": at_least})).json()["asked"]
         return count
 
@@ -159,7 +159,7 @@ async def better_auth(program: Path, **options: Any) -> AsyncIterator[BetterAuth
         required("node"),
         program,
         json.dumps(options),
-        # Production has rate limits and wants https.
+        # This is not production mode, which has rate limits and requires https.
         env={"PATH": os.environ["PATH"], "BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_TELEMETRY": "0"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -178,5 +178,5 @@ async def better_auth(program: Path, **options: Any) -> AsyncIterator[BetterAuth
 
 
 def _no_cookies() -> http.cookiejar.CookieJar:
-    """Make a jar that stays empty: each user sends cookies of its own."""
+    """Return a jar that stays empty: each user sends its own cookies."""
     return http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))

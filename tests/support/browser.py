@@ -1,4 +1,4 @@
-"""Debian's Chromium, steered by Playwright."""
+"""Debian's Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 def complaints(page: Page) -> list[str]:
-    """Return the list to which the errors on *page* are going to be added."""
+    """Return a list to which errors on *page* will be added."""
     heard: list[str] = []
     page.on("console", lambda message: heard.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: heard.append(str(error)))

@@ -1,4 +1,4 @@
-"""A clock by which tests let tokens, keys and outages grow old."""
+"""A clock with which tests make tokens, keys and outages age."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import taskd_jwt
 
 @attrs.define(eq=False)
 class Clock:
-    """A clock that goes on when it is told to; it takes the place of the module `time`."""
+    """A clock that advances only when it is told to; it takes the place of the module `time`."""
 
     now_s: float = 1000.0
-    # A whole number, so that fractions of a second are added to it without loss.
+    # A whole number, so that fractions of a second can be added to it without loss.
     _began_s: int = attrs.field(factory=lambda: int(time.time()))
 
     def monotonic(self) -> float:
@@ -28,12 +28,12 @@ class Clock:
 
 
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put a clock in place of the one by which tokens, and the keys of an issuer, grow old."""
+    """Replace the clock by which tokens, an issuer's keys and outages age."""
     clock = Clock()
     of_plugin = [found.name for found in pkgutil.walk_packages(taskd_jwt.__path__, "taskd_jwt.")]
     for name in ("taskd.outages", *of_plugin):
         module = importlib.import_module(name)
-        # Only whoever has the module looks at the clock: by `from time import …` it would be another one.
+        # Only modules that import `time` itself get this clock: with `from time import …` they would keep the real one.
         if hasattr(module, "time"):
             monkeypatch.setattr(module, "time", clock)
     return clock

@@ -1,4 +1,4 @@
-"""Commands of taskd, run to their end: in this process, or in one of their own."""
+"""Run commands of taskd until they end, in this process or in one of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 60
 def run_python(
     *arguments: str, settings: Mapping[str, str], stdout: IO[str] | int = subprocess.PIPE, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with *arguments* to its end."""
+    """Run Python with *arguments* until it ends."""
     return subprocess.run(
         [sys.executable, *arguments],
         env=child_environ(settings),

@@ -1,8 +1,8 @@
 """
-A conversation of a client with a server in the same process, under control to the last byte and second.
+A conversation between a client and a server in the same process, controlled down to the last byte and second.
 
-The bytes go over a socket of the kernel.  Time does not pass by itself: a test says when it does, so that nothing
-depends on how fast the machine is.
+The bytes go through a kernel socket.  Time does not pass by itself: a test says when it does, so that nothing depends
+on how fast the machine is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["LARGEST_RESPONSE", "LIMITS", "LOOPS", "App", "Conversation", "Plan",
 
 T = TypeVar("T")
 
-# So small that scripts reach them often; what the kernel keeps is as small as it allows.
+# So small that scripts reach them often; the kernel's buffers are as small as it allows.
 LIMITS = Limits(head_bytes=512, held_bytes=512, body_rate=10, send_rate=10)
 KERNEL_BYTES = 4096
 HIGH_WATER_BYTES = 2048
@@ -56,16 +56,16 @@ class Plan:
 
     Attributes:
         queues: The request waits in the server for its turn.
-        reads: How much of the body it reads before it responds: the parts, or all of them.
-        polls: It looks whether the client is gone, in between, as Starlette's `Request.is_disconnected` does.
+        reads: How many parts of the body it reads before it responds; 1000 means all of them.
+        polls: In between, it checks whether the client is gone, as Starlette's `Request.is_disconnected` does.
         is_slow: It waits for something else before it responds.
-        listens: Once it has the body, it waits for the end of the client meanwhile, as `StreamingResponse` does.
-        status: Of the response.
-        pieces: The sizes of what it sends.
+        listens: Once it has the body, it also waits for the client to disconnect, as `StreamingResponse` does.
+        status: The status of the response.
+        pieces: The sizes of the pieces that it sends.
         is_streamed: It does not say how long the response is.
         reads_late: It reads the rest of the body after the first piece of the response.
-        closes: It says that the connection closes.
-        failure: Where it fails.
+        closes: It says that the connection is to be closed.
+        failure: Where it fails, if it does.
     """
 
     queues: bool = False
@@ -88,13 +88,13 @@ class Seen:
 
     Attributes:
         content: What it read of the body.
-        has_all: It read that to the end.
+        has_all: It read the body to the end.
         had_all: It had done so when it began to respond.
         refusal: The status with which the body was refused.
-        is_gone: It was told that the client has gone.
-        status: Of the response that it gave; 0 if it gave none.
-        sent: The content of that.
-        is_complete: It said that this was all.
+        is_gone: It was told that the client had gone.
+        status: The status of its response; 0 if it gave none.
+        sent: The content of its response.
+        is_complete: It said that the response was complete.
         is_over: It has returned.
     """
 
@@ -111,7 +111,7 @@ class Seen:
     is_over: bool = False
 
     async def read(self, receive: Receive, parts: int) -> None:
-        """Read so many parts of the body."""
+        """Read at most *parts* parts of the body."""
         for _ in range(parts):
             if self.has_all or self.is_gone:
                 return
@@ -130,7 +130,7 @@ class Seen:
 
 @attrs.define
 class Turn:
-    """What a request waits for in the server."""
+    """What a queued request waits for in the server."""
 
     begin: Callable[[], None] | None = None
 
@@ -148,7 +148,7 @@ class Turn:
 
 @attrs.define
 class App:
-    """An application that treats each request by a plan of its own."""
+    """An application that treats each request according to a plan of its own."""
 
     plans: list[Plan] = attrs.field(factory=list)
     seen: list[Seen] = attrs.field(factory=list)
@@ -161,7 +161,7 @@ class App:
         return self.plans[len(self.seen)] if len(self.seen) < len(self.plans) else Plan()
 
     def enqueue(self, _: bytes) -> Turn | None:
-        """Let the next request wait, if that is planned."""
+        """Make the next request wait, if that is planned."""
         if not self.next_plan.queues:
             return None
         self.turn = Turn()
@@ -242,7 +242,7 @@ class App:
 
 @attrs.define
 class StoppedLoop:
-    """An event loop whose time passes when `advance` says so; all else is the *loop*'s."""
+    """An event loop whose time passes only in `fire_next`; everything else is the *loop*'s."""
 
     loop: asyncio.AbstractEventLoop
     now: float = 1000.0
@@ -265,7 +265,7 @@ class StoppedLoop:
         self._cancelled.add(number)
 
     def next_at(self) -> float | None:
-        """When the next timer fires."""
+        """Return when the next timer fires, if there is one."""
         while self.timers and self.timers[0][1] in self._cancelled:
             heapq.heappop(self.timers)
         return self.timers[0][0] if self.timers else None
@@ -278,7 +278,7 @@ class StoppedLoop:
 
 @attrs.frozen
 class Timer:
-    """What a timer is cancelled with."""
+    """A handle that cancels a timer."""
 
     loop: StoppedLoop
     number: int
@@ -291,7 +291,7 @@ class Timer:
 
 
 class Protocol(HTTPProtocol):
-    """What is tested, with a look at what it holds."""
+    """The protocol under test, with checks of how much it holds."""
 
     limits = LIMITS
     received_bytes = 0
@@ -305,7 +305,7 @@ class Protocol(HTTPProtocol):
         assert not self.is_lost
         super().data_received(data)
         self.received_bytes += len(data)
-        # What was there, and one read.
+        # What was there before, plus one read.
         assert len(self._buffer) < max(LIMITS.head_bytes, LIMITS.held_bytes) + len(data)
         self.check_bounds()
 
@@ -314,7 +314,7 @@ class Protocol(HTTPProtocol):
         self.is_lost = True
 
     def check_bounds(self) -> None:
-        """Nothing is held but what `Limits` allow and the application has sent."""
+        """Check that nothing is held beyond what `Limits` allow and the application has sent."""
         if self._exchange is not None:
             assert LIMITS.held_bytes >= len(self._exchange.body)
         if not self.is_lost:
@@ -322,7 +322,7 @@ class Protocol(HTTPProtocol):
 
 
 class Problems(logging.Handler):
-    """Whatever is logged, or reported to the event loop, that no client may cause."""
+    """What is logged, or reported to the event loop, although no client may cause it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -335,7 +335,7 @@ class Problems(logging.Handler):
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Look at the loggers, which tell nobody else."""
+        """Watch the loggers, and keep their messages from everyone else."""
         loggers = [logging.getLogger(name) for name in ("asyncio", "uvicorn.error", "taskd.server")]
         before = [logger.propagate for logger in loggers]
         for logger in loggers:
@@ -363,9 +363,9 @@ class Conversation:
         self.unsent = bytearray()
         self.sent = bytearray()
         self.received = bytearray()
-        # Of the client: what it has closed, and what it has seen of the server.
+        # What the client has closed, and whether it has seen the end of what the server sends.
         self.is_half_closed = self.is_closed = self.is_at_end = False
-        # Whether something but the bytes decides how far the conversation gets.
+        # Whether something other than the bytes decides how far the conversation gets.
         self.is_disturbed = False
         self.ending = "half close"
         assert [] == self.problems.found, "of the conversation before"
@@ -394,13 +394,13 @@ class Conversation:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the server has taken on a request."""
+        """Whether the server has begun to handle a request."""
         return bool(self.app.seen or self.app.turn.begin)
 
-    # What either side does, and what comes of it at once
+    # What either side does, and what follows immediately
 
     def write(self, data: bytes, plan: Plan) -> None:
-        """Have *data* to send, in which the next request shall be treated by *plan*."""
+        """Add *data* to what will be sent; the next request in it is to be treated according to *plan*."""
         self.unsent += data
         self.app.plans.append(plan)
 
@@ -431,7 +431,7 @@ class Conversation:
         self.run(self.settle())
 
     def let_time_pass(self) -> None:
-        """As long as there is a client that may be waited for, some time passes until something is due."""
+        """Let time pass until the next timer fires, as long as the connection has not ended."""
         self.run(self.tick())
 
     def stop_the_server(self) -> None:
@@ -487,7 +487,7 @@ class Conversation:
         )  # fmt: skip
 
     async def settle(self) -> None:
-        """Let the event loop run until nothing happens any more."""
+        """Let the event loop run until nothing more happens."""
         before, still = self.progress, 0
         while still < 6:
             await asyncio.sleep(0)
@@ -503,7 +503,7 @@ class Conversation:
             await self.settle()
 
     def end(self) -> None:
-        """Let it end, and look at all that happened in it."""
+        """Let the conversation end, and check everything that happened in it."""
         try:
             self.run(self.finish())
             self.check()
@@ -512,7 +512,7 @@ class Conversation:
             self.loop.run_until_complete(self.clear_up())
 
     async def clear_up(self) -> None:
-        """Leave nothing that another conversation could be blamed for, if this one has failed."""
+        """Leave nothing behind that another conversation could be blamed for if this one has failed."""
         self.client.close()
         if not self.protocol.is_lost:
             self.protocol.transport.abort()
@@ -523,7 +523,7 @@ class Conversation:
         self.problems.found.clear()
 
     async def finish(self) -> None:
-        """Let the connection end, whatever the client has done so far, and see that it does."""
+        """Let the connection end, whatever the client has done so far, and check that it does."""
         if self.ending == "gone" and not self.is_closed:
             self.push(100_000)
             await self.settle()
@@ -611,11 +611,11 @@ class Conversation:
         may_close = self.is_disturbed or request.is_doubtful or (request.has_body and not seen.had_all)
         assert not must_close or response.closes
         assert not response.closes or must_close or may_close
-        # A failure may come after all that the client waits for.
+        # A failure may come after everything that the client is waiting for.
         return response.is_whole and not response.closes and not fails_late
 
     def check_rest(self, reference: Reference, data: bytes) -> None:
-        """What is no request may be refused, once."""
+        """Check that what is not a request is refused at most once, and correctly."""
         response, rest = read_response(data, b"GET")
         assert b"" == rest
         if not self.is_disturbed:
@@ -627,7 +627,7 @@ class Conversation:
             assert response.is_whole or self.is_disturbed
 
     def check_what_is_left(self) -> None:
-        """Nothing: no descriptor, no task, no timer, no connection that the server knows of."""
+        """Check that nothing is left: no descriptor, no task, no timer, no connection that the server knows of."""
         self.client.close()
         self.run(self.settle())
         assert set() == self.state.connections
@@ -639,7 +639,7 @@ class Conversation:
 
 @contextlib.contextmanager
 def conversations(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Callable[[], Conversation]]:
-    """Give what makes a conversation, on one event loop for all."""
+    """Yield a function that starts a conversation; all conversations share one event loop."""
     problems = Problems()
     config = Config(App(), lifespan="off", log_config=None, proxy_headers=False, interface="asgi3")
     config.load()

@@ -97,7 +97,7 @@ def sqlite_place(tmp_path: Path) -> SQLitePlace:
 
 @pytest.fixture
 def postgres_place(postgres: PostgresServer) -> PostgresPlace:
-    """A PostgreSQL database without any table."""
+    """A PostgreSQL database without any tables."""
     return PostgresPlace.make(postgres)
 
 
@@ -121,6 +121,6 @@ def holding(place: Place) -> Iterator[None]:
         other = runner.run(asyncpg.connect(place.url))
         runner.run(other.execute("BEGIN; LOCK TABLE taskd_version"))
         yield
-        # Only this makes sure that the lock is gone; closing the connection returns earlier.
+        # Only this makes sure that the lock is gone: `close` returns before it is.
         runner.run(other.execute("ROLLBACK"))
         runner.run(other.close())

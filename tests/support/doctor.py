@@ -1,4 +1,4 @@
-"""Running `taskd doctor`: what it printed, and databases in which all is well."""
+"""Run `taskd doctor`, read its report, and provide databases in which it finds nothing wrong."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class Report:
 
 
 def examined(database_url: str, **others: str) -> Report:
-    """Run `taskd doctor` on a deployment in which all but the database is well."""
+    """Run `taskd doctor` on a deployment in which nothing but the database may be wrong."""
     given = {"BETTER_AUTH_SECRET": STRONG_SECRET, "FRONTEND_URL": ORIGIN, "DATABASE_URL": database_url}
     report = Report.read(invoke("doctor", settings={**given, **others}))
-    # Whatever else it says: the exit status follows from the table, and each failure comes with advice.
+    # Whatever else it says, the exit status follows from the table, and each failure comes with advice.
     assert int(bool(report.failed())) == report.exit_code
     assert set(report.failed()) <= set(report.remedies)
     assert not [name for name in report.remedies if report.outcomes[name] == "ok"]
@@ -66,13 +66,13 @@ def examined(database_url: str, **others: str) -> Report:
 
 @pytest.fixture
 def _once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is down is not tried again."""
+    """Do not try again what is down."""
     monkeypatch.setattr(taskd_sql.engine.retry, "MAX_ATTEMPTS", 1)
 
 
 @pytest.fixture
 def _near(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much the machine has to do, no database is far."""
+    """Never report a database as far away, however busy the machine is."""
     monkeypatch.setattr(taskd_sql.checks, "FAR_MS", math.inf)
 
 
@@ -93,7 +93,7 @@ def served(tmp_path: Path) -> SQLitePlace:
 
 @pytest.fixture(scope="session")
 def migrated(postgres: PostgresServer) -> PostgresPlace:
-    """A PostgreSQL database that is migrated, and that no test changes."""
+    """A migrated PostgreSQL database that no test changes."""
     made = PostgresPlace.make(postgres)
     asyncio.run(runner.upgrade(parse(made.url)))
     return made

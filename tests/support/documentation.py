@@ -18,7 +18,7 @@ def blocks(file: str, language: str) -> list[str]:
 
 
 def table(file: str, heading: str, column: int = 0) -> list[str]:
-    """Return the cells in a *column* of the table below *heading*, less its head."""
+    """Return the cells in a *column* of the table below *heading*, without the header row."""
     section = (ROOT / file).read_text().split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
     return [row[column] for row in rows[2:]]

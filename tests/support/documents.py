@@ -1,4 +1,4 @@
-"""API documents: their operations, responses and schemas, and what the contract says is in taskd's."""
+"""API documents: their operations, responses and schemas, and what the contract says is in taskd's document."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 TASKS = "/api/{user_id}/tasks"
 TASK = f"{TASKS}/{{id}}"
-# The contract's table, with what holds for all: 401 where a token is wanted, 500, and 503 where the storage is asked.
+# The contract's table, plus general errors: 401 where a token is required, 500, and 503 where the store is used.
 OPERATIONS = {
     ("GET", TASKS): ("listTasks", {200, 401, 500, 503}),
     ("POST", TASKS): ("createTask", {201, 401, 413, 415, 422, 500, 503}),
@@ -47,7 +47,7 @@ def operations(whole: Json = WHOLE) -> dict[tuple[str, str], Json]:
 
 
 def responses() -> list[tuple[str, int, Json]]:
-    """Return all responses, each with its operation's name and its status."""
+    """Return all responses, each with the name of its operation and its status."""
     return [
         (operation["operationId"], int(status), resolved(response, WHOLE))
         for operation in operations().values()
@@ -56,13 +56,13 @@ def responses() -> list[tuple[str, int, Json]]:
 
 
 def validator(schema: Json) -> Any:
-    """Return a validator of *schema*, which may refer to the document's."""
+    """Return a validator for *schema*, which may refer to the document's schemas."""
     whole = json.loads(json.dumps({**schema, "components": WHOLE["components"]}), object_hook=_in_python)
     return OAS31Validator(whole, format_checker=oas31_format_checker)
 
 
 def _in_python(node: Json) -> Json:
-    # In ECMA's regular expressions, and so in JSON Schema, `$` is the very end, not before a line break there.
+    # In ECMAScript's regular expressions, and so in JSON Schema, `$` matches only the very end, never before a newline.
     pattern = node.get("pattern")
     return {**node, "pattern": pattern.removesuffix("$") + r"\Z"} if isinstance(pattern, str) else node
 

@@ -14,15 +14,15 @@ __all__ = ["Figures", "table"]
 @attrs.frozen(kw_only=True)
 class Figures:
     """
-    What one test measured; None is what it has no use for.
+    What one test measured; figures that do not apply to it are None.
 
     Attributes:
         fault: What was done to the server or to the database.
-        rounds: How often.
-        unknown: How many requests were cut off, with the server, before their response came.
+        rounds: How often that was done.
+        unknown: How many requests were cut off, along with the server, before their response arrived.
         longest_s: How long the slowest response took, refusals included.
         livez_s: How long each response of `/livez` took while the fault lasted.
-        back_s: How long after the fault's end, at the most, every writer had a request acknowledged.
+        back_s: The longest time from the end of the fault until every writer had a request acknowledged.
         left: How many connections the server had to the database at the end.
     """
 
@@ -69,7 +69,7 @@ _HEADS = (
 
 
 def table(measured: Sequence[Figures]) -> str:
-    """Return *measured* as a table in Markdown, which can be read as it stands; nothing if there is nothing."""
+    """Return *measured* as a Markdown table, readable as it stands; an empty string if *measured* is empty."""
     rows = [_HEADS, *(figures.cells() for figures in measured)] if measured else []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_line([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]

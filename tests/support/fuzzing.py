@@ -1,4 +1,4 @@
-"""Schemathesis: how it is run against a server, and what its report says that it did."""
+"""Schemathesis: how it is run against a server, and what its report says it did."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Call:
 
     Attributes:
         phase: `examples`, `coverage`, `fuzzing` or `stateful`.
-        operation: Method and path.
-        is_repeated: A check made it, of another request.
+        operation: The method and the path.
+        is_repeated: A check derived it from another request.
         origin: The operation whose response an id in the path came from.
     """
 
@@ -50,7 +50,7 @@ class Report:
     checks: Counter[tuple[str, str]]
 
     def count(self, **wanted: object) -> Counter[tuple[str, int]]:
-        """Count the calls that are as *wanted*, by operation and status."""
+        """Count the calls whose attributes are as *wanted*, by operation and status."""
         return Counter(
             (call.operation, call.status)
             for call in self.calls
@@ -59,7 +59,7 @@ class Report:
 
 
 def schemathesis(folder: Path, settings: str, url: str, variables: Mapping[str, str], *arguments: str) -> Report:
-    """Run all checks on the server at *url*, in *folder*, with the *settings* of that name and their *variables*."""
+    """Run all checks on the server at *url*, in *folder*, with the file named *settings* and its *variables*."""
     program = Path(sysconfig.get_path("scripts")) / "schemathesis"
     if not program.exists():
         missing("schemathesis is not installed")
@@ -84,7 +84,7 @@ def schemathesis(folder: Path, settings: str, url: str, variables: Mapping[str, 
 
 
 def _scenarios(report: Path) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
-    """Yield the scenarios, each with its phase; nothing, if the run did not come as far as a report."""
+    """Yield the scenarios, each with its phase; nothing if the run did not get as far as a report."""
     for line in report.read_text().splitlines() if report.exists() else []:
         finished = json.loads(line).get("ScenarioFinished")
         if finished:

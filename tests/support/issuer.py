@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 
 @functools.cache
 def rsa_key(_name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
-    """Return the RSA key of that name; generating one is slow, so each is generated once."""
+    """Return the RSA key of that name; generating one is slow, so each is generated only once."""
     return rsa.generate_private_key(65537, bits)
 
 
@@ -95,7 +95,7 @@ class Issuer:
         self.rotate()
 
     def rotate(self) -> None:
-        """Replace all keys by new ones with new ids."""
+        """Replace all keys with new ones that have new ids."""
         self.keys = {kind: KeyPair.generate(kind) for kind in self.kinds}
 
     def document(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Issuer:
         return {"keys": [key.jwk() for key in self.keys.values()]}
 
     def sign(self, claims: Mapping[str, Any] | None = None, kind: str = "EdDSA", **headers: Any) -> str:
-        """Sign a valid token's claims and headers with these changes; those changed to None are left out."""
+        """Sign the claims and headers of a valid token, with these changes; those changed to None are left out."""
         key = self.keys[kind]
         given = {"alg": key.algorithm, "typ": "JWT", "kid": key.key_id, **headers}
         header = {name: value for name, value in given.items() if value is not None}
@@ -111,7 +111,7 @@ class Issuer:
 
 
 def good_claims(claims: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the claims of a valid token for alice with these changes; those changed to None are left out."""
+    """Return the claims of a valid token for alice, with these changes; those changed to None are left out."""
     now_s = int(time.time())
     merged = {"sub": "alice", "iss": URL, "aud": URL, "iat": now_s, "exp": now_s + LIFETIME_S, **(claims or {})}
     return {name: value for name, value in merged.items() if value is not None}

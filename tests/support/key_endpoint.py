@@ -1,4 +1,4 @@
-"""An endpoint that publishes an issuer's keys, which tests can make fail, and clients with tokens of that issuer."""
+"""An endpoint that publishes an issuer's keys and that tests can make fail, and clients with that issuer's tokens."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def caller(both_schemes: dict[str, str], endpoint: Endpoint) -> AsyncItera
 
 @pytest.fixture
 def shorten_wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return a function that makes requests give up waiting for a fetch almost at once, from when it is called."""
+    """Return a function that, once called, makes requests give up waiting for a fetch almost at once."""
     return lambda: monkeypatch.setattr(taskd_jwt.jwks.cache, "WAIT_S", 0.05)
 
 
@@ -106,7 +106,7 @@ async def response_to(client: httpx.AsyncClient, token: str) -> httpx.Response:
 
 
 async def status(client: httpx.AsyncClient, token: str) -> int:
-    """Return the status of the response, and check that one other than 200 has a reason and a `Retry-After`."""
+    """Return the response's status; check that any other than 200 has a reason, and that a 503 has a `Retry-After`."""
     response = await response_to(client, token)
     assert response.status_code == 200 or isinstance(response.json()["detail"], str)
     return outcome(response)

@@ -18,7 +18,7 @@ def migrate(place: Place, *options: str, **settings: str) -> str:
 
 
 def complaint(*options: str, **settings: str) -> str:
-    """Run `taskd migrate`, check that it fails with one line, and return that."""
+    """Run `taskd migrate`, check that it fails with one line, and return that line."""
     result = invoke("migrate", *options, settings=settings)
     assert (1, True) == (result.exit_code, isinstance(result.exception, SystemExit)), repr(result.exception)
     [line] = result.output.splitlines()

@@ -14,7 +14,7 @@ from tests.support.requirements import complaint_of, permitted
 
 @attrs.frozen
 class Disk:
-    """A file system of its own at *folder*."""
+    """A separate file system, mounted at *folder*."""
 
     folder: Path
 
@@ -23,13 +23,13 @@ class Disk:
         return self.folder / "filler"
 
     def fill(self, all_but: int) -> None:
-        """Fill it, except for *all_but* bytes."""
+        """Fill the disk except for *all_but* bytes."""
         free = os.statvfs(self.folder)
         self.filler.write_bytes(b"x" * (free.f_bavail * free.f_bsize - all_but))
 
     @contextlib.contextmanager
     def mounted_at(self, target: Path, source: Path) -> Iterator[None]:
-        """Mount *source*, a file or folder of a disk, over *target*, like a container's volume."""
+        """Mount *source*, a file or folder on a disk, over *target*, like a container's volume."""
         self._must("mount", "--bind", str(source), str(target))
         try:
             yield

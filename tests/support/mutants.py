@@ -1,7 +1,7 @@
 """
-Make each mutant of `tests/mutants.toml` in a copy of the product, and see that the tests beside it fail.
+Make each mutant in `tests/mutants.toml` in a copy of the product, and check that the tests named beside it fail.
 
-Ends with status 1 if a mutant survives, or cannot be made: then adapt it to the code that has changed.
+The exit status is 1 if a mutant survives or cannot be made; adapt one that cannot be made to the code that has changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import attrs
 
 ROOT = Path(__file__).parents[2]
 MUTANTS = ROOT / "tests" / "mutants.toml"
-# What tests read of the repository.
+# What tests read from the repository.
 COPIED = ("taskd", "plugins", "tests", "benchmarks", "examples", "docs", "setup.cfg", "schema.sql", "README.md")
 TIMEOUT_S = 600
 # Exit codes of pytest.
@@ -34,9 +34,9 @@ class Mutant:
     A fault that tests must find.
 
     Attributes:
-        fault: What is wrong with the product then.
-        file: Where *old* is replaced by *new*.
-        tests: What to run.
+        fault: What is wrong with the product that has it.
+        file: The file in which *old* is replaced with *new*.
+        tests: The tests to run.
     """
 
     fault: str
@@ -46,7 +46,7 @@ class Mutant:
     tests: list[str]
 
     def make(self, folder: Path) -> str | None:
-        """Make it in *folder*; return what is wrong if that cannot be done."""
+        """Make the mutant in *folder*; return what is wrong if that cannot be done."""
         file = folder / self.file
         if not file.exists():
             return f"there is no {self.file}"
@@ -57,7 +57,7 @@ class Mutant:
         return None
 
     def complaint(self) -> str | None:
-        """Return how it survives, or why it cannot be made; None if it is killed."""
+        """Return None if the mutant is killed, or else how it survives or why it cannot be made."""
         with tempfile.TemporaryDirectory(prefix="taskd-mutant-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             copy_to(folder)
@@ -80,8 +80,8 @@ def copy_to(folder: Path) -> None:
 
 
 def run(folder: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
-    """Run *tests* of the copy in *folder*."""
-    # Before what is installed.
+    """Run *tests* on the copy in *folder*."""
+    # The copy must come before what is installed.
     path = os.pathsep.join(str(folder / each) for each in (".", "plugins"))
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", *tests],
@@ -96,7 +96,7 @@ def run(folder: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
 
 
 def check_tests(mutants: Iterable[Mutant]) -> None:
-    """End unless the tests of all *mutants* pass without them: a test that fails anyway kills nothing."""
+    """Exit unless the tests of all *mutants* pass without any mutant: a test that fails anyway kills nothing."""
     with tempfile.TemporaryDirectory(prefix="taskd-mutant-", ignore_cleanup_errors=True) as name:
         copy_to(Path(name))
         done = run(Path(name), dict.fromkeys(test for mutant in mutants for test in mutant.tests))
@@ -105,9 +105,9 @@ def check_tests(mutants: Iterable[Mutant]) -> None:
 
 
 def main() -> None:
-    """Run all mutants, or those whose faults hold a text."""
+    """Run all mutants, or those whose faults contain a given text."""
     parser = argparse.ArgumentParser(description="See that the tests find the faults of tests/mutants.toml.")
-    parser.add_argument("text", nargs="?", default="", help="what the description of a fault holds")
+    parser.add_argument("text", nargs="?", default="", help="run only the mutants whose faults contain this")
     arguments = parser.parse_args()
     mutants = [Mutant(**each) for each in tomllib.loads(MUTANTS.read_text())["mutant"]]
     chosen = [mutant for mutant in mutants if arguments.text in mutant.fault]

@@ -20,7 +20,7 @@ from tests.support.requirements import permitted, required
 
 # Nobody owns this domain (RFC 2606, section 2).
 NAME = "database.test"
-# The name server is asked again after a second without a response; five are usual (resolv.conf(5)).
+# The name server is asked again after one second without a response, instead of the usual five (resolv.conf(5)).
 IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:4"}
 
 
@@ -58,7 +58,7 @@ class NameServer:
             self.is_silent = False
 
     def response(self, question: bytes) -> bytes | None:
-        """Return the response to *question*, both messages of RFC 1035, section 4."""
+        """Return the response to *question*; both are messages as in RFC 1035, section 4."""
         if self.is_silent:
             return None
         asked = dns.message.from_wire(question)
@@ -71,7 +71,7 @@ class NameServer:
         return answered.to_wire()
 
     def serve(self, listening: socket.socket) -> None:
-        """Respond to all questions until an empty datagram comes."""
+        """Respond to all questions until an empty datagram arrives."""
         while True:
             question, client = listening.recvfrom(65535)
             if not question:
@@ -82,14 +82,14 @@ class NameServer:
                 self._answering.append(answering)
 
     def wait(self) -> None:
-        """Wait until all questions have their response."""
+        """Wait until all responses have been sent."""
         for each in self._answering:
             each.join()
 
 
 @contextlib.contextmanager
 def name_server() -> Iterator[NameServer]:
-    """Run a name server at a loopback address of its own, as its port is fixed."""
+    """Run a name server at a loopback address of its own, since its port is fixed."""
     permitted("no name server can be put in place of the machine's", required("unshare"), "--mount", "true")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
@@ -106,10 +106,10 @@ def name_server() -> Iterator[NameServer]:
 
 
 def asking(server: NameServer, folder: Path, arguments: Sequence[str]) -> Sequence[str]:
-    """Return arguments for Python that run *arguments* with names looked up at *server*."""
+    """Return arguments for Python that run it with *arguments*, but with names looked up at *server*."""
     configuration = folder / "resolv.conf"
     configuration.write_text(f"nameserver {server.address}\n")
-    # It is mounted for that process alone.
+    # It is mounted only for that process.
     replacing = ["--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(configuration)]
     run = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
     return ["-c", run, required("unshare"), *replacing, sys.executable, *arguments]

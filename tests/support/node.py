@@ -1,4 +1,4 @@
-"""Programs of Node's, with the packages that their lock files name."""
+"""Node programs, with the packages that their lock files name."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["install", "npm"]
 
 
 def install(folder: Path) -> None:
-    """Install what the lock file in *folder* names; none of it runs a program while it is installed."""
+    """Install what the lock file in *folder* names, without running any of the packages' install scripts."""
     npm(folder, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 
 
 def npm(folder: Path, *arguments: str) -> str:
-    """Run npm in *folder*, which must succeed, and return what it said."""
+    """Run npm in *folder*, check that it succeeds, and return its output."""
     command = [required("npm"), *arguments]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert 0 == done.returncode, done.stdout

@@ -1,4 +1,4 @@
-"""Make databases fail: a proxy in between, and backends that freeze."""
+"""Make databases fail, with a proxy in between or by freezing backends."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SECRET_TEXT = "what must not appear in a log"
 
 @pytest.fixture
 async def proxy(postgres: PostgresServer) -> AsyncIterator[Proxy]:
-    """A proxy in front of the PostgreSQL server, which can cut and stall connections."""
+    """A proxy in front of the PostgreSQL server that can cut and stall connections."""
     async with Proxy(postgres.port) as running:
         yield running
 
 
 @pytest.fixture
 def own_database() -> str:
-    """The name of a database of the test's own."""
+    """The name of a database that belongs to one test."""
     return f"own_{uuid.uuid4().hex}"
 
 
@@ -52,7 +52,7 @@ def _patient_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def proxied(proxy: Proxy, postgres_url: str, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an application behind the proxy, whose single connection is open."""
+    """A client of an application whose single database connection, through the proxy, is open."""
     async with serving(proxy.url_through(postgres_url), user_id, TASKD_SQL_POOL_SIZE="1") as served:
         await until_ready(served)
         yield served
@@ -68,7 +68,7 @@ async def direct(postgres_url: str, user_id: str) -> AsyncIterator[httpx.AsyncCl
 
 @pytest.fixture
 def frozen_backend() -> Iterator[Callable[[int], None]]:
-    """Give a function that freezes a backend until the test ends."""
+    """Yield a function that freezes a backend until the test ends."""
     frozen = []
 
     def freeze(pid: int) -> None:

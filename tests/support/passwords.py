@@ -1,4 +1,4 @@
-"""Passwords with a word in them that nobody may read: drawn at random, and with characters of URLs."""
+"""Passwords that contain a word nobody may read: random ones, and ones with characters that are special in URLs."""
 
 from __future__ import annotations
 

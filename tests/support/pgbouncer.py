@@ -33,7 +33,7 @@ class PgBouncer:
 
 @contextlib.contextmanager
 def pgbouncer(server: PostgresServer, **settings: str | int) -> Iterator[PgBouncer]:
-    """Run a pooler in front of *server*: in transaction mode with few connections, unless *settings* differ."""
+    """Run a pooler in front of *server*, in transaction mode with few connections unless *settings* say otherwise."""
     program = _program()
     with tempfile.TemporaryDirectory(prefix="taskd-pgbouncer-") as name:
         folder = Path(name)
@@ -67,7 +67,7 @@ def _program() -> str:
 
 
 def _plain(program: str) -> dict[str, str | int]:
-    """Turn off the prepared statements of newer versions, which older ones and other poolers do not have."""
+    """Return settings that turn off newer versions' prepared statements, which older ones and other poolers lack."""
     said = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
     major, minor = said.split()[1].split(".")[:2]
     return {"max_prepared_statements": 0} if (int(major), int(minor)) >= (1, 21) else {}
@@ -76,7 +76,7 @@ def _plain(program: str) -> dict[str, str | int]:
 def _write_configuration(file: Path, server: PostgresServer, settings: dict[str, str | int]) -> None:
     # PgBouncer does not interpolate percent signs.
     configuration = configparser.ConfigParser(interpolation=None)
-    # Every client is this user, and needs no password.
+    # Every client connects as this user, and needs no password.
     configuration["databases"] = {"*": f"host=127.0.0.1 port={server.port} user={USER}"}
     defaults = {
         "listen_addr": "127.0.0.1",

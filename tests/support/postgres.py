@@ -1,4 +1,4 @@
-"""A real PostgreSQL server from a Python package, so that nothing else must be installed."""
+"""A real PostgreSQL server from a Python package, so that nothing else has to be installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USER = "taskd"
 # A role that can only connect with its password and over TLS.
 SECURED_USER = "secured"
 SECURED_PASSWORD = "the password of the secured role"
-# A name like those of Neon's PgBouncers, which no DNS knows.
+# A name like those of Neon's PgBouncers, but one that no name server knows.
 NEON_POOLER = "ep-cool-name-a1b2c3d4-pooler.eu-central-1.aws.neon.tech"
 # A database with the tables of `schema.sql`, to be copied.
 TEMPLATE = "template_taskd"
@@ -39,7 +39,7 @@ _STATES = """
 
 
 class Ownership(TypedDict):
-    """Arguments of `subprocess` to run a program as another user."""
+    """Arguments for `subprocess` that run a program as another user."""
 
     user: str | None
     group: int | None
@@ -47,7 +47,7 @@ class Ownership(TypedDict):
 
 
 def owned_by(user: str | None) -> Ownership:
-    """Return the arguments to run a program as *user*, or as the current user without one."""
+    """Return the arguments that run a program as *user*, or as the current user if that is None."""
     group = pwd.getpwnam(user).pw_gid if user else None
     return {"user": user, "group": group, "extra_groups": [] if user else None}
 
@@ -118,15 +118,15 @@ class PostgresServer:
         return self.psql(database, "-c", _STATES).splitlines()
 
     def freeze(self) -> None:
-        """Stop all processes of the server, so that new connections get no response either, until `thaw`."""
-        # The postmaster is first, so that it starts no others, and the ids of those that end are not reused.
+        """Stop all processes of the server until `thaw`, so that new connections get no response either."""
+        # The postmaster comes first, so that it starts no others, and the ids of those that end are not reused.
         postmaster = self._postmaster()
         os.kill(postmaster, signal.SIGSTOP)
         for pid in children_of(postmaster):
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        # The postmaster is last, so that its children still exist.
+        # The postmaster comes last, so that its children still exist.
         postmaster = self._postmaster()
         for pid in children_of(postmaster):
             os.kill(pid, signal.SIGCONT)
@@ -200,7 +200,7 @@ def _certify(server: PostgresServer) -> None:
 
 
 def _admit_secured(server: PostgresServer) -> None:
-    """Configure authentication; the first matching line applies, so these come before those of initdb."""
+    """Configure authentication; the first matching line applies, so these lines come before those from initdb."""
     file = server.data / "pg_hba.conf"
     lines = f"hostssl all {SECURED_USER} 127.0.0.1/32 scram-sha-256\nhostnossl all {SECURED_USER} all reject\n"
     file.write_text(lines + file.read_text())

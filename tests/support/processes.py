@@ -15,12 +15,12 @@ PLAIN_UVICORN = ("-m", "uvicorn", "taskd.asgi:app", "--port", "0")
 
 
 def child_environ(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: this process's own, which has no setting of taskd, and *settings*."""
+    """Return the environment for a child: this process's own, which has none of taskd's settings, plus *settings*."""
     return {**os.environ, **settings}
 
 
 def make_distribution(folder: Path, name: str, source: str) -> dict[str, str]:
-    """Put a distribution with one plugin, both called *name*, into *folder*; return by which setting it is found."""
+    """Put a distribution with one plugin, both called *name*, into *folder*; return the setting that makes it found."""
     metadata = folder / f"{name}-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -30,17 +30,17 @@ def make_distribution(folder: Path, name: str, source: str) -> dict[str, str]:
 
 
 def descriptors(pid: int) -> int:
-    """How many files, sockets included, a process has open."""
+    """Return how many files, including sockets, a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def until_descriptors(pid: int, count: int) -> None:
-    """Wait until a process has no more open than *count*."""
+    """Wait until a process has at most *count* descriptors open."""
     until_seen(lambda: descriptors(pid) <= count, lambda: f"{descriptors(pid) - count} descriptors are left")
 
 
 def until_seen(is_so: Callable[[], bool], fault: Callable[[], str] = lambda: "it does not come") -> None:
-    """Wait for what happens in another process; *fault* says what is wrong if it does not."""
+    """Wait for something to happen in another process; *fault* says what is wrong if it does not."""
     until_s = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < until_s, fault()
@@ -48,6 +48,6 @@ def until_seen(is_so: Callable[[], bool], fault: Callable[[], str] = lambda: "it
 
 
 def resident_bytes(pid: int) -> int:
-    """How much memory a process has."""
+    """Return how much memory a process uses."""
     [pages] = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(pages) * 1024

@@ -1,4 +1,4 @@
-"""Networks and servers that misbehave: a TCP proxy, a DNS, a server without TLS, and any other server."""
+"""Networks and servers that misbehave: a TCP proxy, a name resolver, a server without TLS, and any other server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import attrs
 LOOPBACK = "127.0.0.1"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 _SSL_REQUEST_LENGTH = 8
-# Without lingering, the kernel closes a connection with a RST, and drops unsent data.
+# With a linger time of zero, the kernel closes a connection with a RST, and drops unsent data.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @attrs.define(eq=False)
 class Proxy:
     """
-    A TCP proxy in the event loop of the test, in front of a server at the port *target*.
+    A TCP proxy in the event loop of the test, in front of a server at port *target*.
 
     Attributes:
         port: The port of the proxy itself.
@@ -53,7 +53,7 @@ class Proxy:
         return sum(end.is_client for end in self._ends)
 
     def url_through(self, url: str) -> str:
-        """Return *url* with the port of the proxy; the host stays the same, for the sake of its certificate."""
+        """Return *url* with the proxy's port; the host stays the same, so that the certificate still matches."""
         parts = urlsplit(url)
         user, at, address = parts.netloc.rpartition("@")
         return parts._replace(netloc=f"{user}{at}{address.partition(':')[0]}:{self.port}").geturl()
@@ -90,15 +90,15 @@ class Proxy:
 
     def cut_on_next_response(self, holding: bytes = b"") -> None:
         """
-        Cut all connections when data with *holding* comes from the server, without passing it on.
+        Cut all connections when data that contains *holding* arrives from the server, without passing it on.
 
-        A driver may prepare a statement in a round trip of its own.  To make sure that the statement was run, wait for
-        the server's response to that: `b"INSERT 0 1"`.
+        A driver may prepare a statement in a round trip of its own.  To make sure that the statement has run, wait for
+        the server's response to running it, such as `b"INSERT 0 1"`.
         """
         self._is_fatal = lambda end, data: not end.is_client and holding in data
 
     def cut_on_next_request(self, holding: bytes = b"") -> None:
-        """Cut all connections when data with *holding* comes from a client, without passing it on."""
+        """Cut all connections when data that contains *holding* arrives from a client, without passing it on."""
         self._is_fatal = lambda end, data: end.is_client and holding in data
 
     def _admit(self) -> None:
@@ -155,7 +155,7 @@ class _End(asyncio.Protocol):
         self.other.flush()
 
     def flush(self) -> None:
-        """Send pending data if this end is connected and the proxy does not stall."""
+        """Send pending data if this end is connected and the proxy is not stalled."""
         if self._transport is not None and not self._transport.is_closing() and not self.proxy._is_stalled:
             self._transport.write(bytes(self._outgoing))
             self._outgoing.clear()
@@ -179,7 +179,7 @@ _PASSWORD_PLEASE = b"R" + struct.pack("!ii", 8, 3)
 @attrs.define(eq=False)
 class ServerWithoutTLS:
     """
-    A server that refuses TLS, asks for the password in plain text, and disconnects when it has it.
+    A server that refuses TLS, asks for the password in plain text, and disconnects once it has the password.
 
     Attributes:
         port: Its port on 127.0.0.1.
@@ -211,7 +211,7 @@ class ServerWithoutTLS:
 
 
 def leading_to(port: int) -> Callable[..., Any]:
-    """Return a `getaddrinfo` that resolves every name and port to *port* of this machine."""
+    """Return a `getaddrinfo` that resolves every name and port to *port* on this machine."""
 
     async def getaddrinfo(*_: Any, **__: Any) -> list[tuple[Any, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (LOOPBACK, port))]
@@ -222,10 +222,10 @@ def leading_to(port: int) -> Callable[..., Any]:
 @contextlib.asynccontextmanager
 async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """
-    Run a server in the event loop of the test that calls *handle* for each connection, and give its port.
+    Run a server in the event loop of the test that calls *handle* for each connection, and yield its port.
 
-    A connection ends with its handler, and all of them with the server.  It is not an asyncio.Server, which does not
-    close a connection that is made while the server closes.
+    A connection ends when its handler does, and all connections end when the server does.  This is not an
+    asyncio.Server, which does not close a connection that is made while the server is closing.
     """
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
@@ -268,7 +268,7 @@ FOREIGN_DATA = (
 
 
 def sending(data: bytes) -> Handler:
-    """Return a handler for `listening` that sends *data* when it has received anything."""
+    """Return a handler for `listening` that sends *data* as soon as it has received anything."""
 
     async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -280,7 +280,7 @@ def sending(data: bytes) -> Handler:
 async def _handled(accepted: socket.socket, handle: Handler, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
-    # The callback makes it the server's side, which TLS must know.
+    # The callback makes this the server's side of the connection, which TLS has to know.
     protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), lambda *streams: connected.set_result(streams))
     accepted.setblocking(False)
     try:
@@ -307,7 +307,7 @@ async def _closed(ends: Iterable[_End]) -> None:
 
 @contextlib.asynccontextmanager
 async def listening_like_postgres(tls: ssl.SSLContext) -> AsyncIterator[int]:
-    """Run a server that starts TLS like PostgreSQL and does nothing else, and give its port."""
+    """Run a server that starts TLS like PostgreSQL and does nothing else, and yield its port."""
 
     async def admit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(_SSL_REQUEST_LENGTH)

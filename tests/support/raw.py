@@ -21,13 +21,13 @@ READ_BYTES = 65536
 
 
 def environ_in(folder: Path) -> dict[str, str]:
-    """Return the environment of a server that has its tasks in *folder*."""
+    """Return the environment of a server that keeps its tasks in *folder*."""
     database = f"sqlite:///{folder}/tasks.db"
     return child_environ({"DATABASE_URL": database, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN})
 
 
 def serve_with(**limits: float) -> tuple[str, str]:
-    """What Python is to run for a server with other limits of connections."""
+    """Return the arguments with which Python runs a server that has other connection limits."""
     arguments = ", ".join(f"{name}={value!r}" for name, value in limits.items())
     program = (
         "from taskd.server.limits import Limits; from taskd.server.protocol import HTTPProtocol;"
@@ -39,7 +39,7 @@ def serve_with(**limits: float) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def connected(server: RunningServer, receive_buffer_bytes: int | None = None) -> Iterator[socket.socket]:
-    """Connect to the server; where it counts how much the kernel keeps for the client, say so."""
+    """Connect to the server; give *receive_buffer_bytes* if it matters how much the kernel buffers for the client."""
     address = urlsplit(server.url)
     assert address.hostname
     assert address.port
@@ -57,7 +57,7 @@ def received(connection: socket.socket) -> bytes:
 
 
 def responses_to(server: RunningServer, *pieces: bytes) -> list[Received]:
-    """Send *pieces*, each when the one before has gone, and return the responses until the server closes."""
+    """Send *pieces*, each after the one before has been sent, and return the responses until the server disconnects."""
     with connected(server) as connection:
         for piece in pieces:
             connection.sendall(piece)
@@ -65,7 +65,7 @@ def responses_to(server: RunningServer, *pieces: bytes) -> list[Received]:
 
 
 def request(method: str, path: str, *headers: str, body: str = "", user: str = "alice") -> bytes:
-    """Write a request in HTTP/1.1."""
+    """Return an HTTP/1.1 request as bytes."""
     length = [f"Content-Length: {len(body)}"] if body else []
     head = [
         f"{method} {path} HTTP/1.1",
@@ -87,7 +87,7 @@ class Received:
 
 
 def responses_in(data: bytes) -> list[Received]:
-    """Split what was received into responses, all with a `Content-Length` or without a body."""
+    """Split what was received into responses, each of which has a `Content-Length` or no body."""
     found = []
     while data:
         head, separator, data = data.partition(b"\r\n\r\n")
@@ -102,7 +102,7 @@ def responses_in(data: bytes) -> list[Received]:
 
 
 def assert_refused(response: Received, status: int) -> None:
-    """The response is an error of taskd's form, and the last on its connection."""
+    """Assert that the response is an error in taskd's form, and the last on its connection."""
     expected = {"content-type": "application/json", "x-content-type-options": "nosniff", "connection": "close"}
 
     assert status == response.status

@@ -1,7 +1,8 @@
 """
 What h11 makes of the bytes that a client sends, for comparison with taskd's own parser.
 
-h11 decides.  Where taskd is stricter on purpose, or h11 is stricter than the RFC, a rule below says so.
+What h11 says is right, except where taskd is stricter on purpose, or h11 is stricter than the RFC: each such case has a
+rule below.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["Reference", "ReferenceRequest", "Response", "read_requests", "read_r
 CONTROL = rb"\x00-\x08\x0a-\x1f\x7f"
 END_OF_HEAD = b"\r\n\r\n"
 LONGEST = 2**64 - 1
-# The four forms of a target (RFC 9112, section 3.2).  h11 takes any visible characters.
+# The four forms of a target (RFC 9112, section 3.2).  h11 accepts any visible characters.
 ORIGIN_FORM = re.compile(rb"/[\x21-\x7e]*")
 ABSOLUTE_FORM = re.compile(rb"[A-Za-z]+://[A-Za-z0-9.\-]+(?::[0-9]+)?(?P<rest>[/?][\x21-\x22\x24-\x7e]*)?")
 AUTHORITY_FORM = re.compile(rb"[A-Za-z0-9.\-]+:[0-9]+")
@@ -36,11 +37,11 @@ class ReferenceRequest:
     A request whose head is valid.
 
     Attributes:
-        targets: The forms of its target in which the application may see it.
-        content: What there is of its body.
+        targets: The forms in which the application may see its target.
+        content: As much of its body as there is.
         is_whole: The body is complete.
         is_refused: What follows *content* is not valid.
-        is_doubtful: A limit of taskd's own may refuse the body at any byte: what follows is not known.
+        is_doubtful: A limit of taskd's own may cause a refusal at any byte of the body: what follows is not known.
     """
 
     method: bytes
@@ -62,8 +63,8 @@ class Reference:
     What a client sent.
 
     Attributes:
-        requests: In order, up to the first that says it is the last, or whose end is not known.
-        refusals: The statuses that what follows them may have; empty if there must be no response.
+        requests: Its requests, in order, up to the first that says it is the last, or whose end is not known.
+        refusals: The statuses with which what follows them may be refused; empty if it must get no response.
     """
 
     requests: list[ReferenceRequest] = attrs.field(factory=list)
@@ -74,7 +75,7 @@ def read_requests(data: bytes, limits: Limits) -> Reference:
     """Parse all that a client has sent."""
     reference = Reference()
     while True:
-        # Empty lines in front are ignored (RFC 9112, section 2.2); h11 refuses them.
+        # Empty lines in front of a request are ignored (RFC 9112, section 2.2); h11 refuses them.
         while data.startswith(b"\r\n"):
             data = data[2:]
         end = data.find(END_OF_HEAD)
@@ -84,7 +85,7 @@ def read_requests(data: bytes, limits: Limits) -> Reference:
             reference.refusals = _refusals_of_part(data)
         if is_too_large:
             reference.refusals |= {431}
-            # Which of the faults is seen first depends on the packets.
+            # Which of the faults is seen first depends on how the data is split into packets.
             reference.refusals |= {400} if _refusals_of_part(head) else set()
         if end < 0 or is_too_large:
             return reference
@@ -99,39 +100,39 @@ def read_requests(data: bytes, limits: Limits) -> Reference:
 
 
 def _refusals_of_part(data: bytes) -> set[int]:
-    """A head that is not whole is refused as soon as nothing can make it one: without waiting, unlike h11."""
+    """Return how an incomplete head is refused: as soon as nothing can make it valid, while h11 waits for the rest."""
     is_hopeless = re.search(rb"(?<!\r)\n", data) or (data and not re.match(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z\r]", data))
     return {400} if is_hopeless else set()
 
 
 def _request(head: bytes) -> ReferenceRequest | None:
-    """Return what h11 takes for a request, unless taskd is stricter."""
+    """Return what h11 accepts as a request, unless taskd is stricter."""
     connection = _server(head)
     try:
         event = connection.next_event()
     except h11.RemoteProtocolError:
         return None
     if not isinstance(event, h11.Request) or connection.trailing_data[0]:
-        # Of the bare LF that h11 takes for the end of a line (RFC 9112, section 2.2: a recipient may).
+        # Because of a bare LF, which h11 takes for the end of a line (RFC 9112, section 2.2: a recipient may).
         return None
     request_line, *lines = head[: -len(END_OF_HEAD)].split(b"\r\n")
     fields = [(name.lower(), value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines)]
     lengths, codings, hosts = ([v for n, v in fields if n == name] for name in FRAMING)
     targets = _targets(event)
     if (
-        # A bare CR or LF is no end of a line (section 2.2), and other control characters may be refused (RFC 9110,
+        # A bare CR or LF does not end a line (section 2.2), and other control characters may be refused (RFC 9110,
         # section 5.5); h11 allows most.
         re.search(rb"[%b]" % CONTROL, b"".join([request_line, *lines]))
         # Folded lines must be refused by a server that does not unfold them (section 5.2).
         or any(line.startswith((b" ", b"\t")) for line in lines)
-        # There is no other version with this syntax (section 2.3); h11 takes any digits.
+        # There is no other version with this syntax (section 2.3); h11 accepts any digits.
         or event.http_version not in (b"1.0", b"1.1")
-        # The length may be said once only, by digits, without both framings (sections 6.1 and 6.3, which allow more).
+        # The length may be given only once, in digits, and in only one framing (sections 6.1 and 6.3 allow more).
         or len(lengths) + len(codings) > 1
         or any(not length.isdigit() or int(length) > LONGEST for length in lengths)
         # HTTP/1.0 has no transfer codings (section 6.1).
         or (codings and event.http_version != b"1.1")
-        # h11 counts hosts as taskd does, but does not look at them (section 3.2).
+        # h11 counts hosts as taskd does, but does not check what they contain (section 3.2).
         or any(not HOST.fullmatch(host) for host in hosts)
         or not targets
     ):
@@ -142,7 +143,7 @@ def _request(head: bytes) -> ReferenceRequest | None:
         method=event.method,
         targets=targets,
         http_version=event.http_version,
-        # HTTP/1.0 does not persist, in h11 as in taskd (section 9.3: a server may).
+        # HTTP/1.0 connections do not persist, in h11 as in taskd (section 9.3 would allow it).
         keep_alive=is_new and b"close" not in options,
         expects_continue=is_new and (b"expect", b"100-continue") in [(n, v.lower()) for n, v in fields],
         is_chunked=bool(codings),
@@ -163,7 +164,7 @@ def _targets(event: h11.Request) -> set[bytes]:
         target = rest if rest.startswith(b"/") else b"/" + rest
     elif target != b"*" and not ORIGIN_FORM.fullmatch(target):
         return set()
-    # A fragment is not sent (RFC 9110, section 4.1): it is dropped.
+    # Fragments are not meant to be sent (RFC 9110, section 4.1), so one that was sent is dropped.
     return {target.split(b"#")[0]}
 
 
@@ -183,7 +184,7 @@ def _read_body(head: bytes, request: ReferenceRequest, data: bytes, limits: Limi
             event = connection.next_event()
         except h11.RemoteProtocolError:
             if request.is_chunked and (found := SPACE_BEFORE_EXTENSION.match(before)):
-                # Which h11 does not know (RFC 9112, section 7.1.1): it gets the same without.
+                # h11 does not know such spaces (RFC 9112, section 7.1.1): it gets the same bytes without them.
                 at = len(data) - len(before)
                 request.content = b""
                 data = data[: at + found.start(1)] + data[at + found.end(1) :]
@@ -197,9 +198,9 @@ def _read_body(head: bytes, request: ReferenceRequest, data: bytes, limits: Limi
         if request.is_chunked:
             is_pending = event is h11.NEED_DATA
             overhead += len(consumed)
-            # Lines between chunks are bounded, as heads are; h11 does not bound them.
+            # taskd limits the lines between chunks, as it does heads; h11 does not limit them.
             request.is_doubtful = overhead + is_pending * len(left) > limits.head_bytes
-            # Less the end of the chunk before.
+            # Without the end of the chunk before.
             lines = b"" if consumed == b"\r" else consumed.removeprefix(b"\r\n")
             request.is_refused = _is_refused(lines, left if is_pending else b"")
         if request.is_refused or event is h11.NEED_DATA:
@@ -215,17 +216,17 @@ def _is_refused(lines: bytes, part: bytes) -> bool:
     Tell whether lines between chunks are refused.
 
     Args:
-        lines: Whole ones, which h11 has accepted.
-        part: What follows them, for which h11 waits for more.
+        lines: Complete lines, which h11 has accepted.
+        part: What follows them, of which h11 is waiting for more.
     """
     if LAST_CHUNK.match(lines):
-        # h11 has looked at no trailer before all are there, and takes a bare LF and folded lines (sections 2.2, 5.2).
+        # h11 looks at no trailer until all have arrived, and accepts a bare LF and folded lines (sections 2.2, 5.2).
         trailers, _, part = (lines + part).rpartition(b"\r\n")
         chunk_lines, *trailer_lines = trailers.split(b"\r\n") if trailers else [b""]
         lines = chunk_lines
         if any(line and not TRAILER_LINE.fullmatch(line) for line in trailer_lines):
             return True
-    # No further byte makes a line of that (section 2.2).
+    # No further bytes can make this a valid line (section 2.2).
     if re.search(rb"\n|\r[^\n]", part):
         return True
     return any(line and not CHUNK_LINE.fullmatch(line) for line in lines.split(b"\r\n"))
@@ -237,7 +238,7 @@ class Response:
     A response as h11 reads it.
 
     Attributes:
-        interim: How many "100 Continue" came before it.
+        interim: How many "100 Continue" responses came before it.
         is_whole: It is complete.
         closes: It says that it is the last.
     """
@@ -250,7 +251,7 @@ class Response:
 
 
 def read_response(data: bytes, method: bytes) -> tuple[Response | None, bytes]:
-    """Read the response to a request with *method* from the start of *data*, all that came; return what follows."""
+    """Read the response to a request with *method* from *data*, which is all that came; return what follows, too."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 30)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "taskd")]))
     connection.send(h11.EndOfMessage())
@@ -261,7 +262,7 @@ def read_response(data: bytes, method: bytes) -> tuple[Response | None, bytes]:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as error:
-            # Cut off; anything else is a fault of the server's.
+            # The response is cut off; any other error is the server's fault.
             assert re.search("peer (unexpectedly )?closed|ConnectionClosed", str(error)), error  # noqa: PT017
             return (response if response.status else None), b""
         if isinstance(event, h11.InformationalResponse):

@@ -1,4 +1,4 @@
-"""What tests need beyond Python packages, where it may be missing and where not."""
+"""What tests need beyond Python packages: it may be missing on a developer's machine, but not in CI."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["complaint_of", "missing", "permitted", "required"]
 
 
 def missing(what: str) -> NoReturn:
-    """End a test for want of something: it may be missing where somebody develops, but not where all tests run."""
+    """End a test that lacks something: skip it on a developer's machine, but fail it where all tests must run."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
 
 
 def required(program: str, path: str | None = None) -> str:
-    """Find *program*, without which a test cannot run, in the folders of *path* or else of PATH."""
+    """Find *program*, without which a test cannot run, in the folders of *path* or, by default, of PATH."""
     found = shutil.which(program, path=path)
     if found is None:
         missing(f"{program} is not installed")
@@ -28,12 +28,12 @@ def required(program: str, path: str | None = None) -> str:
 
 
 def permitted(without: str, *command: str) -> None:
-    """Run *command*, without which a test cannot go on; say so in the words of *without* if it fails."""
+    """Run *command*, which a test depends on; if it fails, end the test with *without* as the reason."""
     if complaint := complaint_of(*command):
         missing(f"{without}: {complaint}")
 
 
 def complaint_of(*command: str) -> str | None:
-    """Run *command* and return its complaint, if it fails."""
+    """Run *command*, and return its output if it fails."""
     finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return finished.stdout if finished.returncode else None

@@ -21,7 +21,7 @@ from tests.conftest import ORIGIN, PATIENT, SECRET, client_of, token_for
 
 # Clients are promised a response within this time.
 RESPONSE_BOUND_S = 10
-# Calls that certainly get no response give up soon.
+# For calls that are certain to get no response, so that they give up soon.
 IMPATIENT = {
     "TASKD_SQL_CONNECT_TIMEOUT": "0.3",
     "TASKD_SQL_ACQUIRE_TIMEOUT": "0.3",
@@ -31,7 +31,7 @@ IMPATIENT = {
 
 @contextlib.asynccontextmanager
 async def serving(database_url: str, user_id: str, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Start an application and give a client of it with a valid token."""
+    """Start an application, and yield a client of it with a valid token."""
     given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **PATIENT, **settings}
     app = build_app(given)
     async with lifespan(app), client_of(app, user_id) as client:
@@ -39,13 +39,13 @@ async def serving(database_url: str, user_id: str, **settings: str) -> AsyncIter
 
 
 def client_beside(client: httpx.AsyncClient, user_id: str) -> httpx.AsyncClient:
-    """Return a client of the same application as *client*, with a valid token of another user."""
+    """Return a client of the same application as *client*, with a valid token for another user."""
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
     return httpx.AsyncClient(transport=client._transport, base_url=client.base_url, headers=headers)
 
 
 def limiters(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[FairLimiter]:
-    """Let the stores create their limiters with *options*; return the list to which these are added."""
+    """Make the stores create their limiters with *options*; return the list to which the limiters are added."""
     made: list[FairLimiter] = []
 
     def make(*args: Any) -> FairLimiter:
@@ -74,7 +74,7 @@ def outcome(response: httpx.Response) -> int:
 
 
 async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """Check that every endpoint and /readyz are a 503 with `Retry-After`, while /livez is fine."""
+    """Check that every endpoint and /readyz respond with 503 and `Retry-After`, but /livez with 200."""
     one = f"{tasks_url}/01a202b8-f11b-754f-a9d2-4d7b6419c012"
     requests = [
         client.get(tasks_url, headers={"Origin": ORIGIN}),
@@ -93,7 +93,7 @@ async def assert_unavailable(client: httpx.AsyncClient, tasks_url: str) -> None:
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:
-    """Wait until /readyz is fine, and the health check at the start no longer occupies a connection."""
+    """Wait for a 200 from /readyz, and until the health check at start-up no longer occupies a connection."""
     assert 200 == await read(client, "/readyz")
     await until_ended(EARLY_PING)
 
@@ -127,7 +127,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Any]:
-    """Give a connection without taskd."""
+    """Yield a connection to the database that bypasses taskd."""
     connection = await asyncpg.connect(url, ssl=False, timeout=RESPONSE_BOUND_S)
     yield connection
     await connection.close()
@@ -135,14 +135,14 @@ async def connected(url: str) -> AsyncIterator[Any]:
 
 @contextlib.asynccontextmanager
 async def locked(url: str) -> AsyncIterator[Any]:
-    """Lock the table of tasks, and give the connection that holds the lock."""
+    """Lock the table of tasks, and yield the connection that holds the lock."""
     async with connected(url) as connection, connection.transaction():
         await connection.execute("LOCK TABLE tasks")
         yield connection
 
 
 async def until_waiting(holder: Any, count: int) -> None:
-    """Wait until *count* statements of taskd wait for a lock; *holder* is any connection."""
+    """Wait until *count* statements of taskd are waiting for a lock; *holder* is any connection."""
     sql = (
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'taskd'"
         " AND datname = current_database()"

@@ -1,4 +1,4 @@
-"""The tables of docs/reference/settings.md, from the help text of each setting; .ci/update_settings.py writes them."""
+"""The tables of docs/reference/settings.md, made from the settings' help texts; .ci/update_settings.py writes them."""
 
 from __future__ import annotations
 

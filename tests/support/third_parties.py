@@ -63,7 +63,7 @@ def taskd_storage():
 """
 
 METHODS = ("list", "create", "get", "update", "toggle", "delete", "ping", "close")
-# What a method of a store may do in place of a response.
+# What a method of a store may do instead of returning.
 SLEEPS = "await asyncio.Event().wait()"
 SWALLOWS = """
         while True:
@@ -75,7 +75,7 @@ SWALLOWS = """
 
 
 def auth_source(*statements: str) -> str:
-    """The source of an auth plugin whose `authenticate` runs *statements*."""
+    """Return the source of an auth plugin whose `authenticate` runs *statements*."""
     body = "".join(f"\n        {statement}" for statement in statements)
     return f"""
 class Backend(AuthenticationBackend):
@@ -88,17 +88,17 @@ def taskd_auth():
 
 
 def hook_source(hook: str, statement: str) -> str:
-    """The source of a plugin whose *hook* runs one *statement*."""
+    """Return the source of a plugin whose *hook* runs one *statement*."""
     return f"@hookimpl\ndef {hook}():\n    {statement}\n"
 
 
 def routes_source(*routes: str) -> str:
-    """The source of a plugin that brings *routes*."""
+    """Return the source of a plugin that adds *routes*."""
     return hook_source("taskd_routes", f"return [{', '.join(routes)}]")
 
 
 def slow_store(*slow: str, statement: str = SLEEPS) -> str:
-    """The source of a plugin whose store runs *statement* in the methods *slow*, and is quick in the others."""
+    """Return the source of a plugin whose store runs *statement* in the methods *slow*, and is quick in the others."""
     methods = "".join(
         f"\n    async def {method}(self, *args):\n        {statement if method in slow else 'return []'}\n"
         for method in METHODS
@@ -109,14 +109,14 @@ def slow_store(*slow: str, statement: str = SLEEPS) -> str:
 
 @attrs.define
 class Site:
-    """Where the tests install distributions, to be found beside those that are really installed."""
+    """Where the tests install distributions, which are found beside those that are really installed."""
 
     directory: Path
     monkeypatch: pytest.MonkeyPatch
     modules: list[str] = attrs.field(factory=list)
 
     def install(self, plugin: str, source: str, distribution: str = "acme", attribute: str = "") -> str:
-        """Install version 1.0 of *distribution*, whose one plugin is a module of this *source*: return its name."""
+        """Install *distribution* 1.0, whose one plugin is a module with this *source*; return the module's name."""
         module = f"plugin_{uuid.uuid4().hex}"
         self.modules.append(module)
         root = self.directory / module
@@ -131,7 +131,7 @@ class Site:
     @classmethod
     @contextmanager
     def at(cls, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-        """Give a site in *directory*; what was imported from it is forgotten at the end."""
+        """Yield a site in *directory*; what was imported from it is forgotten at the end."""
         made = cls(directory, monkeypatch)
         yield made
         for module in made.modules:

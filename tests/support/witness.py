@@ -14,7 +14,7 @@ import pytest
 
 __all__ = ["Witness"]
 
-# Where the router finds no operation: the application has other plugins, or is served elsewhere.
+# The error if the router finds no operation, because the application has other plugins or is served elsewhere.
 NOTHING_HERE = "There is nothing at this path."
 
 Template = tuple[str, ...]
@@ -22,7 +22,7 @@ Template = tuple[str, ...]
 
 @attrs.frozen
 class Seen:
-    """The *status* with which *method* and *path*, as it was sent, were answered."""
+    """The *status* of the response to a request with *method* and *path*, as the path was sent."""
 
     method: str
     path: str
@@ -31,14 +31,14 @@ class Seen:
 
 @attrs.frozen
 class Witness:
-    """Sees what all clients of httpx are answered by taskd, and knows what the API document declares of it."""
+    """Sees taskd's responses to all httpx clients, and knows what the API document declares about them."""
 
     _declared: Mapping[tuple[str, Template], Collection[str]]
     _seen: set[Seen] = attrs.field(init=False, factory=set)
 
     @classmethod
     def of(cls, document: bytes) -> Witness:
-        """Read the operations of an API document, and the statuses that are declared of each."""
+        """Read the operations of an API document, and the statuses that are declared for each."""
         paths = json.loads(document)["paths"]
         return cls(
             {
@@ -49,7 +49,7 @@ class Witness:
         )
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """See from now on what clients are answered, over the network or in this process."""
+        """From now on, see the responses that clients get, over the network or in this process."""
         send, send_async = httpx.Client.send, httpx.AsyncClient.send
 
         @functools.wraps(send)
@@ -70,7 +70,7 @@ class Witness:
         return response
 
     def undeclared(self) -> list[str]:
-        """Return what was seen from an operation of the document and is not declared there, and forget what was."""
+        """Return the responses of the document's operations that it does not declare, and forget all that were seen."""
         sentences = [
             f"{seen.method} {seen.path} was answered with {seen.status}, which the API document does not declare."
             for seen in self._seen
@@ -90,7 +90,7 @@ class Witness:
 
 
 def _is_nothing_here(response: httpx.Response) -> bool:
-    # A response that is streamed is not read here: it is for the test.
+    # A response that is streamed is not read here: that is left to the test.
     return response.status_code == 404 and response.is_stream_consumed and NOTHING_HERE in response.text
 
 

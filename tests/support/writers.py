@@ -1,8 +1,8 @@
 """
 Writers that put load on servers, and know afterwards what must, and what may, be in the database.
 
-Each writer has a user of its own and one request in flight.  Of each of its tasks it knows in which states it may be:
-an acknowledged write leaves one, a write that was refused or cut off leaves those from before and those after it.
+Each writer has a user of its own and one request in flight.  It knows which states each of its tasks may be in: an
+acknowledged write leaves one; a write that was refused or cut off leaves those from before it and those from after it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ __all__ = [
 ]
 
 WRITERS = 8
-# Beyond what clients are promised: a response that takes longer is reported as none at all.
+# Longer than clients are promised: a response that takes even longer is reported as no response at all.
 NO_RESPONSE_S = 30
-# What a refused writer waits.  It is impatient: Retry-After says more.
+# How long a refused writer waits.  It is impatient: Retry-After asks it to wait longer.
 REFUSED_PAUSE_S = 0.05
 
 
@@ -74,7 +74,7 @@ def address_of(server: RunningServer) -> tuple[str, int]:
 
 @attrs.define
 class Connection:
-    """A connection that is kept alive; there is no HTTP client that takes less of the processor."""
+    """A connection that is kept alive; it uses less CPU time than any HTTP client."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -84,7 +84,7 @@ class Connection:
         return cls(*await asyncio.open_connection(*address_of(server)))
 
     async def ask(self, request: bytes) -> Response:
-        """Send *request* and return the response, or raise OSError or EOFError if the connection ends before."""
+        """Send *request* and return the response, or raise OSError or EOFError if the connection ends first."""
         self.writer.write(request)
         head = await self.reader.readuntil(b"\r\n\r\n")
         status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
@@ -109,7 +109,7 @@ async def ask(server: RunningServer, request: bytes) -> Response:
 
 
 def refusal_fault(response: Response) -> str | None:
-    """Return what *response* lacks to be a refusal as the contract has it: 503, Retry-After in seconds, a detail."""
+    """Return a complaint unless *response* is a refusal as in the contract: 503, Retry-After in seconds, a detail."""
     is_json = response.headers.get("content-type") == "application/json"
     detail = response.json() if is_json else None
     has_detail = isinstance(detail, dict) and ["detail"] == list(detail) and isinstance(detail["detail"], str)
@@ -119,7 +119,7 @@ def refusal_fault(response: Response) -> str | None:
 
 @attrs.define(eq=False)
 class Target:
-    """A server that may be killed and replaced: writers ask for the one of the moment."""
+    """A server that may be killed and replaced: writers always use the current one."""
 
     environ: Mapping[str, str]
     arguments: Sequence[str]
@@ -134,7 +134,7 @@ class Target:
         self.is_up.set()
 
     async def kill(self) -> None:
-        # From here on connections may break.
+        # From here on, connections may break.
         self.is_up.clear()
         self.output += self.server.output + await asyncio.to_thread(self.server.kill)
 
@@ -145,7 +145,7 @@ class Target:
         await asyncio.to_thread(self._processes.close)
 
     def is_alive(self, server: RunningServer) -> bool:
-        """Tell whether *server* is the one of the moment, and nobody kills it."""
+        """Tell whether *server* is the current one, and is not being killed."""
         return server is self.server and self.is_up.is_set()
 
 
@@ -162,7 +162,7 @@ async def target(environ: Mapping[str, str], arguments: Sequence[str] = SERVE) -
 
 @attrs.frozen
 class State:
-    """What a writer has set of a task that is there."""
+    """What a writer has set in a task that exists."""
 
     title: str
     description: str
@@ -171,7 +171,7 @@ class State:
 
 @attrs.define(eq=False)
 class TrackedTask:
-    """A task of a writer, and the states in which it may be; None is: not there."""
+    """A writer's task, and the states that it may be in; None means that it does not exist."""
 
     title: str
     states: set[State | None] = attrs.field(factory=lambda: {None})
@@ -187,8 +187,8 @@ class Operation:
     A request for one task.
 
     Attributes:
-        effect: The state after it, of the state before it.
-        status: The status of its success; where there is no task, 404 is as good.
+        effect: Returns the state after the request, given the state before it.
+        status: The status if it succeeds; if there is no task, 404 is just as good.
     """
 
     task: TrackedTask
@@ -199,20 +199,20 @@ class Operation:
     status: int = 200
 
     def expected(self, before: State | None) -> tuple[int, State | None]:
-        """Return the status and the task that are answered if the task's state is *before*."""
+        """Return the status and the task that are expected in the response if the task's state is *before*."""
         if before is None and self.method != "POST":
             return 404, None
         return self.status, self.effect(before)
 
     def on_response(self, response: Response) -> str | None:
-        """Leave the states that agree with *response*; return what is wrong if there is none."""
+        """Keep the states that follow from those that agree with *response*; return what is wrong if there are none."""
         seen = response.status, state_of(response.json()) if response.status in (200, 201) else None
         possible = self.task.states
         self.task.states = {self.effect(state) for state in possible if self.expected(state) == seen}
         return None if self.task.states else f"{self.method} {self.path} of {possible} answered {response}"
 
     def on_doubt(self) -> None:
-        """Keep the states from before, beside those after it."""
+        """Keep the states from before the request as well as those from after it."""
         self.task.states |= {self.effect(state) for state in self.task.states}
 
 
@@ -231,7 +231,7 @@ class Outcome(enum.Enum):
 
 @attrs.frozen
 class Exchange:
-    """A request of *writer* that has come to its end."""
+    """A request of *writer* that has ended."""
 
     writer: Writer
     sent_s: float
@@ -256,7 +256,7 @@ class Writer:
         self._token = token_for(self.user_id)
 
     def next_operation(self) -> Operation:
-        """Choose what to do next; half of it is new tasks."""
+        """Choose what to do next; about half of the time, that is a new task."""
         there = [task for task in self.tasks[-50:] if task.may_be_there()]
         if not there or self._random.random() < 0.5:
             return self._create()
@@ -264,7 +264,7 @@ class Writer:
         return act(self._random.choice(there))
 
     def _create(self) -> Operation:
-        # Unique over all rounds: found twice, it was written twice.
+        # Unique over all rounds: if it is found twice, it was written twice.
         task = TrackedTask(f"{self.number}-{len(self.tasks)}")
         self.tasks.append(task)
         new = State(task.title, "new", is_completed=False)
@@ -360,7 +360,7 @@ class Load:
         await self._until(lambda: sum(each.outcome is outcome for each in self.journal[start:]) >= count)
 
     async def each(self, outcome: Outcome) -> float:
-        """Wait until each writer has sent another request that has ended in *outcome*; return how long it took."""
+        """Wait until each writer has sent another request that has ended in *outcome*; return how long that took."""
         since = time.monotonic()
         start = len(self.journal)
 
@@ -399,7 +399,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def load(*targets: Target) -> AsyncIterator[Load]:
-    """Let writers work on *targets* for as long as the block lasts, and compare afterwards what is there."""
+    """Let writers work on *targets* for as long as the block lasts, and afterwards verify what is there."""
     working = Load([Writer(number, targets[number % len(targets)]) for number in range(WRITERS)])
     async with asyncio.TaskGroup() as group:
         for writer in working.writers:

@@ -30,7 +30,7 @@ class SummaryEndpoint:
         """
         Count the tasks.
 
-        Those of the user, by their status.
+        Only the user's own tasks are counted, by status.
         """
         tasks = await self.store.list(request.user.identity)
         return JSONResponse(Summary(**Counter(task.status.value for task in tasks)))

@@ -1,4 +1,4 @@
-"""The plugins keep taskd's contracts, and serve together."""
+"""The plugins fulfil taskd's contracts, and work together."""
 
 import httpx
 import pytest
@@ -30,7 +30,7 @@ class TestKeyBackend(AuthContract):
 
 @pytest.mark.anyio
 async def test_the_plugins_serve_together() -> None:
-    """taskd runs on these plugins alone, with its own six endpoints."""
+    """taskd runs on these plugins alone, and still serves its own six endpoints."""
     app = build_app({**ENVIRON, "TASKD_AUTH": "apikey", "TASKD_STORAGE": "memory"})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd") as client:
         client.headers["X-API-Key"] = KEYS["alice"]

@@ -2,10 +2,10 @@
 Cache the keys that an issuer publishes (RFC 7517), and fetch them when needed.
 
 Nothing here blocks the event loop, and no request waits longer than `WAIT_S`: fetches run one at a time in a separate
-task, which continues even if the requests that wait for it are cancelled.
+task, which continues even if the requests that are waiting for it are cancelled.
 
-A token with an unknown key is refused only if the key set was fetched after the token first arrived.  Until then its
-key may be new.
+A token with an unknown key is refused only if the key set was fetched after the token first arrived.  Until then, its
+key may be a new one.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ logger = logging.getLogger(__name__)
 MAX_AGE_S = 600.0
 # Keys older than this are fetched again in the background.
 REFRESH_AGE_S = 540.0
-# How long keys may be used while they cannot be fetched.
+# How long fetched keys may be used while they cannot be fetched again.
 MAX_STALE_AGE_S = 24 * 60 * 60.0
 # Shorter than the core's time limit for auth plugins, so that this one is reached first.
 WAIT_S = 2.5
-# How many ignored keys get their own log line.
+# How many ignored keys get a log line of their own.
 MAX_LOGGED_KEYS = 20
 
 
@@ -51,10 +51,11 @@ class RemoteKeySet:
     """
     The key set at *url*.
 
-    Creating one does no I/O.  It is fetched when a key is first needed, in the event loop that is running then.
+    Creating an instance does no I/O.  The key set is fetched when a key is first needed, in the event loop that is
+    running then.
 
     Attributes:
-        url: Where the key set is.  It is logged and must not contain a secret.
+        url: Where the key set is.  The URL is logged, so it must not contain a secret.
         on_change: Called when the keys have changed.
     """
 
@@ -78,20 +79,20 @@ class RemoteKeySet:
 
     async def key(self, key_id: str, token: Token) -> jwt.PyJWK:
         """
-        Return the key with the given `kid`, to verify *token* with.
+        Return the key with the given `kid`, for verifying *token*.
 
         Raises:
-            AuthUnavailable: There is no such key, but it may be a new one.
-            InvalidCredentials: There is no such key, and there was none when the keys were fetched after *token* came.
+            AuthUnavailable: The key is not known yet, but may be a new one.
+            InvalidCredentials: There is no such key, even among the keys fetched after *token* arrived.
         """
         started = self._fetches.started
         fetch = self._refresh()
         if key_id not in self._keys.keys:
-            # An issuer that rotates its keys publishes a new one together with the first token signed with it.
+            # An issuer that rotates its keys publishes a new key at the same time as the first token signed with it.
             fetch = fetch or self._fetch_for(key_id)
         if fetch is not None:
             await asyncio.wait([fetch], timeout=WAIT_S)
-        # Valid tokens are recorded, too: if their key is withdrawn, they are refused at once.
+        # Valid tokens are recorded, too, so that they are refused at once if their key is withdrawn.
         started = self._first_seen.fetches_before(token, started)
         if key := self._keys.keys.get(key_id):
             return key
@@ -104,7 +105,7 @@ class RemoteKeySet:
         raise InvalidCredentials("The key set does not contain the key that the token's kid names.")
 
     def valid_for_s(self) -> float:
-        """Return for how many seconds a key that was just returned may be used without asking again."""
+        """Return for how many seconds a key that was just returned may be used without asking for it again."""
         age_s = time.monotonic() - self._fetched_s
         return MAX_AGE_S - age_s if age_s < MAX_AGE_S else min(rate_limit.COOLDOWN_S, MAX_STALE_AGE_S - age_s)
 
@@ -127,18 +128,18 @@ class RemoteKeySet:
             logger.warning("The keys from %s are a day old, and not used until they are fetched again", self.url)
             self._replace(KeySet())
         task = self._fetches.start()
-        # While fetches fail, requests do not wait for the next one, which would probably fail as well.
+        # While fetches are failing, requests do not wait for the next one, which would probably fail as well.
         is_known_to_fail = self._is_failing and now_s - self._failed_s < MAX_AGE_S
         is_usable = age_s < MAX_AGE_S or (is_known_to_fail and self._keys.keys)
         return None if is_usable else task
 
     def _fetch_for(self, key_id: str) -> asyncio.Task[None] | None:
-        """Return a fetch that may find an unknown key, or None if the key was looked for a moment ago."""
+        """Return a fetch that may find an unknown key, or None if it is too soon to start one."""
         is_quiet = self._missing.wait_s(key_id, time.monotonic()) > 0
         return self._fetches.running() if is_quiet else self._fetches.start()
 
     async def _load(self, number: int) -> None:
-        """Fetch the keys and use them; if that fails, log it once and keep the old ones."""
+        """Fetch the keys and use them; if that fails, log the failure once and keep the old keys."""
         started_s = time.monotonic()
         try:
             found = await self.fetch()
@@ -187,6 +188,6 @@ class RemoteKeySet:
         return self._failed_s > self._fetched_s
 
     def _retry_after_s(self, key_id: str) -> int:
-        """Return how many seconds to wait before looking for the key."""
+        """Return how many seconds must pass before the key may be looked for again."""
         now_s = time.monotonic()
         return max(1, math.ceil(max(self._fetches.wait_s(now_s), self._missing.wait_s(key_id, now_s))))

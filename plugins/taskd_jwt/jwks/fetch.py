@@ -28,7 +28,7 @@ async def fetch_key_set(url: str, tls: ssl.SSLContext) -> KeySet:
     Return the key set at *url*.
 
     Raises:
-        KeySetError: It cannot be fetched, or not in time, or the response is not a key set.
+        KeySetError: It cannot be fetched, the server takes too long, or the response is not a key set.
     """
     document = await _download(url, tls)
     # Reading a mebibyte of keys would block the event loop.
@@ -54,9 +54,9 @@ async def _download(url: str, tls: ssl.SSLContext) -> bytes:
 @contextlib.asynccontextmanager
 async def _closed_connections() -> AsyncIterator[Callable[[str, dict[str, Any]], Awaitable[None]]]:
     """
-    Yield a trace function for httpx, and close every connection that it has seen.
+    Yield a trace function for httpx; at the end, close every connection that it has seen.
 
-    httpcore itself leaves a connection open if the fetch is cancelled during the TLS handshake.
+    On its own, httpcore leaves a connection open if the fetch is cancelled during the TLS handshake.
     """
     async with contextlib.AsyncExitStack() as connections:
 
@@ -73,7 +73,7 @@ def _client(tls: ssl.SSLContext) -> httpx.AsyncClient:
         # Ignore proxies and passwords in the environment: the server that responds decides who is authenticated.
         trust_env=False,
         follow_redirects=False,
-        # Of each step; the caller's covers all together.
+        # For each step; the caller's time limit covers all steps together.
         timeout=FETCH_TIMEOUT_S,
         # A compressed response could expand to any size, and a cached one may lack the newest key.
         headers={"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"},
@@ -90,7 +90,7 @@ async def _content(response: httpx.Response) -> bytes:
         content += chunk
         if len(content) > MAX_DOCUMENT_BYTES:
             raise KeySetError(f"the response has more than {MAX_DOCUMENT_BYTES} bytes")
-        # Chunks that have already arrived come without a pause, and there may be ten thousand of them.
+        # Chunks that have already arrived are yielded without a pause, and there may be ten thousand of them.
         await asyncio.sleep(0)
     return bytes(content)
 
@@ -99,7 +99,7 @@ def _failure(response: httpx.Response) -> KeySetError:
     """Return the error for a response that has no keys."""
     reason = f"the response is {response.status_code}"
     if response.next_request is not None:
-        # Without parts that may be secret, such as a session in the query.
+        # Leave out parts that may be secret, such as a session in the query.
         target = response.next_request.url.copy_with(userinfo=b"", query=None, fragment=None)
         return KeySetError(f"{reason}, a redirect to {target}"[:MAX_REASON_LENGTH], REDIRECT_ADVICE)
     return KeySetError(reason, NOT_HERE_ADVICE if response.status_code in NOT_HERE else "")

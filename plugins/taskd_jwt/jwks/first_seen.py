@@ -19,13 +19,14 @@ MAX_TOKENS = 10_000
 @attrs.frozen(eq=False)
 class FirstSeen:
     """
-    When tokens were first seen, counted in fetches of the key set.
+    A record of when tokens were first seen, counted in fetches of the key set.
 
-    Anyone who knows the id of a key can put it into any number of tokens, even before the key is published, so a key
-    that was not found says nothing about the next token.  But no token exists before its key does.  So a token is known
-    to be invalid once its key is missing from a key set that was fetched after that token arrived.
+    Anyone who knows the id of a key can put it into any number of tokens, even before the key is published, so the fact
+    that a key was not found says nothing about the next token that names it.  But no token can be signed before its key
+    exists.  So a token is known to be invalid once its key is missing from a key set that was fetched after the token
+    arrived.
 
-    When it is full, the least recently used token is dropped, and counts as new.
+    When the record is full, the least recently used token is dropped, and counts as new if it arrives again.
     """
 
     _fetches: MutableMapping[bytes, int] = attrs.field(
@@ -33,7 +34,7 @@ class FirstSeen:
     )
 
     def fetches_before(self, token: Token, fetches: int) -> int:
-        """Return how many fetches had started when *token* first arrived: *fetches*, if it is new."""
-        # It includes the signature, which only the issuer can predict.
+        """Return how many fetches had started when *token* first arrived: *fetches*, if the token is new."""
+        # The digest includes the signature, which only the issuer can predict.
         digest = hashlib.blake2b(token.signed + b"." + token.signature, digest_size=16).digest()
         return self._fetches.setdefault(digest, fetches)

@@ -20,11 +20,11 @@ __all__ = ["KeySet", "KeySetError", "read_key_set"]
 
 # RFC 7518, sections 3.3 and 3.5: RS256 and PS256 must use keys of this size or larger.
 MIN_RSA_BITS = 2048
-# The modulus of an RSA key of 16384 bits.  Larger keys do not add security, and make verifying slow.
+# The length of a 16384-bit RSA modulus in base64url.  Larger keys add no security, and slow verification down.
 MAX_PARAMETER_LENGTH = 2731
 # The prime of Curve25519's field.
 _FIELD = 2**255 - 19
-# Enough for an issuer that makes a key every ten minutes and publishes it for a month.
+# Enough for an issuer that creates a key every ten minutes and publishes it for a month.
 MAX_KEYS = 5000
 
 
@@ -33,8 +33,8 @@ class KeySetError(Exception):
     A key set cannot be fetched or read.
 
     Args:
-        reason: Why.  It must not contain a secret.
-        advice: What to do about it, as a sentence, if that is known.
+        reason: What went wrong.  It must not contain a secret.
+        advice: What to do about it, as a sentence; empty if that is not known.
     """
 
     def __init__(self, reason: str, advice: str = "") -> None:
@@ -53,7 +53,7 @@ class KeySet:
 
     Attributes:
         keys: The usable keys by `kid`, each for exactly one algorithm.
-        ignored: What is wrong with each of the others.
+        ignored: What is wrong with each of the other keys.
     """
 
     keys: Mapping[str, jwt.PyJWK] = attrs.field(factory=dict, eq=False)
@@ -78,7 +78,7 @@ def read_key_set(document: bytes) -> KeySet:
     Read a JSON Web Key Set (RFC 7517, section 5).
 
     Raises:
-        KeySetError: *document* is not a key set.  If a single key is invalid, only that key is ignored.
+        KeySetError: *document* is not a key set.  Individual keys that are invalid are ignored instead.
     """
     members = _members(document)
     occurrences = Counter(_key_id(member) for member in members)
@@ -87,7 +87,7 @@ def read_key_set(document: bytes) -> KeySet:
         key_id = _key_id(member)
         try:
             if key_id and occurrences[key_id] > 1:
-                raise _UnusableError("another key has the same kid")  # noqa: TRY301  it is one reason among others
+                raise _UnusableError("another key has the same kid")  # noqa: TRY301  handled like the other reasons
             keys[key_id] = _key(member)
         except _UnusableError as error:
             ignored.append(f"{key_id or 'a key without a valid kid'}: {error}")
@@ -127,7 +127,7 @@ def _key(member: Any) -> jwt.PyJWK:
 
 
 def _check_member(member: Any) -> None:
-    """Refuse keys that can be seen to be unusable without parsing them."""
+    """Refuse a key that can be recognized as unusable without parsing it."""
     if not _key_id(member):
         raise _UnusableError("no token can name it")
     if member.get("kty") == "oct":
@@ -150,9 +150,9 @@ def _check_strength(key: jwt.PyJWK) -> None:
 
 def _has_small_order(ed25519_key: bytes) -> bool:
     """
-    Tell whether the point has small order, so that signatures can be guessed; OpenSSL accepts such keys.
+    Tell whether a key is a point of small order, whose signatures can be guessed; OpenSSL accepts such keys.
 
-    With such a point on the Montgomery form of the curve (RFC 7748, section 4.1), a key exchange yields zero and fails.
+    A key exchange with such a point on the Montgomery form of the curve (RFC 7748, section 4.1) yields zero and fails.
     """
     y = int.from_bytes(ed25519_key, "little") & ~(1 << 255)
     if (1 - y) % _FIELD == 0:
@@ -170,11 +170,11 @@ def _verifies(operations: object) -> bool:
 
 
 def _algorithm(member: Mapping[str, Any]) -> str:
-    """Return the `alg` of a key, or without one the first algorithm for keys of its type."""
+    """Return the `alg` of a key, or the first algorithm for keys of its type if it has none."""
     fitting = [
         name
         for name, (kind, curves) in KEY_SET_ALGORITHMS.items()
-        # Better Auth adds a curve to RSA keys, too, if it was set up for another type of key before.
+        # Better Auth adds a curve even to RSA keys if it was previously set up for another type of key.
         if member.get("kty") == kind and (not curves or member.get("crv") in curves)
     ]
     algorithm = member.get("alg", fitting[0] if fitting else None)

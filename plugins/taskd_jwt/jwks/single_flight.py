@@ -1,4 +1,4 @@
-"""Run one fetch at a time, and not too often."""
+"""Run fetches one at a time, and not too often."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TASK_NAME = "taskd: fetch a key set"
 @attrs.define(eq=False)
 class SingleFlight:
     """
-    Runs a fetch in a separate task, which requests share, and which continues if they are cancelled.
+    Runs each fetch in a separate task, which requests share, and which continues even if they are cancelled.
 
     Attributes:
-        fetch: What to run; its argument is the number of the fetch, from 1.
+        fetch: What to run; its argument is the number of the fetch, counted from 1.
         started: How many fetches have started.
     """
 
@@ -39,7 +39,7 @@ class SingleFlight:
         return None
 
     def start(self) -> asyncio.Task[None] | None:
-        """Return the running fetch, or start one unless it is too soon after the last."""
+        """Return the running fetch or a new one, or None if it is too soon after the last one."""
         if task := self.running():
             return task
         now_s = time.monotonic()
@@ -51,5 +51,5 @@ class SingleFlight:
         return self._task
 
     def wait_s(self, now_s: float) -> float:
-        """Return how long to wait before the next fetch, or 0."""
+        """Return how long to wait before the next fetch; 0 if it may start now."""
         return self._limit.wait_s(now_s)

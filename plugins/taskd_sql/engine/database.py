@@ -1,4 +1,4 @@
-"""What the store needs from a database, and the time limits of its calls."""
+"""What the store needs from a database, and the time limits on its calls."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ __all__ = ["CALL_TIMEOUT_S", "CANCEL_TIMEOUT_S", "ROWS_AT_ONCE", "Database", "Lo
 
 Rows = list[Sequence[Any]]
 
-# For a whole call: waiting for its turn, connecting, running and retrying.  Together with cancelling it, and with the
-# delays of a loaded server, it stays below the ten seconds that the API promises to clients.
+# The limit for a whole call: waiting for its turn, connecting, running and retrying.  Even with the time it takes
+# to cancel the call and the delays of a loaded server, this stays below the ten seconds that the API promises clients.
 CALL_TIMEOUT_S = 8.0
 CANCEL_TIMEOUT_S = 1.0
-# Of a long list.  A driver needs a millisecond or two to create objects from them, which blocks the event loop.
+# How many rows of a long list are fetched at a time.  A driver needs a millisecond or two to create objects from them,
+# which blocks the event loop.
 ROWS_AT_ONCE = 500
 
 
 class Database(Protocol):
-    """Runs compiled statements.  It connects at first use, in the event loop that is running then."""
+    """Runs compiled statements.  It connects on first use, in the event loop that is running then."""
 
     @property
     def name(self) -> str:
-        """Return its name for the log."""
+        """Return the name of the database for the log."""
         ...
 
     @property
@@ -51,19 +52,19 @@ class Database(Protocol):
 
     async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True, owner: str = "") -> Rows:
         """
-        Run one statement and return its rows.  Its changes are durable when it returns.
+        Run one statement and return its rows.  Its changes are durable when this method returns.
 
         Args:
             sql: The statement, with the dialect's placeholders.
             arguments: The values for the placeholders.
-            is_read: The statement changes nothing, so it may be retried if there is no response.
-            owner: Whose tasks it concerns; the owners take turns.  "" is for calls without an owner, such as the health
-                check.
+            is_read: Whether the statement changes nothing, so that it may be retried if there is no response.
+            owner: Whose tasks the statement concerns; owners take turns.  "" is for calls without an owner, such as the
+                health check.
 
         Raises:
-            StoreUnavailable: It could not be run or got no response within `CALL_TIMEOUT_S` and a second, or too many
-                calls are waiting.
-            StoreError: The database rejects the statement.
+            StoreUnavailable: The statement could not be run or got no response within `CALL_TIMEOUT_S` plus one second,
+                or too many calls are waiting.
+            StoreError: The database rejected the statement.
         """
         ...
 
@@ -81,7 +82,7 @@ class Database(Protocol):
         ...
 
     def waited_s(self, *, is_read: bool) -> float:
-        """Return how many seconds the longest-waiting statement has waited for a connection; 0.0 if none is waiting."""
+        """Return how many seconds the longest-waiting statement has been waiting for a connection; 0.0 if none is."""
         ...
 
     async def close(self) -> None:
@@ -96,7 +97,7 @@ def now() -> float:
 
 @attrs.frozen(eq=False)
 class LongReads:
-    """Runs statements with many rows one at a time in each event loop."""
+    """Runs statements that return many rows, one at a time in each event loop."""
 
     _limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, FairLimiter] = attrs.field(
         init=False, factory=WeakKeyDictionary
@@ -105,10 +106,10 @@ class LongReads:
     @contextlib.asynccontextmanager
     async def turn(self, owner: str, until: float) -> AsyncIterator[None]:
         """
-        Wait for *owner*'s turn, and hold it during the block.
+        Wait for *owner*'s turn, and hold the turn during the block.
 
         Raises:
-            StoreUnavailable: The turn did not come before *until*, by the loop's clock, or too many calls are waiting.
+            StoreUnavailable: *owner* got no turn before *until*, by the loop's clock, or too many calls are waiting.
         """
         limiter = self._limiters.setdefault(asyncio.get_running_loop(), FairLimiter(1, target_s=CALL_TIMEOUT_S))
         try:

@@ -1,4 +1,4 @@
-"""Find an address of a host that accepts connections; callers share one lookup at a time."""
+"""Find an address at which a host accepts connections; callers share one lookup at a time."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Lookup:
     A host whose name is looked up before each connection to it.
 
     Drivers are given an address instead of the name, for two reasons.  A lookup occupies a thread until the name server
-    responds, even if its result is no longer needed; so lookups are shared and never cancelled.  And uvloop loses track
+    responds, even if its result is no longer needed, so lookups are shared and never cancelled.  And uvloop loses track
     of a lookup if connecting is cancelled, so asyncio logs an error when that lookup fails later.
     """
 
     host: str
     port: int
     _running: asyncio.Task[Any] | None = attrs.field(init=False, default=None)
-    # The one that failed most recently is last.
+    # The address that failed most recently is last.
     _avoided: list[tuple[str, int]] = attrs.field(init=False, factory=list)
 
     async def address(self) -> tuple[str, int]:
         """
-        Return an address of the host that accepts connections, and the port.
+        Return an address at which the host accepts connections, and the port.
 
         If a host has several addresses, the first may never respond, and drivers would wait for it until they time out.
         So the addresses are tried here, with a short wait for each.
@@ -80,6 +80,6 @@ def _numeric(address: Any) -> tuple[str, int]:
 
 
 def _mark_retrieved(lookup: asyncio.Future[Any]) -> None:
-    """Mark an error as retrieved, because all callers may have been cancelled."""
+    """Mark a lookup's error as retrieved, because all callers may have been cancelled."""
     if not lookup.cancelled():
         lookup.exception()

@@ -1,8 +1,8 @@
 """
-Open connections.  Wrap `databases`, asyncpg and aiosqlite, which no other module uses.
+Open connections.  This module wraps `databases`, asyncpg and aiosqlite, which no other module uses.
 
 `databases` is archived, and only the part that opens and lends connections is used here: its query methods compile
-every statement again at each call, and its transactions can leak a connection.
+every statement again on each call, and its transactions can leak a connection.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from taskd_sql.engine.errors import wrong_encoding
 __all__ = ["POSTGRES_ERRORS", "PostgresPool", "PostgresServer", "postgres_pool", "sqlite_connection", "terminate"]
 
 CLOSE_TIMEOUT_S = 1.0
-# How often to check whether the thread of a connection is still alive.
+# How often to check whether a connection's thread is still alive.
 THREAD_CHECK_S = 0.05
 
 # What asyncpg raises, besides OSError.
 POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
-# At DEBUG they log the arguments of statements, which contain the text of tasks, and at INFO nothing useful.
+# At DEBUG, these log the arguments of statements, which contain the text of tasks; at INFO, they log nothing useful.
 TALKATIVE_LOGGERS = ("aiosqlite", "databases")
 
 
 @attrs.frozen
 class PostgresServer:
-    """Connects to a server at any address of its host that accepts connections."""
+    """Connects to a server, at any address at which its host accepts connections."""
 
     _lookup: Lookup
     _tls: ssl.SSLContext | None
 
     @classmethod
     def at(cls, host: str, port: int, context: ssl.SSLContext | None) -> PostgresServer:
-        """Return the server at *port* of *host*; without *context*, connections to it are in plain text."""
+        """Return the server at *port* on *host*; without *context*, connections to it are in plain text."""
         return cls(Lookup(host, port), context and tls.named(context, host))
 
     async def connect(self, *args: Any, **options: Any) -> Any:
@@ -58,11 +58,11 @@ class PostgresServer:
         Return a new `asyncpg.Connection`.
 
         Args:
-            args: The arguments of `asyncpg.connect`.
-            options: Its options, except that host, port and TLS are the server's.
+            args: Positional arguments for `asyncpg.connect`.
+            options: Keyword arguments for it, except that host, port and TLS are always the server's.
 
         Raises:
-            StoreUnavailable: The database's encoding does not have every character.
+            StoreUnavailable: The database's encoding cannot represent every character.
         """
         address = host, port = await self._lookup.address()
         try:
@@ -87,8 +87,8 @@ class PostgresPool:
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """Lend an `asyncpg.Connection`.  Waiting for one and opening it have no time limit here."""
-        # `databases` would keep one of these for each task, which becomes unusable if it is cancelled twice.
+        """Lend an `asyncpg.Connection`.  There is no time limit here on waiting for one or opening it."""
+        # `databases` would keep one of these for each task, and it becomes unusable if the task is cancelled twice.
         async with Connection(self._lender, self._lender._backend) as lent:  # noqa: SLF001
             try:
                 yield lent.raw_connection
@@ -99,10 +99,10 @@ class PostgresPool:
 @contextlib.asynccontextmanager
 async def postgres_pool(**options: Any) -> AsyncIterator[PostgresPool]:
     """
-    Create a pool, without I/O, and close it at the end; connections that are still busy then are terminated.
+    Yield a new pool, created without I/O, and close it at the end; connections that are still busy then are terminated.
 
     Args:
-        options: Those of `asyncpg.create_pool`, `host`, `port` and `ssl` among them.
+        options: The options of `asyncpg.create_pool`, including `host`, `port` and `ssl`.
     """
     _silence_drivers()
     server = PostgresServer.at(options["host"], options["port"], options["ssl"] or None)
@@ -121,7 +121,7 @@ def _silence_drivers() -> None:
 
 
 async def _end_transaction(connection: Any) -> None:
-    """Roll back what was not committed. asyncpg would do so too, but report an error to the event loop."""
+    """Roll back what was not committed.  asyncpg would do so, too, but would report an error to the event loop."""
     # The pool never reuses a connection that has failed.
     with contextlib.suppress(*POSTGRES_ERRORS, OSError):
         if connection.is_in_transaction():
@@ -129,7 +129,7 @@ async def _end_transaction(connection: Any) -> None:
 
 
 async def _skip_reset(connection: Any) -> None:
-    """Save the round trip of asyncpg's reset: no statement here changes anything in its session."""
+    """Skip asyncpg's reset, which costs a round trip: no statement here changes anything in its session."""
 
 
 def terminate(connection: Any) -> None:
@@ -140,11 +140,11 @@ def terminate(connection: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def sqlite_connection(file: Path, busy_timeout_s: float) -> AsyncIterator[aiosqlite.Connection]:
-    """Open a connection to *file* that waits *busy_timeout_s* for locks, and close it at the end."""
+    """Open a connection to *file* that waits up to *busy_timeout_s* for locks, and close it at the end."""
     _silence_drivers()
     url = f"sqlite:///{quote(str(file))}"
     database = databases.Database(url)
-    # There is no public API to change how it opens connections.
+    # `databases` has no public API for changing how it opens connections.
     database._backend._pool = _SQLiteConnections(DatabaseURL(url), timeout=busy_timeout_s)  # noqa: SLF001
     async with database.connection() as connection:
         yield connection.raw_connection
@@ -154,8 +154,8 @@ class _SQLiteConnections(SQLitePool):
     """
     Opens connections, and closes them even if their threads have died.
 
-    aiosqlite starts a thread for each connection.  At its end, Python waits for every thread that is not a daemon: it
-    would wait forever if the event loop was stopped and nobody closed the connections.
+    aiosqlite starts a thread for each connection.  When Python exits, it waits for every thread that is not a daemon:
+    it would wait forever if the event loop had been stopped and nothing had closed the connections.
     """
 
     async def acquire(self) -> aiosqlite.Connection:
@@ -164,7 +164,7 @@ class _SQLiteConnections(SQLitePool):
         return await connection
 
     async def release(self, connection: aiosqlite.Connection) -> None:
-        """Close *connection*, even if its thread has died, as it does when a statement outlives its event loop."""
+        """Close *connection*, even if its thread has died, as happens when a statement outlives its event loop."""
         raw, thread = connection._connection, _thread_of(connection)  # noqa: SLF001
         closing = asyncio.create_task(connection.close())
         while thread.is_alive() and not closing.done():
@@ -180,6 +180,6 @@ class _SQLiteConnections(SQLitePool):
 
 
 def _thread_of(connection: Any) -> Thread:
-    # Before aiosqlite 0.22, a connection is itself a thread.
+    # Before aiosqlite 0.22, a connection was itself a thread.
     thread: Thread = getattr(connection, "_thread", connection)
     return thread

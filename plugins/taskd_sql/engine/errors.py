@@ -1,5 +1,5 @@
 """
-Translate the drivers' errors: what is wrong, what to do, and whether the statement may have been run.
+Translate the drivers' errors: what is wrong, what to do about it, and whether the statement may have been run.
 
 The drivers' own messages are never passed on, because they quote values from the statement.
 """
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class SchemaMismatch(StoreUnavailable):
-    """The database does not have the tables that this taskd needs."""
+    """The database does not have the tables that this version of taskd needs."""
 
 
 class Refused(StoreUnavailable):
@@ -42,7 +42,7 @@ class Interrupted(StoreUnavailable):
 
     Args:
         reason: What is wrong, for the log.
-        may_have_run: The statement was sent and got no response, so it is unknown whether it was run.
+        may_have_run: Whether the statement was sent but got no response, so that it is unknown whether it was run.
     """
 
     def __init__(self, reason: str, *, may_have_run: bool) -> None:
@@ -50,23 +50,25 @@ class Interrupted(StoreUnavailable):
         self.may_have_run = may_have_run
 
 
-# SQLSTATEs, or how they begin (PostgreSQL manual, appendix A).
-# There is no schema, or another one.
+# SQLSTATEs, or prefixes of them (PostgreSQL manual, appendix A).
+# The schema is missing, or is a different one.
 _SCHEMA_MISMATCH = ("42P01", "42703")
 # The schema was created by another user.
 _NO_PRIVILEGE = "42501"
-# A prepared statement is missing or exists already: a PgBouncer switches connections between transactions.
+# A prepared statement is missing or already exists: a PgBouncer switches connections between transactions.
 _POOLER_STATES = ("26000", "42P05")
 # The statement is wrong, not the server.
 _STATEMENT_ERRORS = ("0A", "21", "22", "23", "42")
-# The same statement may succeed if it is retried: serialization, deadlock, no memory, too many connections.  Not all of
-# class 40: 40003 means that it is unknown whether the statement completed.
+# The same statement may succeed if it is retried, after a serialization failure, a deadlock, or a lack of memory or
+# connections.  Class 40 is not included as a whole, because 40003 means that it is unknown whether the statement
+# completed.
 _PASSING = ("40001", "40P01", "532", "533", "57P03")
 _UNKNOWN_COMPLETION = "40003"
-# A retry cannot succeed until an operator fixes something: wrong user or password, no such database.
+# A retry cannot succeed until an operator fixes something, such as a wrong user or password, or a missing database.
 _LASTING = ("28", "3D")
 
-# How asyncpg's message begins if it sends nothing, because the server has announced that it will close the connection.
+# How asyncpg's message begins if asyncpg sent nothing, because the server had announced that it would close the
+# connection.
 _NOT_SENT = "cannot switch to state "
 
 # Descriptions of errors that operators can fix.
@@ -85,7 +87,7 @@ _WORDS = {
     "57P03": "the server is starting up or shutting down",
 }
 
-# Remedies for `taskd doctor`, by SQLSTATE or type of error.
+# Remedies for `taskd doctor`, by SQLSTATE or error type.
 _REACH_IT = (
     "Compare DATABASE_URL with the console, and check that the database is running and that this machine can reach its"
     " port."
@@ -120,12 +122,12 @@ _REMEDIES_BY_TYPE: Sequence[tuple[type[Exception], str]] = (
 )
 _NO_TLS = (
     "Turn on TLS at the server: ssl = on in postgresql.conf. On a network that nobody else can read, sslmode=disable in"
-    f" DATABASE_URL, with {ALLOW_PLAINTEXT}=1, does without."
+    f" DATABASE_URL, with {ALLOW_PLAINTEXT}=1, turns TLS off."
 )
 
 
 def remedy_for(error: Exception) -> str:
-    """Return what an operator can do about *error*, raised by a driver."""
+    """Return what an operator can do about *error*, which a driver raised."""
     if _is_tls_refused(error):
         return _NO_TLS
     by_type = next((remedy for kind, remedy in _REMEDIES_BY_TYPE if isinstance(error, kind)), _REACH_IT)
@@ -133,7 +135,7 @@ def remedy_for(error: Exception) -> str:
 
 
 def remedy_of(error: StoreError) -> str:
-    """Return what an operator can do about *error*, raised by this module."""
+    """Return what an operator can do about *error*, which this module created."""
     return " ".join(getattr(error, "__notes__", ())) or _REACH_IT
 
 
@@ -145,7 +147,7 @@ def timed_out(stage: str, *, may_have_run: bool) -> Interrupted:
 
 
 def no_postgres(error: Exception, *, may_have_run: bool) -> Interrupted:
-    """Return the error for a server that is not PostgreSQL, for which asyncpg may raise any *error*."""
+    """Return the error for a server that is not PostgreSQL, to which asyncpg may react with any *error*."""
     name = type(error).__name__
     made = Interrupted(f"no PostgreSQL responds there ({name}): check host and port", may_have_run=may_have_run)
     made.add_note(_REACH_IT)
@@ -153,7 +155,7 @@ def no_postgres(error: Exception, *, may_have_run: bool) -> Interrupted:
 
 
 def wrong_encoding(encoding: str) -> StoreUnavailable:
-    """Return the error for a database whose *encoding* does not have every character."""
+    """Return the error for a database whose *encoding* cannot represent every character."""
     made = StoreUnavailable(f"the database's encoding is {encoding}, but must be UTF8")
     made.add_note(
         "Create a database with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, copy this one into it with"
@@ -164,11 +166,11 @@ def wrong_encoding(encoding: str) -> StoreUnavailable:
 
 def postgres_error(error: Exception, *, is_connected: bool) -> StoreError:
     """
-    Translate an error of asyncpg.
+    Translate an error from asyncpg.
 
     Args:
         error: One of asyncpg's own errors, or an `OSError`.
-        is_connected: There was a connection, so the statement may have been sent.
+        is_connected: Whether there was a connection, so that the statement may have been sent.
     """
     translated = _postgres_error(error, is_connected=is_connected)
     translated.add_note(remedy_for(error))
@@ -187,8 +189,8 @@ def _postgres_error(error: Exception, *, is_connected: bool) -> StoreError:
         return Refused(reason)
     if (state.startswith(_STATEMENT_ERRORS) and state not in _POOLER_STATES) or isinstance(error, ValueError):
         return StoreError(reason)
-    # An ERROR ends the statement's transaction and undoes it.  An error that ends the connection may come after the
-    # commit.
+    # An ERROR ends the statement's transaction and rolls it back.  An error that ends the connection may arrive after
+    # the commit.
     if getattr(error, "severity_en", None) == "ERROR" and state != _UNKNOWN_COMPLETION:
         is_passing = state.startswith(_PASSING)
         return Interrupted(reason, may_have_run=False) if is_passing else Refused(reason)
@@ -210,18 +212,18 @@ def _reason(error: Exception, state: str) -> str:
 
 
 def _is_tls_refused(error: Exception) -> bool:
-    # What asyncpg raises if a server refuses TLS; every other connection error is of a subclass.
+    # What asyncpg raises if a server refuses TLS; every other connection error is an instance of a subclass.
     return type(error) is ConnectionError
 
 
-# SQLite's result codes for a file that cannot be written now.
+# SQLite's result codes for a file that cannot be written at the moment.
 _SQLITE_REFUSALS = ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC")
-# ... and for a wrong statement.
+# SQLite's result codes for a wrong statement.
 _SQLITE_STATEMENT_ERRORS = ("SQLITE_ERROR", "SQLITE_MISMATCH", "SQLITE_RANGE", "SQLITE_TOOBIG")
 
 
 def sqlite_error(error: Exception) -> StoreError:
-    """Translate an error of SQLite, or an `OSError` of its file."""
+    """Translate an error from SQLite, or an `OSError` about its file."""
     name = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", None) or type(error).__name__
     # SQLite has no code for this; the message is only matched, not passed on.
     if name == "SQLITE_ERROR" and str(error).startswith(("no such table", "no such column")):

@@ -1,4 +1,4 @@
-"""Give each event loop its own resource, such as a pool of connections."""
+"""Give each event loop its own resource, such as a connection pool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LoopBound"]
 
 T = TypeVar("T")
 
-# At the end of the process.
+# How long closing may take at the end of the process.
 CLOSE_TIMEOUT_S = 2.0
 
 
@@ -26,8 +26,9 @@ class _Resource(Generic[T]):
 
     Attributes:
         opened: The resource itself, once it is open.
-        closing: Closes it, from any loop.
-        holder: The task that keeps it open.  It is kept here because a loop only has weak references to its tasks.
+        closing: Closes the resource, from any loop.
+        holder: The task that keeps the resource open.  It is stored here because a loop has only weak references to its
+            tasks.
     """
 
     opened: asyncio.Future[T]
@@ -35,8 +36,8 @@ class _Resource(Generic[T]):
     holder: asyncio.Task[None]
 
     async def close_elsewhere(self) -> None:
-        """Close it from another loop, as far as possible."""
-        # A socket is tied to its loop; it is closed when it is garbage-collected.
+        """Close the resource from another loop, as far as possible."""
+        # A socket is tied to its loop, so it is closed only when it is garbage-collected.
         with contextlib.suppress(Exception):
             await self.closing.aclose()
         # Otherwise asyncio would log that a pending task was destroyed.
@@ -46,13 +47,14 @@ class _Resource(Generic[T]):
 @attrs.frozen(eq=False)
 class LoopBound(Generic[T]):
     """
-    Gives every event loop its own resource, which *open* opens at first use.
+    Gives every event loop its own resource, which *open* opens on first use.
 
-    A task keeps it open, and closes it when it is cancelled: by `close`, or by asyncio at the end of the loop.  So it
-    is closed even if no lifespan runs, and serverless adapters may use a new loop for each call.
+    A task keeps the resource open, and closes it when the task is cancelled: by `close`, or by asyncio at the end of
+    the loop.  So the resource is closed even if no lifespan runs, and serverless adapters may use a new loop for each
+    call.
 
-    A loop can also be stopped or closed without cancelling its tasks.  A resource that a closed loop has left open is
-    closed when another loop opens its own, or at the end of the process.
+    A loop can also be stopped or closed without its tasks being cancelled.  A resource that a closed loop has left open
+    is closed when another loop opens its own, or at the end of the process.
     """
 
     open: Callable[[], AbstractAsyncContextManager[T]]
@@ -103,13 +105,13 @@ class LoopBound(Generic[T]):
                 try:
                     await asyncio.Event().wait()
                 finally:
-                    # It is being closed, so later callers get a new one.
+                    # The resource is being closed, so later callers get a new one.
                     self._forget(loop, opened)
         except Exception as error:
             if opened.done():
                 raise
             opened.set_exception(error)
-            opened.exception()  # mark it as retrieved, because all callers may have been cancelled
+            opened.exception()  # mark the error as retrieved, because all callers may have been cancelled
 
     def _forget(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[T]) -> None:
         opened.cancel()

@@ -35,7 +35,7 @@ logger = logging.getLogger(f"taskd.{__name__}")
 @attrs.define
 class _Pool:
     """
-    Connections to lend.
+    The connections to lend.
 
     Attributes:
         limiter: Has one slot for each connection that the pool may open.  Calls wait for a slot, with a time limit; the
@@ -56,9 +56,9 @@ class _Call(Generic[T]):
     Attributes:
         run: Does the work.
         owner: Whose call it is.
-        until: Its deadline, including waiting for a connection and retries, by the loop's clock.
+        until: The deadline of the call, including waiting for a connection and retries, by the loop's clock.
         timeout_s: How long the work may take.
-        is_read: It changes nothing.
+        is_read: Whether the work changes nothing.
     """
 
     run: Callable[[Any], Awaitable[T]]
@@ -70,7 +70,7 @@ class _Call(Generic[T]):
 
 @attrs.define(eq=False)
 class PostgresDatabase(Database):
-    """A PostgreSQL server, over a pool of connections of asyncpg."""
+    """A PostgreSQL server, accessed through a pool of asyncpg connections."""
 
     url: PostgresURL
     settings: SQLSettings
@@ -85,7 +85,7 @@ class PostgresDatabase(Database):
 
     @property
     def name(self) -> str:
-        """Return its name for the log."""
+        """Return the name of the database for the log."""
         return f"PostgreSQL at {self.url.server}"
 
     @property
@@ -100,7 +100,7 @@ class PostgresDatabase(Database):
 
     @property
     def is_pooled(self) -> bool:
-        """Whether connections go through a PgBouncer, which may run each transaction on another connection."""
+        """Whether connections go through a PgBouncer, which may run each transaction on a different connection."""
         return self.url.is_neon_pooler if self.settings.pooler is None else self.settings.pooler
 
     @property
@@ -109,7 +109,7 @@ class PostgresDatabase(Database):
         return self.url.connect_timeout_s or self.settings.connect_timeout_s
 
     async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True, owner: str = "") -> Rows:
-        """Run one statement on a connection of the pool; retry where that is safe."""
+        """Run one statement on a connection from the pool; retry where that is safe."""
 
         def run(connection: Any) -> Awaitable[Rows]:
             rows: Awaitable[Rows] = connection.fetch(sql, *arguments)
@@ -119,12 +119,12 @@ class PostgresDatabase(Database):
         return await self._retrying(_Call(run, owner, until, self.settings.statement_timeout_s, is_read))
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
-        """Run one statement with many rows, by a cursor on a connection of the pool; retry if it is interrupted."""
+        """Run one statement that returns many rows, with a cursor on a pooled connection; retry it if interrupted."""
 
         async def run(connection: Any) -> Rows:
             rows: Rows = []
             # A cursor ends with its transaction, and PgBouncer keeps a transaction on one connection.  If this fails,
-            # the pool ends the transaction: `async with` would wait forever for a server that is frozen.
+            # the pool ends the transaction: `async with` would wait forever for a frozen server.
             await connection.execute("BEGIN READ ONLY")
             await connection.execute(f"DECLARE many NO SCROLL CURSOR FOR {sql}", *arguments)
             while some := await connection.fetch(f"FETCH {ROWS_AT_ONCE} FROM many"):
@@ -134,11 +134,11 @@ class PostgresDatabase(Database):
 
         until = now() + CALL_TIMEOUT_S
         async with self._long_reads.turn(owner, min(until, now() + self.settings.acquire_timeout_s)):
-            # The server limits each of the statements; all of them together may take longer than one.
+            # The server's time limit applies to each of the statements; together, they may take longer than that.
             return await self._retrying(_Call(run, owner, until, CALL_TIMEOUT_S))
 
     def waited_s(self, *, is_read: bool) -> float:  # noqa: ARG002  reads and writes wait in one queue
-        """Return how many seconds the longest-waiting statement has waited for a connection."""
+        """Return how many seconds the longest-waiting statement has been waiting for a connection."""
         pool = self._pool.current()
         return pool.limiter.waited_s() if pool else 0.0
 
@@ -150,7 +150,7 @@ class PostgresDatabase(Database):
         """
         Tell whether the connection is direct, without a pooler.
 
-        A pooler reports its own process ids when a connection starts.
+        A pooler reports process ids of its own when a connection starts.
 
         Raises:
             StoreUnavailable: The database did not respond.
@@ -189,7 +189,7 @@ class PostgresDatabase(Database):
             raise StoreUnavailable(busy if pool.connected else "no connection could be opened in time") from None
 
     async def _run(self, call: _Call[T], pool: _Pool) -> T:
-        """Connect, unless a connection is open, and run *call*."""
+        """Connect, unless a connection is already open, and run *call*."""
         is_connected = False
         try:
             async with (
@@ -234,7 +234,7 @@ class PostgresDatabase(Database):
         }
 
     def _server_settings(self) -> dict[str, str]:
-        """Return the session's start-up parameters.  A pooler accepts only the first."""
+        """Return the session's start-up parameters.  A pooler accepts only the first one."""
         name = {"application_name": self.url.application_name}
         if self.is_pooled:
             return name
@@ -248,8 +248,8 @@ async def _watched(work: Callable[[Any], Awaitable[T]], connection: Any, pool: _
     """
     Do *work* on *connection*, and terminate the connection if the work is cancelled and does not end soon.
 
-    asyncpg first asks the server to cancel the statement, so that it is not run after all; but then it would wait
-    forever for the response, which a frozen server never sends.
+    On cancellation, asyncpg asks the server to cancel the statement, so that it is not run after all; but asyncpg would
+    then wait forever for the response, which a frozen server never sends.
     """
     pool.connected += 1
     try:

@@ -14,25 +14,25 @@ __all__ = ["retrying"]
 
 T = TypeVar("T")
 
-# With the pauses, about two seconds: enough for PostgreSQL to restart, or for Neon to wake up.
+# With the pauses, these attempts take about two seconds: enough for PostgreSQL to restart, or for Neon to wake up.
 MAX_ATTEMPTS = 5
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 1.0
-# Clients that were interrupted together must not retry together.
+# Clients that were interrupted at the same time must not all retry at the same time.
 JITTER_S = 0.1
 
 
 async def retrying(attempt: Callable[[], Awaitable[T]], *, is_read: bool, until: float) -> T:
     """
-    Return the result of *attempt*, and repeat it while it is interrupted.
+    Return the result of *attempt*, retrying as long as it is interrupted.
 
     Args:
         attempt: Runs a statement.
-        is_read: The statement changes nothing.  A write is only retried if it certainly was not run.
+        is_read: Whether the statement changes nothing.  A write is retried only if it certainly was not run.
         until: The time after which no retry begins, by the loop's clock.
 
     Raises:
-        StoreError: The error of the last attempt.
+        StoreError: The error from the last attempt.
     """
     for number in range(MAX_ATTEMPTS - 1):
         try:
@@ -47,6 +47,6 @@ async def retrying(attempt: Callable[[], Awaitable[T]], *, is_read: bool, until:
 
 
 def _pause_s(number: int) -> float:
-    """Return how long to wait after the attempt *number*, counted from 0."""
+    """Return how long to wait after attempt *number*, counted from 0."""
     growing_s: float = FIRST_PAUSE_S * 2**number
-    return min(growing_s + random.uniform(0, JITTER_S), MAX_PAUSE_S)  # noqa: S311  it protects nothing
+    return min(growing_s + random.uniform(0, JITTER_S), MAX_PAUSE_S)  # noqa: S311  not used for security

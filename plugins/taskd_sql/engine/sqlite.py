@@ -26,8 +26,8 @@ from taskd_sql.url import SQLiteURL
 
 __all__ = ["SQLiteDatabase"]
 
-# With only one, a long list would block all reads.  An owner may use all but one of them, so that one is left for
-# others.  More would not be faster, because they share this process's processors.
+# With only one reader, a long list would block all reads.  An owner may use all readers but one, so that one is left
+# for others.  More readers would not be faster, because they share this process's processors.
 READERS = 3
 # The bounds of the pause between two attempts to lock the whole file.
 PAUSES_S = (0.005, 0.05)
@@ -38,26 +38,26 @@ _ANY_TABLE = f"SELECT 1 FROM sqlite_master WHERE name IN {tuple(schema.metadata.
 @attrs.define(eq=False)
 class _Connections:
     """
-    Connections of aiosqlite; each runs one statement at a time.
+    A set of aiosqlite connections, each of which runs one statement at a time.
 
     Attributes:
-        idle: Those that are not running a statement.
-        files: The files that they have open.
+        idle: The connections that are not running a statement.
+        files: The files that the connections have open.
         limiter: Has a slot for each connection, so the holder of a slot always finds an idle one.
     """
 
     idle: list[Any]
     files: OpenFiles
     limiter: FairLimiter
-    # A loop only has weak references to its tasks.
+    # Kept here because a loop has only weak references to its tasks.
     _releasing: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
 
     async def lend(self, work: Callable[[Any], Awaitable[Rows]], owner: str) -> Rows:
         """
         Do *work* on a connection for *owner*, who holds a slot, and release the slot afterwards.
 
-        If the caller is cancelled, the statement continues in the thread of aiosqlite.  Other statements for that
-        thread would run after it, even if their callers were cancelled by then, so the slot is only released when the
+        If the caller is cancelled, the statement continues in aiosqlite's thread.  Other statements for that thread
+        would run after it, even if their callers had been cancelled by then, so the slot is released only when the
         statement has ended.
         """
         connection = self.idle.pop()
@@ -76,7 +76,7 @@ class _Connections:
         return rows
 
     async def _release_when_idle(self, connection: Any, owner: str) -> None:
-        # The thread runs one statement at a time.
+        # The thread runs one statement at a time, so this one waits for the other to end.
         with contextlib.suppress(sqlite3.Error, ValueError):
             await connection.execute_fetchall("SELECT 1")
         self._release(connection, owner)
@@ -110,13 +110,13 @@ async def _enable_write_ahead_log(connection: Any, within_s: float) -> None:
                 raise
         else:
             return
-        await asyncio.sleep(random.uniform(*PAUSES_S))  # noqa: S311  it protects nothing
+        await asyncio.sleep(random.uniform(*PAUSES_S))  # noqa: S311  not used for security
 
 
 @attrs.define(eq=False)
 class SQLiteDatabase(Database):
     """
-    An SQLite file, over connections of aiosqlite that are kept open: one that writes, and `READERS` that read.
+    An SQLite file, accessed through aiosqlite connections that are kept open: one that writes, and `READERS` that read.
 
     With write-ahead logging, reads never wait for writes: neither for the disk nor for the lock of another process.
     """
@@ -133,7 +133,7 @@ class SQLiteDatabase(Database):
 
     @property
     def name(self) -> str:
-        """Return its name for the log."""
+        """Return the name of the database for the log."""
         return f"SQLite file {self.url.file.name}"
 
     @property
@@ -143,7 +143,7 @@ class SQLiteDatabase(Database):
 
     @property
     def is_local(self) -> bool:
-        """Whether the tasks are on this machine: always, for SQLite."""
+        """Whether the tasks are on this machine: always true for SQLite."""
         return True
 
     async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True, owner: str = "") -> Rows:
@@ -156,7 +156,7 @@ class SQLiteDatabase(Database):
         return await self._lend(read, owner, now() + CALL_TIMEOUT_S, is_read=is_read)
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
-        """Run one statement with many rows on a connection that reads."""
+        """Run one statement that returns many rows, on a connection that reads."""
 
         async def read(connection: Any) -> Rows:
             rows: Rows = []
@@ -170,14 +170,14 @@ class SQLiteDatabase(Database):
             return await self._lend(read, owner, until, is_read=True)
 
     async def _lend(self, work: Callable[[Any], Awaitable[Rows]], owner: str, until: float, *, is_read: bool) -> Rows:
-        """Do *work* for *owner* on a connection when it is its turn, before *until* by the loop's clock."""
+        """Do *work* for *owner* on a connection when its turn comes, before *until* by the loop's clock."""
         acquire_until = min(until, now() + self.settings.acquire_timeout_s)
         try:
             opened = self._open_connections.current() or await self._open_until(acquire_until)
             connections = opened.readers if is_read else opened.writer
             if not connections.limiter.try_acquire(owner):
                 await connections.limiter.acquire(owner, acquire_until)
-            # Nothing may be awaited here: if the caller was cancelled, the slot would be lost.
+            # Nothing may be awaited here: if the caller were cancelled meanwhile, the slot would be lost.
             statement_until = min(until, now() + self.settings.statement_timeout_s)
             async with asyncio.timeout_at(statement_until + CANCEL_TIMEOUT_S):
                 return await connections.lend(work, owner)
@@ -193,7 +193,7 @@ class SQLiteDatabase(Database):
             raise StoreUnavailable("the connection is being closed") from None
 
     def waited_s(self, *, is_read: bool) -> float:
-        """Return how many seconds the longest-waiting statement has waited for its turn."""
+        """Return how many seconds the longest-waiting statement has been waiting for its turn."""
         opened = self._open_connections.current()
         if opened is None:
             return 0.0
@@ -215,7 +215,7 @@ class SQLiteDatabase(Database):
         async with contextlib.AsyncExitStack() as stack:
             writer = await stack.enter_async_context(sqlite_connection(self.url.file, busy_timeout_s))
             await _enable_write_ahead_log(writer, busy_timeout_s)
-            # An acknowledged write must survive a power failure; NORMAL would lose the last ones.
+            # An acknowledged write must survive a power failure; NORMAL could lose the most recent ones.
             await writer.execute_fetchall("PRAGMA synchronous = FULL")
             await self._create_tables(writer)
             files = OpenFiles.of(self.url.file)
@@ -230,7 +230,7 @@ class SQLiteDatabase(Database):
             )
 
     async def _create_tables(self, connection: Any) -> None:
-        """Create the tables unless there are any, in one transaction: others may open a new file at the same time."""
+        """Create the tables in one transaction, unless there are any: others may open a new file at the same time."""
         if await connection.execute_fetchall(_ANY_TABLE):
             return
         await connection.execute_fetchall("BEGIN IMMEDIATE")
@@ -240,7 +240,7 @@ class SQLiteDatabase(Database):
                     await connection.execute_fetchall(statement)
             await connection.execute_fetchall("COMMIT")
         except BaseException:
-            # A full disk, for example, has already ended the transaction.
+            # The error may already have ended the transaction, as a full disk does.
             if connection.in_transaction:
                 await connection.execute_fetchall("ROLLBACK")
             raise

@@ -31,19 +31,19 @@ def _create(file: Path) -> None:
     # Follow links, even to a file that does not exist yet.
     real = os.path.realpath(file)
     try:
-        # Others must not read the tasks; SQLite gives its side files this mode, too.
+        # Others must not be able to read the tasks; SQLite gives its side files the same mode.
         os.close(os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
     except FileExistsError:
         if not Path(real).is_file():
             raise StoreUnavailable("it is not a regular file: set DATABASE_URL to another one") from None
-        # Ask without opening the file: closing any descriptor of it drops all locks that this process holds on it.
+        # Check without opening the file: closing any descriptor of it drops all locks that this process holds on it.
         if not os.access(real, os.W_OK):
             raise PermissionError(errno.EACCES, "the file cannot be written") from None
 
 
 def is_mounted_alone(file: Path) -> bool:
     """
-    Tell whether *file*, which must exist, is a mount point itself, as a container's volume may be.
+    Tell whether *file*, which must exist, is itself a mount point, as a container's volume may be.
 
     Its journal is then in the container, not in the volume: the last commits would be lost with the container.
     """
@@ -53,7 +53,7 @@ def is_mounted_alone(file: Path) -> bool:
 
 
 def _mount_of(path: Path) -> str:
-    """Return what identifies the mount of *path*: on Linux its number, because a device may be mounted twice."""
+    """Return an identifier of the mount of *path*: on Linux, its number, because a device may be mounted twice."""
     if sys.platform != "linux":
         return str(path.stat().st_dev)
     # O_PATH does not open the file itself: see `_create`.
@@ -78,7 +78,7 @@ class OpenFiles:
     """
     The files that SQLite holds open, by the names they had when it opened them.
 
-    SQLite continues to write to a file that was moved or deleted, and those writes would be lost at the next start.
+    SQLite keeps writing to a file that has been moved or deleted, and those writes would be lost at the next start.
     """
 
     inodes: dict[Path, tuple[int, int] | None]

@@ -1,7 +1,7 @@
 """
-TLS to PostgreSQL, with libpq's `sslmode` and `sslrootcert` (PostgreSQL manual, section 34.19).
+TLS connections to PostgreSQL, with libpq's `sslmode` and `sslrootcert` (PostgreSQL manual, section 34.19).
 
-Unlike libpq, it never falls back to plain text: a server that refuses TLS does not see the password.
+Unlike libpq, this module never falls back to plain text: a server that refuses TLS does not see the password.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taskd.tls import tls_context
 
 __all__ = ["ENCRYPTING_MODES", "MODES", "Handshake", "context", "named", "shake_hands"]
 
-# These encrypt without verifying the server.  With libpq the first two may fall back to plain text, but not here.
+# These encrypt without verifying the server.  With libpq, the first two may fall back to plain text; here, they do not.
 ENCRYPTING_MODES = ("allow", "prefer", "require")
 MODES = ("disable", *ENCRYPTING_MODES, "verify-ca", "verify-full")
 
@@ -28,10 +28,11 @@ class _OneSidedClose(ssl.SSLObject):
 
     def unwrap(self) -> None:
         """
-        Send the close notification, and do not wait for the server's.
+        Send the close notification without waiting for the server's.
 
-        asyncio would keep the connection open until then, for up to half a minute.  asyncpg closes a connection like
-        this when a login failed or took too long; the pool no longer counts it, and nothing waits for it.
+        asyncio would keep the connection open until the server's arrives, for up to half a minute.  asyncpg closes a
+        connection this way when a login has failed or taken too long; the pool no longer counts that connection, and
+        nothing waits for it.
         """
         with contextlib.suppress(ssl.SSLWantReadError):
             super().unwrap()
@@ -43,8 +44,8 @@ def context(mode: str, root_file: str | None = None) -> ssl.SSLContext:
 
     Args:
         mode: One of `MODES`, except `disable`.
-        root_file: The certificates to trust, in PEM; None trusts the system's.  With a file, `require` verifies like
-            `verify-ca`, as in libpq.
+        root_file: A file with the certificates to trust, in PEM; None trusts the system's.  With a file, `require`
+            verifies like `verify-ca`, as in libpq.
 
     Raises:
         OSError: The file cannot be read, or (`ssl.SSLError`) has no certificates.
@@ -76,7 +77,7 @@ class _NamedContext(ssl.SSLContext):
 
 
 def named(original: ssl.SSLContext, name: str) -> ssl.SSLContext:
-    """Return a context like *original* for the server called *name*, for drivers that are given an address."""
+    """Return a context like *original* for the server called *name*, for drivers that are given only an address."""
     made = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
     made.original, made.name = original, name
     return made
@@ -88,7 +89,7 @@ class Handshake:
     The outcome of a TLS handshake.
 
     Attributes:
-        protocol: For example `TLSv1.3`.
+        protocol: The version of TLS, for example `TLSv1.3`.
         expires: When the server's certificate expires; None if it was not verified.
     """
 

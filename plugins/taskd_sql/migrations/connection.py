@@ -31,14 +31,14 @@ CONNECT_TIMEOUT_S = 15
 TURN_TIMEOUT_S = 60
 # While a migration waits for an exclusive lock on a table, all other clients wait, too, so it gives up early.
 LOCK_TIMEOUT_S = 10
-# How long the server may take for anything else.
+# How long the server may take to respond to anything else.
 RESPONSE_TIMEOUT_S = 30
 # How long the changes themselves may take, in all.
 WORK_TIMEOUT_S = 600
 # A number that other users of advisory locks are unlikely to use: "taskd" in ASCII.
 ADVISORY_LOCK = int.from_bytes(b"taskd")
 
-# Advice for errors, by SQLSTATE.
+# Advice on errors, by SQLSTATE.
 _ADVICE = {
     "25006": "the database is read-only: set TASKD_MIGRATE_URL to the primary",
     "3F000": "there is no schema to create tables in: check the search_path of this user",
@@ -58,7 +58,7 @@ class Watchdog:
     """
     Terminates a connection if the server does not respond for too long, for example because it is frozen.
 
-    Cancelling the task that waits would not help: drivers then wait for the server to confirm the cancellation.
+    Cancelling the waiting task would not help: drivers then wait for the server to confirm the cancellation.
     """
 
     has_cut: bool = attrs.field(init=False, default=False)
@@ -71,14 +71,14 @@ class Watchdog:
         self.allow(RESPONSE_TIMEOUT_S)
 
     def allow(self, seconds: float) -> None:
-        """Set the time limit of the next step to *seconds*; not for SQLite, where every step has its own."""
+        """Set the time limit for the next step to *seconds*, except for SQLite, where every step has its own limit."""
         if self._cut is not None:
             self.stop()
             self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Set the time limit for the changes themselves."""
+        """Apply the time limit for the changes themselves during the block."""
         self.allow(WORK_TIMEOUT_S)
         yield
         self.allow(RESPONSE_TIMEOUT_S)
@@ -97,10 +97,10 @@ class Watchdog:
 @contextlib.asynccontextmanager
 async def transaction(url: PostgresURL | SQLiteURL, watchdog: Watchdog) -> AsyncIterator[AsyncConnection]:
     """
-    Yield a transaction that excludes all other migrations, and commit it.
+    Yield a transaction that excludes all other migrations, and commit it at the end.
 
     Raises:
-        StoreError: The database cannot be reached, or a statement of the block failed.  Nothing has changed.
+        StoreError: The database cannot be reached, or a statement in the block failed.  Nothing has changed.
     """
     engine = _postgres_engine(url, watchdog) if isinstance(url, PostgresURL) else _sqlite_engine(url)
     try:
@@ -113,7 +113,7 @@ async def transaction(url: PostgresURL | SQLiteURL, watchdog: Watchdog) -> Async
     except (DBAPIError, OSError) as error:
         raise StoreError(_NO_RESPONSE) if watchdog.has_cut else _translate(error, url) from None
     except CommandError as error:
-        # An error about revisions or the version table, which quotes nothing from the database.
+        # An error about revisions or the version table, whose message quotes nothing from the database.
         raise StoreError(" ".join(str(error).split())) from None
     finally:
         watchdog.stop()
@@ -121,7 +121,7 @@ async def transaction(url: PostgresURL | SQLiteURL, watchdog: Watchdog) -> Async
 
 
 async def _wait_for_turn(connection: AsyncConnection, watchdog: Watchdog) -> None:
-    """Wait for other migrations to end, and make others wait until the transaction ends."""
+    """Wait for other migrations to end, and make later ones wait until this transaction ends."""
     # The user's own time limits are meant for other work.
     await connection.execute(text(f"SET LOCAL statement_timeout = '{WORK_TIMEOUT_S}s'"))
     await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
@@ -152,7 +152,7 @@ def _postgres_engine(url: PostgresURL, watchdog: Watchdog) -> AsyncEngine:
 
     arguments = {
         "async_creator_fn": connect,
-        # Behind a pooler, a connection may already have prepared statements of others.
+        # Behind a pooler, a connection may already have other clients' prepared statements.
         "prepared_statement_name_func": lambda: f"taskd_{uuid.uuid4().hex}",
         "prepared_statement_cache_size": 0,
     }
@@ -178,7 +178,7 @@ def _sqlite_engine(url: SQLiteURL) -> AsyncEngine:
 
 
 def _translate(error: DBAPIError | OSError, url: PostgresURL | SQLiteURL) -> StoreError:
-    """Translate an error of SQLAlchemy or the system, without its message."""
+    """Translate an error from SQLAlchemy or the operating system, leaving out its message."""
     original = _driver_error(error) if isinstance(error, DBAPIError) else error
     return _translate_sqlite(original) if isinstance(url, SQLiteURL) else _translate_postgres(original)
 

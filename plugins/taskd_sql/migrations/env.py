@@ -1,4 +1,4 @@
-"""Set up Alembic, which runs this for every command.  `taskd_sql.migrations.runner` passes the attributes."""
+"""Set up Alembic, which runs this file for every command.  `taskd_sql.migrations.runner` passes the attributes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ attributes = context.config.attributes
 options: dict[str, Any] = {
     "target_metadata": metadata,
     "version_table": VERSION_TABLE,
-    # On SQLite, too, where Alembic does not do so by default.
+    # This applies to SQLite, too, where Alembic's default is not to use transactions.
     "transactional_ddl": True,
 }
 if context.is_offline_mode():

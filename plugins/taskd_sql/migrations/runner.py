@@ -1,7 +1,7 @@
 """
 Run migrations with Alembic, for `taskd migrate`.
 
-A server does not import this: it is only needed to change a schema or to show what would change.
+A server does not import this module, which is only needed to change a schema or to show what would change.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _NO_COLUMNS: Sequence[str] = ()
 
 async def upgrade(url: PostgresURL | SQLiteURL) -> Sequence[str]:
     """
-    Upgrade the schema at *url* to the last revision, in one transaction.
+    Upgrade the schema at *url* to the latest revision, in one transaction.
 
-    If several processes do so at once, one of them upgrades; the others wait, and then have nothing to do.
+    If several processes do so at once, one of them upgrades the schema; the others wait, and then have nothing to do.
 
     Returns:
         The revisions that were applied, each with its title; none if the schema was up to date.
@@ -92,7 +92,7 @@ def _columns(connection: Connection) -> Sequence[str]:
 
 
 def _refuse_foreign(revision: str | None, columns: Sequence[str]) -> None:
-    """Raise `StoreError` if the tables are from a later version of taskd, or not taskd's."""
+    """Raise `StoreError` if the tables are from a later version of taskd, or are not taskd's."""
     if is_newer(revision) and (reason := version_error(revision)):
         raise StoreError(f"the schema was not changed: {reason}")
     if found := table_error(revision, columns):
