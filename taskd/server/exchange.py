@@ -123,7 +123,7 @@ class Exchange:
     @property
     def can_go_on(self) -> bool:
         """Whether the application can read the body without waiting for the client."""
-        return bool(self.body) or self.has_all or self.has_more
+        return bool(self.body) or self.has_all or self.has_more or self.failure is not None
 
     @property
     def unsent_bytes(self) -> int:

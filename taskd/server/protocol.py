@@ -259,7 +259,7 @@ class HTTPProtocol(asyncio.Protocol):
         try:
             data = self._heads.take()
         except BadRequest as error:
-            self._refuse(error.status, str(error))
+            self._refuse(error.status, str(error), self._buffer)
             return
         if data is not None:
             self._start(data)
@@ -286,7 +286,7 @@ class HTTPProtocol(asyncio.Protocol):
         except BadRequest as error:
             if place is not None:
                 place.leave()
-            self._refuse(error.status, str(error), has_body=not data.startswith(b"HEAD "))
+            self._refuse(error.status, str(error), data)
             return
         exchange = self._exchange = self._exchange_for(head)
         self._received_bytes, self._awaited_s = 0, 0.0
@@ -396,8 +396,10 @@ class HTTPProtocol(asyncio.Protocol):
             self.close()
         self._regulate_reading()
 
-    def _refuse(self, status: int, detail: str, *, has_body: bool = True) -> None:
-        """Refuse a request that the application does not get to see, and close the connection."""
+    def _refuse(self, status: int, detail: str, head: bytes | bytearray) -> None:
+        """Refuse a request that the application does not get to see, for its (incomplete) *head*, and close."""
+        # RFC 9110, section 9.3.2.
+        has_body = not head.startswith(b"HEAD ")
         self._shared.malformed.warning("A client's request was refused with %d: %s", status, detail)
         self.transport.write(error_bytes(status, detail, has_body=has_body))
         self._linger()
@@ -437,7 +439,7 @@ class HTTPProtocol(asyncio.Protocol):
         elif self._exchange is not None:
             self._check_body(self._exchange)
         elif self._is_in_head:
-            self._refuse(408, "The head of the request did not arrive in time.")
+            self._refuse(408, "The head of the request did not arrive in time.", self._buffer)
         else:
             self.close()
 

@@ -225,6 +225,35 @@ def test_a_server_that_stops_ends_its_connections(start: Callable[[], Conversati
         assert 1 == len(it.app.seen)
 
 
+def test_a_client_that_half_closes_within_an_invalid_body_is_told_what_is_wrong(
+    start: Callable[[], Conversation],
+) -> None:
+    """Whether or not the rest of the body comes, nothing could make it valid."""
+    it = start()
+    it.write(GET, Plan())
+    it.write(CHUNKED + b"0\n\r\n", Plan())
+    it.ending = "half close"
+
+    it.end()
+
+    assert [200, 400] == [seen.status for seen in it.app.seen]
+    assert b"HTTP/1.1 400 " in it.received
+
+
+@pytest.mark.parametrize("sent", [b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\n", b"HEAD / HTTP/1.1\r\n"])
+def test_a_refused_head_request_gets_no_content(start: Callable[[], Conversation], sent: bytes) -> None:
+    """A client would take it for the next response (RFC 9110, section 9.3.2)."""
+    it = start()
+    it.write(sent, Plan())
+    it.send()
+    if not it.protocol.is_lost and it.protocol._lingers_until is None:
+        it.let_time_pass()
+    it.read()
+
+    assert bytes(it.received).endswith(b"\r\n\r\n")
+    it.end()
+
+
 @pytest.mark.parametrize(
     "sent",
     [

@@ -605,7 +605,7 @@ class TestPatience:
         """Of too much that is not read, those keep none that have not read for the longest."""
         headers = {"Authorization": f"Bearer {token_for('dave')}"}
         # As much as is kept for one such client and a half.
-        program = serve_with(unsent_bytes=3 * MIB // 2, stall_s=0.0, send_timeout_s=300.0)
+        program = serve_with(unsent_bytes=3 * MIB // 2, stall_s=0.001, send_timeout_s=300.0)
         listing = request("GET", "/api/dave/tasks", user="dave")
         with (
             running_server(environ_in(tmp_path), program, cwd=tmp_path) as server,

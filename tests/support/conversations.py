@@ -616,7 +616,7 @@ class Conversation:
 
     def check_rest(self, reference: Reference, data: bytes) -> None:
         """Check that what is not a request is refused at most once, and correctly."""
-        response, rest = read_response(data, b"GET")
+        response, rest = read_response(data, b"HEAD" if reference.rest.startswith(b"HEAD ") else b"GET")
         assert b"" == rest
         if not self.is_disturbed:
             assert len(self.app.seen) == len(reference.requests)

@@ -64,10 +64,12 @@ class Reference:
 
     Attributes:
         requests: Its requests, in order, up to the first that says it is the last, or whose end is not known.
-        refusals: The statuses with which what follows them may be refused; empty if it must get no response.
+        rest: What follows the requests.
+        refusals: The statuses with which *rest* may be refused; empty if it must get no response.
     """
 
     requests: list[ReferenceRequest] = attrs.field(factory=list)
+    rest: bytes = b""
     refusals: set[int] = attrs.field(factory=set)
 
 
@@ -78,6 +80,7 @@ def read_requests(data: bytes, limits: Limits) -> Reference:
         # Empty lines in front of a request are ignored (RFC 9112, section 2.2); h11 refuses them.
         while data.startswith(b"\r\n"):
             data = data[2:]
+        reference.rest = data
         end = data.find(END_OF_HEAD)
         head = data if end < 0 else data[: end + len(END_OF_HEAD)]
         is_too_large = len(head) + (end < 0) > limits.head_bytes
