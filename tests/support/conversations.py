@@ -590,8 +590,10 @@ class Conversation:
         has_content = request.method != b"HEAD" and seen.status not in (204, 304)
         fails_late = seen.status != 0 and has_content and not seen.is_complete
         ends_early = not (request.is_whole or request.is_refused)
+        # A client that closes its half just while the application looks whether it has gone counts as gone.
+        may_count_as_gone = seen.plan.polls and self.is_half_closed
         if response is None or not response.is_whole:
-            assert self.is_disturbed or fails_late or ends_early or request.is_doubtful
+            assert self.is_disturbed or fails_late or ends_early or request.is_doubtful or may_count_as_gone
         if response is None:
             return False
         assert response.interim <= (request.expects_continue and request.has_body)
@@ -616,7 +618,9 @@ class Conversation:
 
     def check_rest(self, reference: Reference, data: bytes) -> None:
         """Check that what is not a request is refused at most once, and correctly."""
-        response, rest = read_response(data, b"HEAD" if reference.rest.startswith(b"HEAD ") else b"GET")
+        # A HEAD that times out may not have been recognizable when it was refused.
+        is_head = reference.rest.startswith(b"HEAD ") and data.endswith(b"\r\n\r\n")
+        response, rest = read_response(data, b"HEAD" if is_head else b"GET")
         assert b"" == rest
         if not self.is_disturbed:
             assert len(self.app.seen) == len(reference.requests)
