@@ -4,7 +4,7 @@ What an auth plugin provides, and the guard that denies access by default.
 An auth plugin provides an implementation of Starlette's `AuthenticationBackend`.  Its `authenticate` returns the
 credentials and a user whose `identity` is the owner of the tasks, raises `InvalidCredentials`, or returns `None` if the
 request has no credentials.  If it depends on something that is down, it raises `AuthUnavailable`.  Only the backend
-knows how credentials are sent; the guard learns no more than whether they are valid, invalid or missing.
+knows how credentials are sent; the guard learns no more than whether they are valid, invalid, expired or missing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from taskd.errors import CodedError, ErrorCode
 from taskd.time_limit import TimedOut, TimeLimit
 
 __all__ = [
     "AuthUnavailable",
     "DenyAll",
+    "ExpiredCredentials",
     "Guard",
     "InvalidCredentials",
     "MissingCredentials",
@@ -46,12 +48,18 @@ CHALLENGE = 'Credentials realm="taskd"'
 REQUEST_HEADERS = ("Authorization",)
 MISSING = "The credentials are missing: the API document says how to send them."
 INVALID = "The credentials are invalid."
+EXPIRED = "The credentials have expired."
+OTHER_USER = "The credentials are for a user other than the one in the path."
 # A field value (RFC 9110, section 5.5), without the octets that have no defined meaning.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class InvalidCredentials(AuthenticationError):
     """The credentials are invalid.  The message, a single sentence, is sent to the client; it must not quote them."""
+
+
+class ExpiredCredentials(InvalidCredentials):
+    """The credentials are invalid only because they have expired, so that the client may get new ones by itself."""
 
 
 class MissingCredentials(AuthenticationError):
@@ -147,9 +155,11 @@ class Guard:
         try:
             result = await self._limit.wait(self.backend.authenticate(HTTPConnection(scope)))
         except MissingCredentials as error:
-            raise self._unauthorized(str(error) or MISSING) from None
+            raise self._missing(str(error) or MISSING) from None
+        except ExpiredCredentials as error:
+            raise self._refused(ErrorCode.EXPIRED_TOKEN, str(error) or EXPIRED) from None
         except AuthenticationError as error:
-            raise self._refused(str(error) or INVALID) from None
+            raise self._refused(ErrorCode.INVALID_TOKEN, str(error) or INVALID) from None
         except AuthUnavailable as error:
             raise _unavailable(error.retry_after_s) from None
         except TimedOut:
@@ -159,25 +169,26 @@ class Guard:
             # SystemExit would end the server.
             raise RuntimeError(f"{self.name} tried to exit") from error
         if result is None:
-            raise self._unauthorized(MISSING)
+            raise self._missing(MISSING)
         credentials, user = result
         if not _is_authenticated(user):
-            raise self._unauthorized(MISSING)
+            raise self._missing(MISSING)
         self._check_identity(user.identity, scope["path_params"])
         scope["auth"], scope["user"] = credentials, user
 
     def _check_identity(self, identity: object, path_params: Mapping[str, object]) -> None:
         if not isinstance(identity, str) or not is_identity(identity):
-            raise self._refused(f"The user must be {IDENTITY}.")
+            raise self._refused(ErrorCode.INVALID_TOKEN, f"The user must be {IDENTITY}.")
         if path_params.get("user_id", identity) != identity:
-            raise self._refused("The credentials are for a user other than the one in the path.")
+            raise self._refused(ErrorCode.WRONG_USER, OTHER_USER)
 
-    def _refused(self, detail: str) -> HTTPException:
-        """Return the error for invalid credentials."""
-        return self._unauthorized(detail, error=detail)
+    def _missing(self, detail: str) -> CodedError:
+        """Return the error for missing credentials, in whose challenge there is no error."""
+        return CodedError(ErrorCode.MISSING_CREDENTIALS, detail, {"WWW-Authenticate": self._challenge(None)})
 
-    def _unauthorized(self, detail: str, error: str | None = None) -> HTTPException:
-        return HTTPException(401, detail, {"WWW-Authenticate": self._challenge(error)})
+    def _refused(self, code: ErrorCode, detail: str) -> CodedError:
+        """Return the error for credentials that do not allow the request."""
+        return CodedError(code, detail, {"WWW-Authenticate": self._challenge(detail)})
 
     def _challenge(self, error: str | None) -> str:
         own = getattr(self.backend, "challenge", CHALLENGE)

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from taskd.auth import InvalidCredentials
+from taskd.auth import ExpiredCredentials, InvalidCredentials
 from taskd_jwt.better_auth import refusal_of_claims
 from taskd_jwt.jws import Token
 
@@ -45,11 +45,12 @@ class Claims:
         Compare the dates with the clock (RFC 7519, sections 4.1.4 to 4.1.6).
 
         Raises:
-            InvalidCredentials: The token has expired, or is not valid yet.
+            ExpiredCredentials: The token has expired.
+            InvalidCredentials: The token is not valid yet.
         """
         now_s = time.time()
         if self.expires_s <= now_s:
-            raise InvalidCredentials(f"The token expired {_seconds(now_s - self.expires_s)} ago.")
+            raise ExpiredCredentials(f"The token expired {_seconds(now_s - self.expires_s)} ago.")
         for name, date_s in (("nbf", self.not_before_s), ("iat", self.issued_s)):
             if date_s > now_s + CLOCK_LEEWAY_S:
                 raise InvalidCredentials(f"The token is not valid yet: its {name} is {_seconds(date_s - now_s)} ahead.")

@@ -6,13 +6,15 @@ The same plugins always produce the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
+from string import Template
 from typing import Any
 
 import msgspec
 from starlette.routing import Route
 
+from taskd.errors import ErrorCode
 from taskd.openapi.operations import SCHEME, OperationWriter, check, types_of, types_of_returns
 from taskd.openapi.schemas import Schemas
 from taskd.plugins import PluginError
@@ -20,10 +22,10 @@ from taskd.routes.errors import ERRORS
 from taskd.routes.responses import HEADERS
 from taskd.routes.router import Endpoint, endpoints_of
 
-__all__ = ["UNKNOWN_SCHEME", "document"]
+__all__ = ["UNKNOWN_SCHEME", "code_table", "document"]
 
 # The version of the API that the document describes; the version of the server is not public.
-API_VERSION = "1.0.0"
+API_VERSION = "1.1.0"
 
 # For an auth plugin that does not say how credentials are sent.
 UNKNOWN_SCHEME: Mapping[str, object] = {
@@ -116,4 +118,13 @@ def _describable(endpoint: Endpoint) -> list[Any]:
 
 
 def _introduction() -> str:
-    return (files("taskd.openapi") / "introduction.md").read_text(encoding="utf-8")
+    text = (files("taskd.openapi") / "introduction.md").read_text(encoding="utf-8")
+    return Template(text).substitute(codes="\n".join(code_table()))
+
+
+def code_table() -> Iterator[str]:
+    """Yield the lines of a Markdown table of all codes of errors."""
+    yield "| code | status | cause | remedy |"
+    yield "| --- | --- | --- | --- |"
+    for code in ErrorCode:
+        yield f"| `{code.value}` | {code.status} | {code.cause} | {code.remedy} |"

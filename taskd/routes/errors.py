@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from taskd.errors import CodedError, ErrorCode
 from taskd.routes.body import TOO_LARGE, FieldError, InvalidBody
 from taskd.routes.media_types import NOT_JSON
 from taskd.routes.operations import Returns
@@ -40,6 +41,12 @@ class ErrorBody:
     """Why a request was refused, or failed."""
 
     detail: Annotated[str, Meta(description="One sentence for people.")]
+    code: ErrorCode
+
+    @staticmethod
+    def of(status: int, detail: str) -> ErrorBody:
+        """Return the body of an error that has no other code than that of its *status*."""
+        return ErrorBody(detail, ErrorCode.of_status(status))
 
 
 @attrs.frozen(slots=False)
@@ -51,17 +58,18 @@ class ValidationErrorBody(ErrorBody):
 
 def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the response to a request that failed; *detail* is one sentence for users."""
-    return JSONResponse(ErrorBody(detail), status, headers)
+    return JSONResponse(ErrorBody.of(status, detail), status, headers)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return error_response(error.status_code, str(error.detail), error.headers)
+    code = error.code if isinstance(error, CodedError) else ErrorCode.of_status(error.status_code)
+    return JSONResponse(ErrorBody(str(error.detail), code), error.status_code, error.headers)
 
 
 async def _on_invalid_body(request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidBody)
-    return JSONResponse(ValidationErrorBody(f"{error}.", error.errors), 422)
+    return JSONResponse(ValidationErrorBody(f"{error}.", ErrorCode.INVALID_BODY, error.errors), 422)
 
 
 async def _on_task_not_found(request: Request, error: Exception) -> Response:
@@ -95,9 +103,13 @@ ERROR_HANDLERS: Mapping[Any, Any] = {
 }
 
 
-def _returns(status: int, description: str, detail: str, *, headers: Mapping[str, Any] | None = None) -> Returns:
-    """Describe the response for an error; *detail* is an example."""
-    return Returns(status, description, type=ErrorBody, example=ErrorBody(detail), headers=headers or {})
+def _returns(
+    code: ErrorCode, example: str | ErrorBody, description: str = "", headers: Mapping[str, Any] | None = None
+) -> Returns:
+    """Describe the response for an error; *example* is its body, or no more than the detail."""
+    body = ErrorBody(example, code) if isinstance(example, str) else example
+    described = description or f"{code.cause} {code.remedy}"
+    return Returns(code.status, described, type=type(body), example=body, headers=headers or {})
 
 
 Challenge = Annotated[str, Meta(description="How to send credentials (RFC 9110, section 11.6.1).")]
@@ -106,30 +118,22 @@ RetryAfter = Annotated[int, Meta(description="Seconds to wait before the next tr
 # Common errors, by their names in the API document.
 ERRORS = {
     "Unauthorized": _returns(
-        401,
-        "The credentials are missing or invalid, or `{user_id}` is another user's.",
+        ErrorCode.INVALID_TOKEN,
         "The credentials are invalid.",
-        headers={"WWW-Authenticate": Challenge},
+        "The credentials are missing, invalid or expired, or `{user_id}` is another user's; `code` says which.",
+        {"WWW-Authenticate": Challenge},
     ),
-    "NotFound": _returns(404, "There is no such task, or it is another user's.", NO_SUCH_TASK),
-    "TooLarge": _returns(413, "The body is larger than 64 KiB.", TOO_LARGE),
-    "NotJSON": _returns(
-        415, "The `Content-Type` is not `application/json`, or names a charset other than UTF-8.", NOT_JSON
-    ),
-    "InvalidBody": Returns(
-        422,
-        "The body is not JSON, or breaks a rule. Nothing was stored.",
-        type=ValidationErrorBody,
-        example=ValidationErrorBody(
+    "NotFound": _returns(ErrorCode.NOT_FOUND, NO_SUCH_TASK, "There is no such task, or it is another user's."),
+    "TooLarge": _returns(ErrorCode.BODY_TOO_LARGE, TOO_LARGE),
+    "NotJSON": _returns(ErrorCode.UNSUPPORTED_MEDIA_TYPE, NOT_JSON),
+    "InvalidBody": _returns(
+        ErrorCode.INVALID_BODY,
+        ValidationErrorBody(
             "title is required; is_completed must be true or false.",
+            ErrorCode.INVALID_BODY,
             (FieldError("title", "is required"), FieldError("is_completed", "must be true or false")),
         ),
     ),
-    "Failed": _returns(500, "An error in the server. Quote `X-Request-ID` when you report it.", INTERNAL_ERROR),
-    "Unavailable": _returns(
-        503,
-        "A service that the server needs cannot be reached. If the request was a write, it may have taken effect.",
-        STORE_DOWN,
-        headers={"Retry-After": RetryAfter},
-    ),
+    "Failed": _returns(ErrorCode.INTERNAL_ERROR, INTERNAL_ERROR),
+    "Unavailable": _returns(ErrorCode.UNAVAILABLE, STORE_DOWN, headers={"Retry-After": RetryAfter}),
 }

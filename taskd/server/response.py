@@ -8,12 +8,14 @@ the application does not see, or fails to respond to.
 from __future__ import annotations
 
 import http
-import json
 import re
 import secrets
 from collections.abc import Iterable
 
 import attrs
+
+from taskd.routes.errors import ErrorBody
+from taskd.routes.responses import encode
 
 __all__ = ["NOSNIFF", "NO_STORE", "X_REQUEST_ID", "ResponseHead", "error_bytes", "new_request_id"]
 
@@ -114,7 +116,7 @@ def error_bytes(status: int, detail: str, *, headers: Headers = (), has_body: bo
             them.
         has_body: False for a response to HEAD.
     """
-    body = json.dumps({"detail": detail}).encode()
+    body = encode(ErrorBody.of(status, detail))
     own = (
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

@@ -59,13 +59,13 @@ class AuthContract:
         """A request for another user's path is refused."""
         response = await client.get("/api/bob", headers=credentials("alice"))
 
-        assert 401 == response.status_code
+        assert (401, "wrong_user") == (response.status_code, response.json()["code"])
 
     async def test_no_credentials_are_no_fault(self, client: httpx.AsyncClient) -> None:
-        """A request without credentials gets a challenge without an error."""
+        """A request without credentials gets the code for that, and a challenge without an error."""
         response = await client.get("/api/alice")
 
-        assert 401 == response.status_code
+        assert (401, "missing_credentials") == (response.status_code, response.json()["code"])
         assert "error" not in response.headers["WWW-Authenticate"]
 
     async def test_spoilt_credentials_are_refused(

@@ -11,6 +11,14 @@ from tests.support.third_parties import Site, auth_source, routes_source
 
 pytestmark = pytest.mark.anyio
 
+# What a backend may raise of the credentials, and the code of the 401.
+REFUSALS = {
+    "taskd.auth.MissingCredentials": "missing_credentials",
+    "taskd.auth.InvalidCredentials": "invalid_token",
+    "taskd.auth.ExpiredCredentials": "expired_token",
+    "__import__('starlette').authentication.AuthenticationError": "invalid_token",
+}
+
 
 def answering(site: Site, *statements: str) -> ASGIApp:
     """An application whose auth runs *statements*, with a protected route `/me`."""
@@ -39,14 +47,20 @@ class TestGuard:
         """Whatever a backend raises or returns that it must not is an error of the server, and nobody is let in."""
         response = await get(answering(site, statement), "/me", "alice")
 
-        assert (500, {"detail": "Internal server error"}) == (response.status_code, response.json())
+        assert (500, {"detail": "Internal server error", "code": "internal_error"}) == (
+            response.status_code,
+            response.json(),
+        )
 
     async def test_a_backend_that_returns_none_lets_nobody_in(self, site: Site) -> None:
         """A request without a user is refused, not anonymous."""
         response = await get(answering(site, "return None"), "/me", "alice")
 
         assert (401, 'Credentials realm="taskd"') == (response.status_code, response.headers["WWW-Authenticate"])
-        assert {"detail": "The credentials are missing: the API document says how to send them."} == response.json()
+        assert {
+            "detail": "The credentials are missing: the API document says how to send them.",
+            "code": "missing_credentials",
+        } == response.json()
 
     @pytest.mark.parametrize(
         "user", ["type('Guest', (taskd.auth.User,), {'is_authenticated': False})('alice')", "UnauthenticatedUser()"]
@@ -60,6 +74,7 @@ class TestGuard:
 
         assert 401 == response.status_code
         assert "The credentials are missing" in response.json()["detail"]
+        assert "missing_credentials" == response.json()["code"]
 
     @pytest.mark.parametrize(
         "statement",
@@ -77,7 +92,7 @@ class TestGuard:
         response = await get(answering(site, statement), "/me", "alice")
 
         assert (503, True) == (response.status_code, response.headers["Retry-After"].isdecimal())
-        assert ["detail"] == list(response.json())
+        assert "unavailable" == response.json()["code"]
 
     async def test_a_backend_that_hangs_is_named(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -89,16 +104,19 @@ class TestGuard:
 
         assert "plugin 'custom' of acme 1.0 did not respond in" in caplog.text
 
-    @pytest.mark.parametrize("error", ["InvalidCredentials", "MissingCredentials"])
-    async def test_a_backends_refusal_reaches_the_client(self, site: Site, error: str) -> None:
-        """What a backend says of bad credentials is the detail of a 401."""
+    @pytest.mark.parametrize(("error", "code"), REFUSALS.items())
+    async def test_a_backends_refusal_reaches_the_client(self, site: Site, error: str, code: str) -> None:
+        """What a backend says of bad credentials is the detail of a 401, and the code is that of its exception."""
         detail = 'It is "worn out" \u2013 sorry.'
 
-        response = await get(answering(site, f"raise taskd.auth.{error}({detail!r})"), "/me", "alice")
+        response = await get(answering(site, f"raise {error}({detail!r})"), "/me", "alice")
 
-        assert (401, {"detail": detail}) == (response.status_code, response.json())
+        assert (401, {"detail": detail, "code": code}) == (response.status_code, response.json())
 
-    @pytest.mark.parametrize(("error", "detail"), [("Invalid", "are invalid."), ("Missing", "are missing: the API")])
+    @pytest.mark.parametrize(
+        ("error", "detail"),
+        [("Invalid", "are invalid."), ("Expired", "have expired."), ("Missing", "are missing: the API")],
+    )
     async def test_a_refusal_without_words_has_some(self, site: Site, error: str, detail: str) -> None:
         """A backend that gives no reason does not leave its clients without one."""
         response = await get(answering(site, f"raise taskd.auth.{error}Credentials"), "/me")
@@ -108,12 +126,13 @@ class TestGuard:
     @pytest.mark.parametrize(
         ("challenge", "given"),
         [
-            ("challenge = 'ApiKey realm=\"acme\"'", ['ApiKey realm="acme"'] * 3),
+            ("challenge = 'ApiKey realm=\"acme\"'", ['ApiKey realm="acme"'] * 4),
             (
                 "def challenge(self, error): return f'Acme error=\"{error}\"'",
                 [
                     'Acme error="None"',
                     'Acme error="It is worn out."',
+                    'Acme error="It has expired."',
                     'Acme error="The credentials are for a user other than the one in the path."',
                 ],
             ),
@@ -124,16 +143,17 @@ class TestGuard:
         """How credentials are sent, and what was wrong with them, is said by the backend in each 401."""
         source = auth_source(
             "if conn.headers['x'] == 'none': raise taskd.auth.MissingCredentials('Send X.')",
-            "if conn.headers['x'] == 'old': raise taskd.auth.InvalidCredentials('It is worn out.')",
+            "if conn.headers['x'] == 'bad': raise taskd.auth.InvalidCredentials('It is worn out.')",
+            "if conn.headers['x'] == 'old': raise taskd.auth.ExpiredCredentials('It has expired.')",
             "return AuthCredentials(), taskd.auth.User('bob')",
         )
         site.install(
             "custom", source.replace("    async def authenticate", f"    {challenge}\n\n    async def authenticate")
         )
         app = build(TASKD_AUTH="custom")
-        responses = [await get(app, "/api/alice/tasks", x=sent) for sent in ("none", "old", "bob's")]
+        responses = [await get(app, "/api/alice/tasks", x=sent) for sent in ("none", "bad", "old", "bob's")]
 
-        assert [401] * 3 == [response.status_code for response in responses]
+        assert [401] * 4 == [response.status_code for response in responses]
         assert given == [response.headers["WWW-Authenticate"] for response in responses]
 
     @pytest.mark.parametrize("challenge", ["None", "5", "''", "'Acme\\r\\nX: y'", "'Acm\u00e9'", "b'Acme'"])
@@ -156,6 +176,7 @@ class TestGuard:
 
         assert 401 == response.status_code
         assert response.json()["detail"].startswith("The user must be neither")
+        assert "invalid_token" == response.json()["code"]
 
     @pytest.mark.parametrize("identity", ["a", "a" * 255, "\U0001f389" * 255, " "])
     async def test_an_identity_is_any_other_text(self, site: Site, identity: str) -> None:
@@ -184,4 +205,6 @@ class TestGuard:
         app = build()
 
         for path in ("/api/bob/tasks", "/api/alice%2Fx/tasks", "/api/Alice/tasks", "/api/%61lice%00/tasks"):
-            assert 401 == (await get(app, path, Authorization=f"Bearer {token_for('alice')}")).status_code
+            response = await get(app, path, Authorization=f"Bearer {token_for('alice')}")
+
+            assert (401, "wrong_user") == (response.status_code, response.json()["code"])

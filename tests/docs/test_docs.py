@@ -205,7 +205,7 @@ def test_the_tables_of_settings_are_what_is_declared() -> None:
     """docs/reference/settings.md has each variable with its help text and its default."""
     page = PAGE.read_text()
 
-    assert page == written(page), "run: python .ci/update_settings.py"
+    assert page == written(page), "run: python .ci/update_reference.py"
     assert VARIABLES == set(re.findall(r"(?m)^\| `([A-Z_]+)`", page))
 
 

@@ -13,9 +13,13 @@ import pluggy
 import pytest
 
 from taskd import hooks
-from tests.support.documentation import ROOT
+from tests.support.documentation import ROOT, table
+from tests.support.documents import CODES
+from tests.support.errors_reference import PAGE as ERRORS_PAGE
+from tests.support.errors_reference import written as with_codes
 
 REFERENCE = ROOT / "docs" / "reference"
+ERRORS = "docs/reference/errors.md"
 # What a plugin may import.  A module that is added to it, or taken from it, is a change that users see.
 PUBLIC = [
     "taskd",
@@ -23,6 +27,7 @@ PUBLIC = [
     "taskd.storage",
     "taskd.auth",
     "taskd.routes",
+    "taskd.errors",
     "taskd.fields",
     "taskd.settings",
     "taskd.checks",
@@ -89,12 +94,30 @@ def test_each_command_and_option_is_in_the_reference() -> None:
     assert [] == [(name, option) for name, option in options if option[0] == "-" and option not in sections[name]]
 
 
-def test_each_status_of_an_error_is_in_the_reference() -> None:
-    """docs/reference/errors.md explains the statuses of all operations, and those that any request may get."""
-    document = json.loads((REFERENCE / "openapi.json").read_bytes())
-    operations = [each for path in document["paths"].values() for each in path.values() if "responses" in each]
-    declared = {int(status) for each in operations for status in each["responses"] if status >= "400"}
-    anywhere = {int(status) for status in re.findall(r"\b([45]\d\d):", document["info"]["description"])}
-    explained = [int(status) for status in re.findall(r"(?m)^## (\d{3})$", (REFERENCE / "errors.md").read_text())]
+def test_the_table_of_codes_is_what_the_server_sends() -> None:
+    """docs/reference/errors.md has each code with its status, a cause and a remedy, and so has the API document."""
+    page = ERRORS_PAGE.read_text()
+    introduction = json.loads((REFERENCE / "openapi.json").read_bytes())["info"]["description"]
+    [shown] = re.findall(r"(?ms)^<!-- codes -->\n\n(.*?)\n\n<!-- end -->$", page)
 
-    assert sorted(declared | anywhere) == explained
+    assert page == with_codes(page), "run: python .ci/update_reference.py"
+    assert {f"`{code}`": str(status) for code, status in CODES.items()} == dict(
+        zip(table(ERRORS, "## Codes", 0), table(ERRORS, "## Codes", 1), strict=True)
+    )
+    assert shown in introduction
+
+
+def test_each_cause_and_remedy_is_told() -> None:
+    """Each is a sentence or two, on one line, that does not break the table."""
+    causes, remedies = table(ERRORS, "## Codes", 2), table(ERRORS, "## Codes", 3)
+
+    assert len(CODES) == len(causes) == len(remedies)
+    assert [] == [text for text in (*causes, *remedies) if not re.fullmatch(r"[A-Z`][^|\n]+\.", text)]
+
+
+def test_what_is_said_more_is_said_of_codes() -> None:
+    """The sections of docs/reference/errors.md below the table are each about one code, in the table's order."""
+    explained = re.findall(r"(?m)^## `(\w+)`$", ERRORS_PAGE.read_text())
+
+    assert explained == [code for code in CODES if code in explained]
+    assert explained

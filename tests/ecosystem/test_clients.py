@@ -258,14 +258,14 @@ class TestTypeScript:
             "toggled": ["completed", True, True],
             "reopened": ["pending", False],
             "deleted": [204, None],
-            "gone": [404, "There is no such task."],
+            "gone": [404, "not_found", "There is no such task."],
             "refused": [422, ["title"]],
             "health": ["ok", "ok"],
             "documented": ["Oat", None, "completed", 1, "Milk", "pending"],
             "isRead": True,
-            "missing": [404, "There is no such task."],
+            "missing": [404, "not_found", "There is no such task."],
             "nobody": "The token is malformed: it is not a signed JWT.",
-            "untitled": [422, ["title"]],
+            "untitled": [422, "invalid_body", ["title"]],
         } == json.loads(done.stdout)
 
     def test_generated_schemas_take_the_titles_that_the_server_takes(self, typescript: Path) -> None:

@@ -29,11 +29,12 @@ GOOD = token_for("alice")
 
 
 def challenge(response: httpx.Response) -> str:
-    """Return the WWW-Authenticate of a 401, after checking its form."""
+    """Return the WWW-Authenticate of a 401, after checking its form: an error is there unless the code denies it."""
     assert 401 == response.status_code, response.text
-    assert {"detail"} == set(response.json())
+    assert ["detail", "code"] == list(response.json())
     value: str = response.headers["WWW-Authenticate"]
     assert value.startswith('Bearer realm="taskd"')
+    assert (response.json()["code"] == "missing_credentials") == ("error=" not in value)
     return value
 
 
@@ -43,7 +44,7 @@ async def test_every_endpoint_wants_a_token(stranger: httpx.AsyncClient, method:
     response = await stranger.request(method, f"/api/alice/tasks{path}")
 
     assert (401, 'Bearer realm="taskd"') == (response.status_code, response.headers["WWW-Authenticate"])
-    assert method == "HEAD" or "missing" in response.json()["detail"]
+    assert method == "HEAD" or "missing_credentials" == response.json()["code"]
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -73,7 +74,7 @@ async def test_what_is_nearly_the_scheme_is_told_apart(app: ASGIApp, value: str)
         response = await client.get("/api/alice/tasks", headers={"Authorization": value})
 
         challenge(response)
-        assert {"detail": "The Authorization header must be Bearer, a space and the token, no more."} == response.json()
+        assert "The Authorization header must be Bearer, a space and the token, no more." == response.json()["detail"]
 
 
 async def test_a_token_in_a_query_or_a_cookie_is_not_looked_at(app: ASGIApp) -> None:
@@ -93,6 +94,7 @@ async def test_another_users_path_is_refused(client: httpx.AsyncClient, method: 
     assert 401 == response.status_code
     assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
     assert method == "HEAD" or "a user other than" in response.json()["detail"]
+    assert method == "HEAD" or "wrong_user" == response.json()["code"]
 
 
 async def test_users_are_isolated_on_all_endpoints(app: ASGIApp, user_id: str) -> None:

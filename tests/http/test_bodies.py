@@ -63,7 +63,8 @@ def field_errors(response: httpx.Response) -> list[tuple[str, str]]:
     """Return the field errors of a 422, after checking its form."""
     assert 422 == response.status_code, response.text
     body = response.json()
-    assert {"detail", "errors"} == set(body)
+    assert ["detail", "code", "errors"] == list(body)
+    assert "invalid_body" == body["code"]
     found = [(error["field"], error["message"]) for error in body["errors"]]
     assert "; ".join(f"{field} {message}" for field, message in found) + "." == body["detail"]
     return found
@@ -295,7 +296,7 @@ async def test_a_refused_media_type_says_what_is_wrong_with_it(
     headers = {} if content_type is None else {"Content-Type": content_type}
     response = await client.post(tasks_url, content=b'{"title": "t"}', headers=headers)
 
-    assert (415, {"detail": detail}) == (response.status_code, response.json())
+    assert (415, {"detail": detail, "code": "unsupported_media_type"}) == (response.status_code, response.json())
 
 
 async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
@@ -317,7 +318,8 @@ async def test_a_body_has_64_kib_at_most(
     response = await client.request(method, url, content=in_chunks(body) if chunked else body, headers=JSON)
 
     assert is_refused == (response.status_code == 413), response.text
-    assert is_refused == ("larger than 65536 bytes" in response.text)
+    refusal = {"detail": "The body must not be larger than 65536 bytes.", "code": "body_too_large"}
+    assert is_refused == (refusal == response.json())
 
 
 JSON_VALUES = st.recursive(

@@ -304,7 +304,10 @@ class TestFiles:
         """A name is one of a few, and never a path."""
         response = await stranger.get(f"/docs/{name}")
 
-        assert (404, {"detail": "There is nothing at this path."}) == (response.status_code, response.json())
+        assert (404, {"detail": "There is nothing at this path.", "code": "not_found"}) == (
+            response.status_code,
+            response.json(),
+        )
 
 
 class TestAll:

@@ -28,6 +28,7 @@ from tests.support.serving import assert_unavailable, serving, until_ready
 pytestmark = pytest.mark.anyio
 
 FOREIGN = "https://evil.example.com"
+NOTHING_HERE = {"detail": "There is nothing at this path.", "code": "not_found"}
 PATHS = ["/livez", "/readyz", "/api/alice/tasks", "/api/alice", "/api", "/nowhere", "/"]
 
 
@@ -35,10 +36,10 @@ PATHS = ["/livez", "/readyz", "/api/alice/tasks", "/api/alice", "/api", "/nowher
     "path", ["/nowhere", "/api", "/api/alice", "/api/alice/tasks/1/2", "/livez/x", "http://taskd//livez", "/livez%0A"]
 )
 async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
-    """Every error is JSON with a detail that is a string."""
+    """Every error is JSON with a detail that is a string, and a code."""
     response = await client.get(path)
 
-    assert (404, {"detail": "There is nothing at this path."}) == (response.status_code, response.json())
+    assert (404, NOTHING_HERE) == (response.status_code, response.json())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ async def test_a_known_path_with_another_method_says_which_it_responses(
 
     assert 405 == response.status_code
     assert allowed == ", ".join(sorted(response.headers["Allow"].split(", ")))
-    assert isinstance(response.json()["detail"], str)
+    assert {"detail": "This path does not support this method.", "code": "method_not_allowed"} == response.json()
 
 
 async def test_a_trailing_slash_names_the_same_resource(client: httpx.AsyncClient, tasks_url: str) -> None:
@@ -281,6 +282,7 @@ async def test_a_preflight_request_for_more_is_refused(stranger: httpx.AsyncClie
 
     assert 400 == response.status_code
     assert response.json()["detail"].startswith("Disallowed CORS")
+    assert "bad_request" == response.json()["code"]
     assert {ORIGIN: ORIGIN}.get(asked["Origin"]) == response.headers.get("Access-Control-Allow-Origin")
 
 
@@ -299,7 +301,10 @@ async def test_an_upgrade_hides_no_body(
     response = await stranger.request(method, "/livez", headers=asked, content=in_chunks(body) if chunked else body)
 
     assert (400, "close") == (response.status_code, response.headers.get("Connection"))
-    assert "A request with a body must not ask for an upgrade." == response.json()["detail"]
+    assert {
+        "detail": "A request with a body must not ask for an upgrade.",
+        "code": "bad_request",
+    } == response.json()
     assert 200 == (await stranger.get("/livez", headers=asked)).status_code
 
 
@@ -322,7 +327,10 @@ async def test_a_failure_is_logged_and_not_shown(
     monkeypatch.setattr(SQLTaskStore, "list", fail)
     response = await client.get(f"{tasks_url}?token=xyz", headers={"Origin": ORIGIN, "X-Request-ID": "find-me"})
 
-    assert (500, {"detail": "Internal server error"}) == (response.status_code, response.json())
+    assert (500, {"detail": "Internal server error", "code": "internal_error"}) == (
+        response.status_code,
+        response.json(),
+    )
     assert ("find-me", ORIGIN) == (
         response.headers["X-Request-ID"],
         response.headers["Access-Control-Allow-Origin"],

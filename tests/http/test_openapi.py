@@ -23,6 +23,7 @@ from tests.support.applications import build, get
 from tests.support.commands import invoke, run_python
 from tests.support.documents import (
     CLASSES,
+    CODES,
     OPERATIONS,
     WHOLE,
     Json,
@@ -58,6 +59,7 @@ DATE_TIME = {"type": "string", "format": "date-time"}
 NULL = {"type": "null"}
 STATUS = {"enum": ["pending", "in_progress", "completed"], "type": "string"}
 PRIORITY = {"enum": ["low", "medium", "high", "urgent"], "type": "string"}
+ERROR: Json = {"detail": {"type": "string"}, "code": {"enum": list(CODES), "type": "string"}}
 WRITABLE: Json = {
     "title": TITLE,
     "description": {"anyOf": [DESCRIPTION, NULL]},
@@ -66,6 +68,7 @@ WRITABLE: Json = {
     "due_at": {"anyOf": [DATE_TIME, NULL]},
     "is_completed": {"type": "boolean"},
 }
+ENUMERATIONS = ("/Status", "/Priority", "/ErrorCode")
 # The contract's table of fields.
 FIELDS: dict[str, tuple[Json, set[str]]] = {
     "NewTask": (WRITABLE, {"title"}),
@@ -83,10 +86,10 @@ FIELDS: dict[str, tuple[Json, set[str]]] = {
         set(answered),
     ),
     "Health": ({"status": {"enum": ["ok"], "type": "string"}}, {"status"}),
-    "ErrorBody": ({"detail": {"type": "string"}}, {"detail"}),
+    "ErrorBody": (ERROR, {"detail", "code"}),
     "ValidationErrorBody": (
-        {"detail": {"type": "string"}, "errors": {"type": "array", "items": reference("FieldError")}},
-        {"detail", "errors"},
+        {**ERROR, "errors": {"type": "array", "items": reference("FieldError")}},
+        {"detail", "code", "errors"},
     ),
     "FieldError": ({"field": {"type": "string"}, "message": {"type": "string"}}, {"field", "message"}),
 }
@@ -94,7 +97,7 @@ FIELDS: dict[str, tuple[Json, set[str]]] = {
 
 def limits(schema: Json) -> Json:
     """Return what *schema* demands, less what it says to people, and the pattern of what has a format."""
-    schema = resolved(schema, WHOLE) if schema.get("$ref", "").endswith(("/Status", "/Priority")) else schema
+    schema = resolved(schema, WHOLE) if schema.get("$ref", "").endswith(ENUMERATIONS) else schema
     silent = {"title", "description", "examples"} | ({"pattern"} if "format" in schema else set())
     kept = {key: value for key, value in schema.items() if key not in silent}
     return {key: [limits(each) for each in value] if key == "anyOf" else value for key, value in kept.items()}
@@ -136,6 +139,18 @@ class TestContract:
         assert all(expected == content["schema"] for content in contents.values())
         assert response["description"]
 
+    def test_the_example_of_each_error_has_a_code_of_its_status(self) -> None:
+        """An example is what the server sends: its code goes with the status, and never with another one."""
+        examples = [
+            (status, content["example"]["code"])
+            for _, status, response in responses()
+            if status >= 400
+            for content in response["content"].values()
+        ]
+
+        assert {401, 404, 413, 415, 422, 500, 503} == {status for status, _ in examples}
+        assert [] == [(status, code) for status, code in examples if CODES[code] != status]
+
     @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
     def test_each_status_has_its_headers(self, operation_id: str, status: int, response: Json) -> None:
         """Each has an id, and each header that is declared is always there and explained."""
@@ -146,7 +161,7 @@ class TestContract:
 
     def test_the_schemas_are_those_of_the_contract(self) -> None:
         """Nothing is described but bodies, and the values of text that there are."""
-        assert {*FIELDS, "Status", "Priority"} == set(WHOLE["components"]["schemas"])
+        assert {*FIELDS, "Status", "Priority", "ErrorCode"} == set(WHOLE["components"]["schemas"])
 
     @pytest.mark.parametrize("name", FIELDS)
     def test_each_field_has_its_limits(self, name: str) -> None:

@@ -172,7 +172,7 @@ async def test_a_task_that_does_not_exist_is_not_found(
     path = f"{tasks_url}/{task_id}" + ("/complete" if method == "PATCH" else "")
     response = await client.request(method, path, json={} if method == "PUT" else None)
 
-    assert (404, {"detail": "There is no such task."}) == (response.status_code, response.json())
+    assert (404, {"detail": "There is no such task.", "code": "not_found"}) == (response.status_code, response.json())
 
 
 async def test_only_the_canonical_form_of_an_id_names_a_task(client: httpx.AsyncClient, tasks_url: str) -> None:

@@ -157,7 +157,8 @@ class TestOutage:
         token = endpoint.issuer.sign()
         response = await response_to(caller, token)
         assert 503 == response.status_code
-        assert {"detail": "The credentials cannot be verified now; try again later."} == response.json()
+        detail = "The credentials cannot be verified now; try again later."
+        assert {"detail": detail, "code": "unavailable"} == response.json()
         assert str(MIN_INTERVAL_S) == response.headers["Retry-After"]
         assert 503 == await status(caller, token)
         assert 200 == await status(caller, token_for("alice", LIFETIME_S))

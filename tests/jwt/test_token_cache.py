@@ -13,7 +13,7 @@ import respx
 from jwt.algorithms import Algorithm, HMACAlgorithm, OKPAlgorithm
 
 from taskd import build_app
-from taskd.auth import AuthUnavailable, InvalidCredentials, User
+from taskd.auth import AuthUnavailable, ExpiredCredentials, InvalidCredentials, User
 from taskd.testing import lifespan
 from taskd_jwt.jwks.cache import MAX_AGE_S, MAX_STALE_AGE_S
 from taskd_jwt.jwks.rate_limit import COOLDOWN_S
@@ -98,7 +98,7 @@ async def test_no_token_is_cached_past_its_expiry(
     assert 1 == len(verified)
     clock.now_s += 0.5
 
-    with pytest.raises(InvalidCredentials, match=r"^The token expired 1 s ago\.$"):
+    with pytest.raises(ExpiredCredentials, match=r"^The token expired 1 s ago\.$"):
         await verifier.verify(token)
     assert 1 == len(verified)
 

@@ -109,3 +109,29 @@ async def test_a_backend_that_takes_more_than_the_key_fails_the_contract(
 
     with pytest.raises(AssertionError):
         await AuthContract().test_spoilt_credentials_are_refused(client, lambda _: {"X-Key": key})
+
+
+@attrs.frozen
+class Accusing(KeyBackend):
+    """Says of everything that it does not take that it is wrong: of no key, and of a key for another's path."""
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, User]:
+        if conn.headers.get("x-key") != self.key or conn.url.path != "/api/alice":
+            raise InvalidCredentials
+        return AuthCredentials(), User("alice")
+
+
+@pytest.mark.anyio
+async def test_a_backend_that_takes_no_key_for_a_wrong_one_fails_the_contract() -> None:
+    """Programs could not tell whether to send credentials or to get new ones."""
+    with pytest.raises(AssertionError):
+        await AuthContract().test_no_credentials_are_no_fault(guarded_by(Accusing("key")))
+
+
+@pytest.mark.anyio
+async def test_a_backend_that_compares_the_path_itself_fails_the_contract() -> None:
+    """That is left to the guard: programs would get new credentials, which were as good as before."""
+    with pytest.raises(AssertionError):
+        await AuthContract().test_credentials_open_only_their_own_user(
+            guarded_by(Accusing("key")), lambda _: {"X-Key": "key"}
+        )

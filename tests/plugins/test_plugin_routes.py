@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.applications import build, get, refusal
+from tests.support.documents import CODES
 from tests.support.third_parties import STORE, Site, routes_source
 
 pytestmark = pytest.mark.anyio
@@ -252,3 +253,42 @@ class TestOverlaps:
 
         async with client_of(build()) as client:
             assert [200, 401] == [(await client.request(method, "/notes")).status_code for method in ("GET", "POST")]
+
+
+FAILING = """
+from starlette.exceptions import HTTPException
+from taskd.errors import CodedError, ErrorCode
+
+@taskd.routes.public
+async def fail(request):
+    raise HTTPException(request.path_params["status"], "It is full.", {"X-Notes": "7"})
+
+@taskd.routes.public
+async def fail_with_code(request):
+    raise CodedError(ErrorCode(request.path_params["code"]), "It is full.", {"X-Notes": "7"})
+"""
+
+
+class TestErrors:
+    async def test_an_error_of_a_plugin_has_the_code_of_its_status(self, site: Site) -> None:
+        """A status that has no code counts as the first of its class (RFC 9110, section 15): no code says too much."""
+        site.install("notes", FAILING + routes_source("Route('/{status:int}', fail)"))
+        app = build()
+        of_status = {status: code for code, status in CODES.items()} | {401: "invalid_token"}
+
+        for status in range(400, 600):
+            response = await get(app, f"/{status}")
+            code = of_status.get(status, "bad_request" if status < 500 else "internal_error")
+
+            assert (status, "7") == (response.status_code, response.headers["X-Notes"])
+            assert {"detail": "It is full.", "code": code} == response.json()
+
+    @pytest.mark.parametrize(("code", "status"), CODES.items())
+    async def test_a_plugin_can_name_a_code(self, site: Site, code: str, status: int) -> None:
+        """The status is the one that the contract gives to the code."""
+        site.install("notes", FAILING + routes_source("Route('/{code}', fail_with_code)"))
+
+        response = await get(build(), f"/{code}")
+
+        assert (status, "7") == (response.status_code, response.headers["X-Notes"])
+        assert {"detail": "It is full.", "code": code} == response.json()

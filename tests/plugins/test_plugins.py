@@ -101,7 +101,10 @@ class TestFound:
             headers = {"Content-Type": "application/json"}
             response = await client.request(method, f"/api/alice/tasks{path}", content=body, headers=headers)
 
-        assert (500, {"detail": "Internal server error"}) == (response.status_code, response.json())
+        assert (500, {"detail": "Internal server error", "code": "internal_error"}) == (
+            response.status_code,
+            response.json(),
+        )
         kind = type(result[0] if hook == "list" and isinstance(result, list) else result).__name__
         assert f"taskd.storage.StoreError: {hook} returned a {kind}, not a " in caplog.text
         assert 1 == caplog.text.count("The store is that of plugin 'memory' of acme 1.0.")

@@ -104,7 +104,7 @@ async def test_the_server_s_stop_is_a_503_with_all_headers() -> None:
     status, headers, body = parsed(connection.written)
 
     assert "HTTP/1.1 503 Service Unavailable" == status
-    assert {"detail": "The server is stopping; try again later."} == json.loads(body)
+    assert {"detail": "The server is stopping; try again later.", "code": "unavailable"} == json.loads(body)
     expected = {
         "access-control-allow-credentials": "true",
         "access-control-allow-origin": ORIGIN,
@@ -154,7 +154,7 @@ async def test_another_task_s_cancellation_is_a_500(caplog: pytest.LogCaptureFix
     status, headers, body = parsed(connection.written)
 
     assert ("HTTP/1.1 500 Internal Server Error", ORIGIN) == (status, headers["access-control-allow-origin"])
-    assert {"detail": "Internal server error"} == json.loads(body)
+    assert {"detail": "Internal server error", "code": "internal_error"} == json.loads(body)
     assert "Exception in ASGI application" in caplog.text
 
 

@@ -45,7 +45,8 @@ def test_too_many_requests_are_each_served_or_refused_in_form(subject: Subject, 
 
     assert {} == seen.flood.faults()
     for body in seen.flood.bodies:
-        assert ["detail"] == list(json.loads(body))
+        refusal = json.loads(body)
+        assert {"detail": refusal["detail"], "code": "unavailable"} == refusal
     assert {} == seen.livez.faults()
     assert {200} == set(seen.livez.statuses)
     assert (200, []) == (after.status_code, after.json())

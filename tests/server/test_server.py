@@ -209,9 +209,8 @@ class TestConnections:
             kept = titles(client)
 
         assert [413] * 10 == [response.status_code for response in responses]
-        assert {"The body must not be larger than 65536 bytes."} == {
-            response.json()["detail"] for response in responses
-        }
+        refusal = {"detail": "The body must not be larger than 65536 bytes.", "code": "body_too_large"}
+        assert [refusal] * 10 == [response.json() for response in responses]
         assert set() == kept
 
     @pytest.mark.parametrize(("surplus_bytes", "status"), [(0, 201), (1, 413)], ids=["64 KiB", "one more"])
@@ -309,7 +308,10 @@ class TestOutput:
             token = client.headers["Authorization"].removeprefix("Bearer ")
             output = server.output + server.stop()
 
-        assert (500, {"detail": "Internal server error"}) == (response.status_code, response.json())
+        assert (500, {"detail": "Internal server error", "code": "internal_error"}) == (
+            response.status_code,
+            response.json(),
+        )
         [line] = [line for line in output.splitlines() if response.headers["X-Request-ID"] in line]
         assert f"POST /api/{user_id}/failure failed" in line
         assert "RuntimeError: the endpoint failed" in output

@@ -470,8 +470,9 @@ def disable_rate_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 def refusal(response: httpx.Response) -> str:
     """Return why a token was refused, after checking the form of the response."""
     assert 401 == response.status_code, response.text
-    assert {"detail"} == set(response.json())
-    detail = response.json()["detail"]
+    detail, code = response.json()["detail"], response.json()["code"]
+    assert {"detail": detail, "code": code} == response.json()
+    assert ("expired_token" if detail.startswith("The token expired ") else "invalid_token") == code
     # RFC 6750, section 3.
     described = r'Bearer realm="taskd", error="invalid_token", error_description="[\x20-\x21\x23-\x5b\x5d-\x7e]+"'
     assert re.fullmatch(described, response.headers["WWW-Authenticate"])

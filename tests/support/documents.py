@@ -29,6 +29,23 @@ OPERATIONS = {
     ("GET", "/livez"): ("checkLiveness", {200, 500}),
     ("GET", "/readyz"): ("checkReadiness", {200, 500, 503}),
 }
+# The codes of errors that the contract has so far, and their statuses.
+CODES = {
+    "missing_credentials": 401,
+    "invalid_token": 401,
+    "expired_token": 401,
+    "wrong_user": 401,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "invalid_body": 422,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "unavailable": 503,
+    "bad_request": 400,
+    "request_timeout": 408,
+    "headers_too_large": 431,
+    "internal_error": 500,
+}
 CLASSES: Mapping[str, type[Any]] = {"NewTask": NewTask, "TaskChanges": TaskChanges, "Completion": Completion}
 WHOLE: Json = json.loads(Application.assemble({}, verifies_credentials=False).document)
 

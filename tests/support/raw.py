@@ -16,6 +16,8 @@ from taskd.testing import RunningServer
 from tests.conftest import ORIGIN, SECRET, token_for
 from tests.support.processes import child_environ
 
+# The codes of what the server itself refuses.
+CODES = {400: "bad_request", 408: "request_timeout", 431: "headers_too_large"}
 MAX_HEAD_BYTES = Limits().head_bytes
 READ_BYTES = 65536
 
@@ -107,4 +109,6 @@ def assert_refused(response: Received, status: int) -> None:
 
     assert status == response.status
     assert expected == {name: value for name, value in response.headers.items() if name in expected}
-    assert ["detail"] == list(json.loads(response.body))
+    body = json.loads(response.body)
+    assert ["detail", "code"] == list(body)
+    assert CODES[status] == body["code"]

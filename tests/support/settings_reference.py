@@ -1,4 +1,4 @@
-"""The tables of docs/reference/settings.md, made from the settings' help texts; .ci/update_settings.py writes them."""
+"""The tables of docs/reference/settings.md, made from the settings' help texts; .ci/update_reference.py writes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import environ as environ_config
 from taskd.settings import Settings
 from taskd_jwt.settings import JWTSettings
 from taskd_sql.settings import SQLSettings
-from tests.support.documentation import ROOT
+from tests.support.documentation import ROOT, with_table
 
 __all__ = ["PAGE", "declared", "written"]
 
@@ -28,10 +28,7 @@ def declared(part: type) -> list[dict[str, Any]]:
 def written(page: str) -> str:
     """Return the text of the *page* with its tables as they should be."""
     for name, part in PARTS.items():
-        table = "\n".join(rows(declared(part)))
-        before, rest = page.split(f"<!-- settings: {name} -->\n", 1)
-        _, after = rest.split("<!-- end -->", 1)
-        page = f"{before}<!-- settings: {name} -->\n\n{table}\n\n<!-- end -->{after}"
+        page = with_table(page, f"settings: {name}", rows(declared(part)))
     return page
 
 

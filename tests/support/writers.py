@@ -109,11 +109,11 @@ async def ask(server: RunningServer, request: bytes) -> Response:
 
 
 def refusal_fault(response: Response) -> str | None:
-    """Return a complaint unless *response* is a refusal as in the contract: 503, Retry-After in seconds, a detail."""
+    """Return a complaint unless *response* is a refusal as in the contract: 503, with Retry-After in seconds."""
     is_json = response.headers.get("content-type") == "application/json"
-    detail = response.json() if is_json else None
-    has_detail = isinstance(detail, dict) and ["detail"] == list(detail) and isinstance(detail["detail"], str)
-    is_refusal = response.status == 503 and response.headers.get("retry-after", "").isdecimal() and has_detail
+    body = response.json() if is_json else None
+    has_code = isinstance(body, dict) and {"detail": str(body.get("detail")), "code": "unavailable"} == body
+    is_refusal = response.status == 503 and response.headers.get("retry-after", "").isdecimal() and has_code
     return None if is_refusal else f"a response that is no refusal: {response}"
 
 

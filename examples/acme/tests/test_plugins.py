@@ -43,7 +43,8 @@ async def test_the_plugins_serve_together() -> None:
         del client.headers["X-API-Key"]
         response = await client.get("/api/alice/summary")
         assert (401, 'ApiKey realm="acme"') == (response.status_code, response.headers["WWW-Authenticate"])
-        assert {"detail": "The key is missing: send it in the header X-API-Key."} == response.json()
+        detail = "The key is missing: send it in the header X-API-Key."
+        assert {"detail": detail, "code": "missing_credentials"} == response.json()
         assert {"service": "acme tasks"} == (await client.get("/about")).json()
         assert [] == undescribed((await client.get("/openapi.json")).content)
 

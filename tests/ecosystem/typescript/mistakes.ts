@@ -37,6 +37,8 @@ export async function mistakes(task: Schemas["Task"]): Promise<void> {
   task.description.trim();
   // @ts-expect-error: there may be no data
   (await client.GET("/api/{user_id}/tasks", { params })).data.length;
+  // @ts-expect-error: there is no such code
+  (await client.GET("/api/{user_id}/tasks", { params })).error?.code === "not-found";
   // @ts-expect-error: there may be no first task
   (await client.GET("/api/{user_id}/tasks", { params })).data?.[0].title;
 }

@@ -1,0 +1,151 @@
+"""
+The codes of errors: one for each reason why a request is refused, or fails.
+
+`ErrorCode` is the only list of them.  The table of codes in the API document and in `docs/reference/errors.md` is made
+from it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Self
+
+from starlette.exceptions import HTTPException
+
+__all__ = ["CodedError", "ErrorCode"]
+
+
+class ErrorCode(enum.Enum):
+    """Why a request was refused, or failed; for programs. A code never changes."""
+
+    # Each has its value, its status, a cause and a remedy.  False marks a code that says more than its status does:
+    # errors that have this status, but name no code, do not get it.
+    MISSING_CREDENTIALS = (
+        "missing_credentials",
+        401,
+        "The credentials are missing, or of a kind that is not supported.",
+        "Send credentials; `WWW-Authenticate` says how.",
+        False,
+    )
+    INVALID_TOKEN = (
+        "invalid_token",
+        401,
+        "The credentials are invalid; `detail` says why.",
+        "Get new credentials and try again once; if that fails, too, let the user sign in again.",
+    )
+    EXPIRED_TOKEN = (
+        "expired_token",
+        401,
+        "The credentials have expired.",
+        "Get new credentials and try again once; if that fails, too, let the user sign in again.",
+        False,
+    )
+    WRONG_USER = (
+        "wrong_user",
+        401,
+        "The `{user_id}` in the path is not that of the user to whom the credentials belong.",
+        "Use the user's own id, percent-encoded.",
+        False,
+    )
+    NOT_FOUND = (
+        "not_found",
+        404,
+        "There is no such task, it is another user's, or there is nothing at this path.",
+        "Remove the task from the display, or compare the path with the API document.",
+    )
+    METHOD_NOT_ALLOWED = (
+        "method_not_allowed",
+        405,
+        "The path does not support this method.",
+        "Use one of the methods in `Allow`.",
+    )
+    INVALID_BODY = (
+        "invalid_body",
+        422,
+        "The body is not JSON, or breaks a rule. Nothing was stored.",
+        "Show each message in `errors` beside its field; the field `body` is the body as a whole.",
+    )
+    BODY_TOO_LARGE = (
+        "body_too_large",
+        413,
+        "The body is larger than 64 KiB.",
+        "Send a smaller body: every valid request for tasks fits.",
+    )
+    UNSUPPORTED_MEDIA_TYPE = (
+        "unsupported_media_type",
+        415,
+        "The `Content-Type` is not `application/json`, or names a charset other than UTF-8.",
+        "Send `Content-Type: application/json`.",
+    )
+    UNAVAILABLE = (
+        "unavailable",
+        503,
+        "A service that the server needs cannot be reached, or the server is overloaded or stopping.",
+        "Wait for the seconds in `Retry-After`, then try again; a write may have taken effect, so read the task first.",
+    )
+    BAD_REQUEST = (
+        "bad_request",
+        400,
+        "The request is not valid HTTP, or is refused for a reason that has no other code; `detail` says why.",
+        "Use an HTTP library, and check whether a proxy changes the requests.",
+    )
+    REQUEST_TIMEOUT = (
+        "request_timeout",
+        408,
+        "The headers or the body of the request did not arrive in time.",
+        "Try again, over a better connection.",
+    )
+    HEADERS_TOO_LARGE = (
+        "headers_too_large",
+        431,
+        "The headers of the request are too large, or too many.",
+        "Look for accumulated cookies.",
+    )
+    INTERNAL_ERROR = (
+        "internal_error",
+        500,
+        "An error in the server or in a plugin.",
+        "Quote `X-Request-ID` when you report it: the server's log has the reason.",
+    )
+
+    status: int
+    cause: str
+    remedy: str
+    is_default: bool
+
+    def __new__(cls, value: str, status: int, cause: str, remedy: str, is_default: bool = True) -> Self:  # noqa: D102
+        code = object.__new__(cls)
+        code._value_ = value
+        code.status, code.cause, code.remedy, code.is_default = status, cause, remedy, is_default
+        return code
+
+    @classmethod
+    def of_status(cls, status: int) -> ErrorCode:
+        """
+        Return the code of an error that has a *status* but names no code.
+
+        A status that has no code is treated like the first one of its class (RFC 9110, section 15): 409 like 400, and
+        502 like 500.
+        """
+        return _DEFAULTS.get(status) or (cls.BAD_REQUEST if status < 500 else cls.INTERNAL_ERROR)
+
+
+_DEFAULTS = {code.status: code for code in ErrorCode if code.is_default}
+
+
+class CodedError(HTTPException):
+    """
+    An error whose code says more than its status does; the status is that of the code.
+
+    For other errors, Starlette's `HTTPException` will do: the code is that of its status.
+
+    Args:
+        code: Why the request is refused.
+        detail: One sentence for people.
+        headers: Headers of the response.
+    """
+
+    def __init__(self, code: ErrorCode, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(code.status, detail, headers)
+        self.code = code
