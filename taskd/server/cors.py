@@ -12,7 +12,7 @@ from starlette.types import Scope
 from taskd.routes.errors import error_response
 from taskd.routes.media_types import NAME
 
-__all__ = ["CORS", "VARY", "is_preflight"]
+__all__ = ["CORS", "VARY", "LoopbackOrigins", "is_preflight"]
 
 Header = tuple[bytes, bytes]
 
@@ -33,6 +33,23 @@ _ALLOWED = ("Accept", "Accept-Language", "Content-Language", "Content-Type", "X-
 # How many seconds a browser may remember what it was allowed.
 _MAX_AGE_S = 600
 _HEADER_NAME = re.compile(NAME)
+_OCTET = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_LOOPBACK_ORIGIN = re.compile(
+    rf"https?://(([a-z0-9_-]+\.)*localhost|127(\.{_OCTET}){{3}}|\[::1\])(:\d{{1,5}})?", re.ASCII
+)
+
+
+class LoopbackOrigins:
+    """
+    The origins of pages that are served on the same machine as the browser, at any port.
+
+    Browsers resolve `localhost`, and every name below it, to a loopback address (RFC 6761, section 6.3).  The origins
+    are spelled as browsers send them: in lower case, and without a path (RFC 6454, section 6.2).
+    """
+
+    def __contains__(self, origin: object) -> bool:
+        """Return whether *origin* is one of them."""
+        return isinstance(origin, str) and _LOOPBACK_ORIGIN.fullmatch(origin) is not None
 
 
 class CORS:
