@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
@@ -61,6 +61,7 @@ class Application:
         store: Keeps the tasks; its calls have a time limit.
         routes: The routes that are served, one for each path.
         document: The API document.
+        origins: The origins whose pages may read responses.
     """
 
     plugins: Plugins
@@ -68,6 +69,7 @@ class Application:
     store: BoundedStore
     routes: list[Route]
     document: bytes
+    origins: Container[str]
     _asgi: ASGIApp = attrs.field(init=False, repr=False)
 
     @classmethod
@@ -76,7 +78,9 @@ class Application:
         return cls.of(Plugins.load(environ), verifies_credentials=verifies_credentials)
 
     @classmethod
-    def of(cls, plugins: Plugins, *, verifies_credentials: bool = True) -> Application:
+    def of(
+        cls, plugins: Plugins, *, verifies_credentials: bool = True, origins: Container[str] | None = None
+    ) -> Application:
         """
         Assemble the application from what *plugins* provide.
 
@@ -84,6 +88,7 @@ class Application:
             plugins: The enabled plugins.
             verifies_credentials: If False, the settings of the auth plugin are not needed, and every protected route
                 responds with 401.
+            origins: The origins whose pages may read responses; by default, those in the settings.
 
         Raises:
             SettingsError: A setting is missing or wrong.
@@ -94,7 +99,9 @@ class Application:
         core = Source("server", "taskd")
         health = [(core, route) for route in health_routes(store)]
         routes = resources([*health, *plugins.routes(store)], Guard(backend, str(plugins.auth_plugin)))
-        return cls(plugins, backend, store, routes, openapi.document(routes, plugins.security_scheme))
+        document = openapi.document(routes, plugins.security_scheme)
+        allowed = plugins.settings.frontend_origins if origins is None else origins
+        return cls(plugins, backend, store, routes, document, allowed)
 
     @_asgi.default
     def _with_middleware(self) -> ASGIApp:
@@ -104,10 +111,9 @@ class Application:
         app.state.openapi = self.document
         app.router.redirect_slashes = False
         app.router.default = not_found
-        settings = self.plugins.settings
         request_headers = self.plugins.request_headers(self.backend)
-        admission = Admission(app, self.store, settings.queue_timeout_s, request_headers)
-        return HTTPMiddleware(admission, settings.frontend_origins, request_headers)
+        admission = Admission(app, self.store, self.plugins.settings.queue_timeout_s, request_headers)
+        return HTTPMiddleware(admission, self.origins, request_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection, as the ASGI specification defines it."""

@@ -230,7 +230,8 @@ class Settings:
         name="FRONTEND_URL",
         converter=_origins,
         help="The origins whose pages may call the API, comma-separated: `https://app.example.com`, and those of apps"
-        " in web views, such as `capacitor://localhost`, `tauri://localhost` and `app://-`. They may send any header.",
+        " in web views, such as `capacitor://localhost`, `tauri://localhost` and `app://-`. They may send any header."
+        " If it is not set, `taskd dev` allows all pages that are served on the same machine.",
     )
     queue_timeout_s: float = environ_config.var(
         "1",

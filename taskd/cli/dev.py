@@ -13,6 +13,7 @@ from taskd.application import Application
 from taskd.cli.commands import loaded_plugins
 from taskd.cli.serve import port_option
 from taskd.plugins import Plugins
+from taskd.server.cors import LoopbackOrigins
 from taskd.server.running import serve_here
 from taskd.settings import SettingsError, source_of
 from taskd.storage import Location
@@ -21,6 +22,7 @@ __all__ = ["dev"]
 
 USER = "dev"
 TOKEN_LIFETIME_S = 24 * 60 * 60
+FRONTEND = "FRONTEND_URL"
 
 
 @click.command()
@@ -31,8 +33,9 @@ def dev(port: int, *, allow_remote: bool) -> None:
     Serve on this machine, for trying things out.
 
     The selected plugins supply settings that are missing, such as a file for the tasks and a secret for tokens, and the
-    command prints what it uses.  Without --allow-remote, it refuses tasks that are kept on another machine, because
-    they may be production tasks.
+    command prints what it uses.  Unless FRONTEND_URL is set, all pages that are served on this machine may call the
+    API.  Without --allow-remote, the command refuses tasks that are kept on another machine, because they may be
+    production tasks.
     """
     with loaded_plugins() as plugins:
         trial = Trial.prepare(plugins, allow_remote=allow_remote)
@@ -52,12 +55,14 @@ class Trial:
     Attributes:
         app: The application.
         tasks: Where the tasks are, for display.
+        pages: The pages that may call the API, for display.
         token: A token for `USER`.
         token_note: How the token was made, for display; empty if the auth plugin does not say.
     """
 
     app: Application
     tasks: str
+    pages: str
     token: str = attrs.field(repr=False)
     token_note: str
 
@@ -65,6 +70,9 @@ class Trial:
     def prepare(cls, plugins: Plugins, *, allow_remote: bool) -> Trial:
         """
         Assemble the application with the settings that the auth plugin adds for a trial.
+
+        Unless the origins are set, those of all pages on this machine are allowed: each has a token only if its user
+        gives it one.
 
         Raises:
             SettingsError: A setting is missing or wrong, or the tasks are on another machine and that is not allowed.
@@ -76,7 +84,8 @@ class Trial:
         file = location.file if location is not None else None
         token_note = plugins.complete_for_trial(file or Path("taskd"))
         token = plugins.issue_token(USER, TOKEN_LIFETIME_S)
-        return cls(Application.of(plugins), _tasks(location, plugins), token, token_note)
+        app = Application.of(plugins, origins=None if _is_set(FRONTEND, plugins) else LoopbackOrigins())
+        return cls(app, _tasks(location, plugins), _pages(plugins), token, token_note)
 
     def announcement(self, url: str) -> str:
         """Return the message to show once the server is running at *url*."""
@@ -90,6 +99,7 @@ taskd is serving on {url}
   user   {USER}
   token  {self.token}
          (valid for {TOKEN_LIFETIME_S // 3600} hours{note}){docs}
+  pages  {self.pages}
 
 Make a first task:
 
@@ -124,6 +134,14 @@ def _tasks(location: Location | None, plugins: Plugins) -> str:
     if _is_set(location.setting, plugins):
         return f"{location.description} ({location.setting} in {source_of(location.setting)})"
     return location.description
+
+
+def _pages(plugins: Plugins) -> str:
+    """Describe which pages may call the API, and which setting says so."""
+    if not _is_set(FRONTEND, plugins):
+        return f"on this machine may call the API, at any port ({FRONTEND} is not set)"
+    origins = ", ".join(plugins.settings.frontend_origins) or "no other origin"
+    return f"of {origins} may call the API ({FRONTEND} in {source_of(FRONTEND)})"
 
 
 def _remote(location: Location, plugins: Plugins) -> SettingsError:

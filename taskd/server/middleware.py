@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from urllib.parse import quote, unquote
 
 from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskd.routes.errors import error_response
-from taskd.routes.media_types import NAME
 from taskd.routes.responses import REQUEST_ID
 from taskd.routes.router import ENCODED_SLASH, HAS_ENCODED_SLASH
+from taskd.server.cors import CORS, VARY, is_preflight
 from taskd.server.response import NO_STORE, NOSNIFF, X_REQUEST_ID, new_request_id
 
 __all__ = ["RESPONSE_HEADERS", "HTTPMiddleware"]
@@ -32,11 +30,6 @@ RESPONSE_HEADERS = "taskd.response_headers"
 
 _SLASH = re.compile("%2f", re.IGNORECASE)
 _REQUEST_ID = re.compile(REQUEST_ID.encode())
-_VARY = (b"vary", b"Origin")
-_HEADER_NAME = re.compile(NAME)
-# Always allowed, like the headers with credentials, even if a preflight does not ask for them.
-_ALLOWED = ("Accept", "Accept-Language", "Content-Language", "Content-Type", "X-Request-ID")
-_EXPOSED = ("Location", "X-Request-ID", "Retry-After", "WWW-Authenticate")
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +41,7 @@ class HTTPMiddleware:
     It handles preflights and requests that the application must not see, and logs exceptions.
     """
 
-    def __init__(self, app: ASGIApp, origins: Iterable[str] = (), request_headers: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, origins: Container[str] = (), request_headers: Iterable[str] = ()) -> None:
         """
         Wrap *app*.
 
@@ -58,9 +51,7 @@ class HTTPMiddleware:
             request_headers: The names of the headers in which credentials are sent.
         """
         self.app = app
-        origins = tuple(origins)
-        self._preflights = _Preflights(origins, request_headers)
-        self._cors = {origin.encode(): _cors_headers(origin.encode()) for origin in origins}
+        self._cors = CORS(origins, request_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and add the headers to its response."""
@@ -80,11 +71,14 @@ class HTTPMiddleware:
         if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
             response.added.append(NO_STORE)
         app: ASGIApp = self.app
-        if origin is not None and scope["method"] == "OPTIONS" and self._preflights.is_preflight(scope):
-            app = self._preflights.respond
+        if origin is not None and is_preflight(scope):
+            app = self._cors.preflight_response(Headers(scope=scope))
+            if upgrade is not None:
+                # What follows may be the request's body: see `_refuse_upgrade`.
+                response.added.append((b"connection", b"close"))
         else:
-            response.added += self._cors.get(origin, ()) if origin is not None else ()
-            response.added.append(_VARY)
+            response.added += self._cors.headers(origin) if origin is not None else ()
+            response.added.append(VARY)
             if (upgrade is not None or scope["method"] == "CONNECT") and _has_body(scope):
                 app = _refuse_upgrade
             else:
@@ -175,60 +169,3 @@ async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
     """
     refusal = error_response(400, "A request with a body must not ask for an upgrade.", {"Connection": "close"})
     await refusal(scope, receive, send)
-
-
-def _cors_headers(origin: bytes) -> list[Header]:
-    return [
-        (b"access-control-allow-origin", origin),
-        (b"access-control-allow-credentials", b"true"),
-        (b"access-control-expose-headers", ", ".join(_EXPOSED).encode()),
-    ]
-
-
-class _Preflights(CORSMiddleware):
-    """
-    Responds to preflight requests (Fetch standard, "CORS-preflight request") like Starlette, but with refusals in JSON.
-
-    All headers that a preflight asks for are allowed: pages from these origins are trusted, and tracing libraries send
-    their own headers.
-    """
-
-    def __init__(self, origins: Iterable[str], request_headers: Iterable[str]) -> None:
-        """Allow pages of *origins* to send *request_headers*, among others."""
-        self._allowed = (*_ALLOWED, *request_headers)
-        super().__init__(
-            self.respond,
-            allow_origins=tuple(origins),
-            allow_methods=("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"),
-            allow_headers=("*",),
-            allow_credentials=True,
-            allow_private_network=True,
-        )
-
-    @staticmethod
-    def is_preflight(scope: Scope) -> bool:
-        """Return whether a request that has an origin is a preflight request."""
-        return "access-control-request-method" in Headers(scope=scope)
-
-    async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a preflight request."""
-        await self.preflight_response(Headers(scope=scope))(scope, receive, send)
-
-    def preflight_response(self, request_headers: Headers) -> Response:
-        """Return the response to a preflight request."""
-        response = super().preflight_response(request_headers)
-        headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
-        asked = _names_in(request_headers.getlist("access-control-request-headers"))
-        headers["access-control-allow-headers"] = ", ".join((*self._allowed, *asked))
-        if "upgrade" in request_headers:
-            # What follows may be the request's body: see `_refuse_upgrade`.
-            headers["Connection"] = "close"
-        if response.status_code == 200:
-            return Response(status_code=204, headers=headers)
-        return error_response(response.status_code, f"{bytes(response.body).decode()}.", headers)
-
-
-def _names_in(values: Iterable[str]) -> list[str]:
-    """Return the valid names of headers in *values*, each of which is a comma-separated list."""
-    names = dict.fromkeys(name.strip(" \t") for value in values for name in value.split(","))
-    return [name for name in names if _HEADER_NAME.fullmatch(name)]

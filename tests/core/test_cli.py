@@ -27,7 +27,7 @@ import taskd
 from taskd import build_app
 from taskd.cli.main import main
 from taskd.testing import RunningServer, running_server
-from tests.conftest import SECRET
+from tests.conftest import ORIGIN, SECRET
 from tests.support.commands import invoke, run_python
 from tests.support.processes import DEV, PLAIN_UVICORN, SERVE, SERVE_WITH_WORKERS, child_environ, make_distribution
 
@@ -155,6 +155,21 @@ class TestDev:
 
         assert (404 if disabled else 200) == response.status_code
         assert (f"  docs   {server.url}/docs" in told) == (not disabled)
+
+    @pytest.mark.parametrize(
+        ("command", "frontend_url", "is_allowed"), [(DEV, "", True), (DEV, ORIGIN, False), (SERVE, "", False)]
+    )
+    def test_pages_on_this_machine_may_call_it(
+        self, command: tuple[str, ...], frontend_url: str, is_allowed: bool
+    ) -> None:
+        """A frontend in development needs no setting; under `taskd serve`, and where it is set, only that counts."""
+        origin = "http://localhost:5173"
+        settings = {"BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": frontend_url}
+        with running_server(child_environ(settings), command) as server:
+            response = httpx.get(f"{server.url}/livez", headers={"Origin": origin}, trust_env=False)
+            server.stop()
+
+        assert (origin if is_allowed else None) == response.headers.get("Access-Control-Allow-Origin")
 
     def test_what_it_keeps_is_private(self, tmp_path: Path) -> None:
         """The secret is for its owner only, and nobody but owner and group may read the tasks."""

@@ -283,6 +283,7 @@ class TestCore:
             "https://[::1",
             "https://[app]",
             "https://app.example.com,*",
+            "https://app.example.com,null",
             "capacitor://",
             "capacitor://*",
             "capacitor://localhost/path",

@@ -26,7 +26,7 @@ from tests.support.browser import chromium, complaints
 from tests.support.documentation import ROOT, blocks
 from tests.support.fuzzing import schemathesis
 from tests.support.node import install, npm
-from tests.support.processes import PLAIN_UVICORN, child_environ
+from tests.support.processes import DEV, PLAIN_UVICORN, child_environ
 from tests.support.requirements import required
 
 TYPESCRIPT = ROOT / "tests" / "ecosystem" / "typescript"
@@ -505,3 +505,41 @@ class TestPage:
         assert (200, [created[1]]) == listed
         assert f"/prefix/api/{user_id}/tasks" in asked
         assert [] == heard
+
+
+# As libraries for tracing do.
+CREATE = """
+async ({ url, token }) => {
+  const headers = {
+    Authorization: `Bearer ${token}`,
+    "Content-Type": "application/json",
+    "X-Requested-With": "fetch",
+    "sentry-trace": "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1",
+    baggage: "sentry-environment=development",
+    traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+  };
+  const response = await fetch(url, {
+    method: "POST", headers, body: JSON.stringify({ title: "Milk" }), credentials: "include",
+  });
+  return [response.status, response.headers.get("Location"), response.headers.get("X-Request-ID")];
+}
+"""
+
+
+class TestOtherOrigins:
+    """Pages of other origins in a real browser, under `taskd dev`."""
+
+    @pytest.mark.parametrize("host", ["localhost", "app.localhost"])
+    async def test_a_page_on_this_machine(self, browser: Browser, host: str) -> None:
+        """It may send the headers of tracing libraries, and read those of the response, without any setting."""
+        page = await browser.new_page()
+        with running_server(child_environ({"BETTER_AUTH_SECRET": SECRET}), DEV) as server:
+            # Where the server is reached by another name, its own resources are pages of another origin.
+            await page.goto(f"{server.url}/livez".replace("127.0.0.1", host))
+            tasks_url = f"{server.url}/api/dev/tasks"
+            status, location, request_id = await page.evaluate(CREATE, {"url": tasks_url, "token": token_for("dev")})
+            server.stop()
+
+        assert 201 == status
+        assert location.startswith("/api/dev/tasks/")
+        assert request_id

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 import sqlite3
+import string
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
 import taskd_sql.engine.postgres
@@ -29,6 +32,9 @@ pytestmark = pytest.mark.anyio
 
 FOREIGN = "https://evil.example.com"
 NOTHING_HERE = {"detail": "There is nothing at this path.", "code": "not_found"}
+# Pages that only `taskd dev` allows.
+LOOPBACK = ["http://localhost:5173", "https://app.localhost", "http://127.0.0.1:8000", "http://[::1]"]
+EXPOSED = "Location, X-Request-ID, Retry-After, WWW-Authenticate, ETag, Link, X-Total-Count"
 PATHS = ["/livez", "/readyz", "/api/alice/tasks", "/api/alice", "/api", "/nowhere", "/"]
 
 
@@ -170,6 +176,11 @@ async def test_a_request_id_of_another_form_is_replaced(stranger: httpx.AsyncCli
     assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
 
 
+def allowances(headers: httpx.Headers) -> list[str]:
+    """The names of the headers that allow a page something."""
+    return [name for name in headers if name.startswith("access-control-")]
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("environ", [{"FRONTEND_URL": f"http://localhost:3000, {ORIGIN}/"}, {}], indirect=True)
 async def test_pages_of_the_frontend_may_read_responses(app: ASGIApp, environ: dict[str, str], path: str) -> None:
@@ -181,19 +192,22 @@ async def test_pages_of_the_frontend_may_read_responses(app: ASGIApp, environ: d
 
             assert (origin if configured else None) == headers.get("Access-Control-Allow-Origin")
             assert ("true" if configured else None) == headers.get("Access-Control-Allow-Credentials")
-            exposed = set(headers.get("Access-Control-Expose-Headers", "").split(", "))
-            assert configured == ({"Location", "X-Request-ID"} <= exposed)
-            assert "Origin" in headers["Vary"]
-        for origin in (FOREIGN, "null", ORIGIN.upper(), f"{ORIGIN}:444", f"{ORIGIN}.evil.com", ""):
-            response = await client.get(path, headers={"Origin": origin})
+            assert (EXPOSED if configured else None) == headers.get("Access-Control-Expose-Headers")
+            assert "Origin" in headers["Vary"].split(", ")
+        for origin in (FOREIGN, "null", ORIGIN.upper(), f"{ORIGIN}:444", f"{ORIGIN}.evil.com", "", *LOOPBACK):
+            headers = (await client.get(path, headers={"Origin": origin})).headers
 
-            assert "Access-Control-Allow-Origin" not in response.headers
+            assert [] == allowances(headers)
+            assert "Origin" in headers["Vary"].split(", ")
 
 
-@pytest.mark.parametrize("origin", ["capacitor://localhost", "tauri://localhost", "http://tauri.localhost", "app://-"])
+APPS = ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "http://tauri.localhost", "app://-"]
+
+
+@pytest.mark.parametrize("origin", APPS)
 async def test_an_app_may_read_responses(origin: str) -> None:
     """Web views of mobile and desktop apps have origins with schemes of their own."""
-    app = build(FRONTEND_URL=f"capacitor://localhost,tauri://localhost,http://tauri.localhost,app://-,{ORIGIN}")
+    app = build(FRONTEND_URL=",".join((*APPS, ORIGIN)))
     preflight = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "authorization"}
     async with client_of(app) as client:
         responses = [
@@ -209,8 +223,8 @@ async def test_an_app_may_read_responses(origin: str) -> None:
 @pytest.fixture(scope="module")
 def environ(request: pytest.FixtureRequest, database_url: str) -> dict[str, str]:
     """The environment of the application; a test may give other settings."""
-    settings = getattr(request, "param", {"FRONTEND_URL": ORIGIN})
-    return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, **settings}
+    given_settings = getattr(request, "param", {"FRONTEND_URL": ORIGIN})
+    return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, **given_settings}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
@@ -227,6 +241,7 @@ async def test_a_preflight_request_of_the_frontend_is_granted(stranger: httpx.As
     assert ORIGIN == response.headers["Access-Control-Allow-Origin"]
     assert "true" == response.headers["Access-Control-Allow-Credentials"]
     assert method in response.headers["Access-Control-Allow-Methods"].split(", ")
+    assert "600" == response.headers["Access-Control-Max-Age"]
     assert {"Authorization", "Content-Type"} <= set(response.headers["Access-Control-Allow-Headers"].split(", "))
     assert "nosniff" == response.headers["X-Content-Type-Options"]
 
@@ -260,30 +275,81 @@ async def test_a_page_of_the_frontend_may_send_any_header(
     assert {*ALWAYS_ALLOWED.split(", "), *also_allowed} == set(allowed)
 
 
-async def test_a_page_of_the_frontend_may_call_a_server_in_a_private_network(stranger: httpx.AsyncClient) -> None:
-    """Chrome asks so of a server whose address is private; pages of listed origins may."""
-    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Private-Network": "true"}
-    response = await stranger.options("/api/alice/tasks", headers={"Origin": ORIGIN, **asked})
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(asked=st.lists(st.binary(max_size=40).filter(lambda value: not set(value) & set(b"\r\n\0")), max_size=3))
+async def test_only_names_are_repeated(stranger: httpx.AsyncClient, asked: list[bytes]) -> None:
+    """Whatever a preflight asks for, in one line or several, the response lists the names of headers, and only them."""
+    headers = [(b"Origin", ORIGIN.encode()), (b"Access-Control-Request-Method", b"GET")]
+    headers += [(b"Access-Control-Request-Headers", value) for value in asked]
+    response = await stranger.options("/api/alice/tasks", headers=headers)
 
-    assert (204, "true") == (response.status_code, response.headers["Access-Control-Allow-Private-Network"])
+    names = {name.strip(b" \t").decode("latin-1") for value in asked for name in value.split(b",")}
+    is_token = set(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~").issuperset
+    allowed = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert 204 == response.status_code
+    assert {*ALWAYS_ALLOWED.split(", "), *(name.lower() for name in names if name and is_token(name))} == set(allowed)
+
+
+@pytest.mark.parametrize(("asked", "allowed"), [("true", "true"), ("false", None), (None, None)])
+async def test_a_page_of_the_frontend_may_call_a_server_in_a_private_network(
+    stranger: httpx.AsyncClient, asked: str | None, allowed: str | None
+) -> None:
+    """Some versions of Chromium ask so of a server whose address is private; pages of listed origins may."""
+    private = {} if asked is None else {"Access-Control-Request-Private-Network": asked}
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET", **private}
+    response = await stranger.options("/api/alice/tasks", headers=headers)
+
+    assert (204, allowed) == (response.status_code, response.headers.get("Access-Control-Allow-Private-Network"))
 
 
 @pytest.mark.parametrize(
     "asked",
     [
         {"Origin": FOREIGN, "Access-Control-Request-Method": "GET"},
+        {"Origin": "null", "Access-Control-Request-Method": "GET"},
         {"Origin": ORIGIN, "Access-Control-Request-Method": "TRACE"},
         {"Origin": FOREIGN, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-other"},
+        {"Origin": FOREIGN, "Access-Control-Request-Method": "GET", "Access-Control-Request-Private-Network": "true"},
     ],
 )
 async def test_a_preflight_request_for_more_is_refused(stranger: httpx.AsyncClient, asked: dict[str, str]) -> None:
     """A refusal is an error like all others, and allows a foreign origin nothing."""
     response = await stranger.options("/api/alice/tasks", headers=asked)
 
-    assert 400 == response.status_code
-    assert response.json()["detail"].startswith("Disallowed CORS")
+    refused = "method" if asked["Origin"] == ORIGIN else "origin"
+    assert (400, f"Disallowed CORS {refused}.") == (response.status_code, response.json()["detail"])
     assert "bad_request" == response.json()["code"]
     assert {ORIGIN: ORIGIN}.get(asked["Origin"]) == response.headers.get("Access-Control-Allow-Origin")
+    assert (asked["Origin"] == ORIGIN) == bool(allowances(response.headers))
+
+
+@pytest.mark.parametrize(("origin", "method"), [(ORIGIN, "GET"), (ORIGIN, "TRACE"), (FOREIGN, "GET")])
+async def test_a_cache_keeps_preflights_apart(stranger: httpx.AsyncClient, origin: str, method: str) -> None:
+    """The response depends on all that a preflight asks for, whether that is granted or not."""
+    response = await stranger.options("/livez", headers={"Origin": origin, "Access-Control-Request-Method": method})
+
+    asked = [f"Access-Control-Request-{name}" for name in ("Method", "Headers", "Private-Network")]
+    assert ", ".join(("Origin", *asked)) == response.headers["Vary"]
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("OPTIONS", {"Origin": ORIGIN}, 405),
+        ("OPTIONS", {"Access-Control-Request-Method": "GET"}, 405),
+        ("GET", {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}, 200),
+    ],
+)
+async def test_another_request_is_no_preflight(
+    stranger: httpx.AsyncClient, method: str, headers: dict[str, str], status: int
+) -> None:
+    """A preflight is an OPTIONS with an origin and the method that is asked for; other requests reach the resource."""
+    response = await stranger.request(method, "/livez", headers=headers)
+
+    assert (status, headers.get("Origin")) == (
+        response.status_code,
+        response.headers.get("Access-Control-Allow-Origin"),
+    )
 
 
 async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
