@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import attrs
@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from taskd.fields import DATE_TIME, MustBe, in_utc, validated
 
 __all__ = [
+    "COMPLETION",
     "CONSISTENT",
     "UNSET",
     "Completion",
@@ -93,6 +94,7 @@ TaskID = Annotated[
     UUID, Meta(description="The task's id, exactly as the server returned it: a UUID in lower case, with hyphens.")
 ]
 IsCompleted = Annotated[bool, Meta(description="Whether `status` is `completed`."), MustBe("true or false")]
+Completed = Annotated[bool, Meta(description="The same as `is_completed`."), MustBe("true or false")]
 
 
 # With slots, msgspec would write the fields sorted by name, not in this order.
@@ -116,13 +118,19 @@ class Task:
     priority: Priority
     due_at: DueAt | None
     is_completed: IsCompleted = attrs.field(init=False)
+    completed: Completed = attrs.field(init=False)
     created_at: Annotated[Moment, Meta(description="When it was created.")]
     updated_at: Annotated[Moment, Meta(description="When it was last changed.")]
     completed_at: Annotated[Moment, Meta(description="When it was completed; null if it is not.")] | None
 
+    def __attrs_pre_init__(self) -> None:
+        """Put the fields in order: msgspec writes them in the order in which they were first set."""
+        vars(self).update(_IN_ORDER)
+
     def __attrs_post_init__(self) -> None:
-        """Derive `is_completed` from the status."""
-        object.__setattr__(self, "is_completed", self.status is Status.COMPLETED)
+        """Derive `is_completed` and `completed` from the status."""
+        is_completed = self.status is Status.COMPLETED
+        vars(self).update(is_completed=is_completed, completed=is_completed)
 
     @classmethod
     def create(cls, owner: str, new: NewTask, now: dt.datetime) -> Task:
@@ -163,6 +171,9 @@ class Task:
         return self.changed(TaskChanges(is_completed=not self.is_completed), now)
 
 
+_IN_ORDER = dict.fromkeys(field.name for field in attrs.fields(Task))
+
+
 def _evolve(task: Task, **given: Any) -> Task:
     kept = {field.name: getattr(task, field.name) for field in attrs.fields(Task) if field.init}
     return Task(**(kept | given))
@@ -172,28 +183,45 @@ def _contradict(status: Status, is_completed: bool) -> bool:
     return is_completed is not (status is Status.COMPLETED)
 
 
-def _agrees_with_status(instance: NewTask | TaskChanges, flag: attrs.Attribute[Any], value: bool | UnsetType) -> None:
-    """Refuse a flag that contradicts the status that is given with it."""
-    if value is not UNSET and instance.status is not UNSET and _contradict(instance.status, value):
-        raise ValueError(f'{flag.name} must be true exactly when status is "completed"')
+def _agrees(instance: NewTask | TaskChanges | Completion, flag: attrs.Attribute[Any], value: bool | UnsetType) -> None:
+    """Refuse a flag that contradicts the status or, without a status, `is_completed`."""
+    if value is UNSET:
+        return
+    if instance.status is not UNSET:
+        if _contradict(instance.status, value):
+            raise ValueError(f'{flag.name} must be true exactly when status is "completed"')
+    elif instance.is_completed is not UNSET and value is not instance.is_completed:
+        raise ValueError(f"{flag.name} must be the same as is_completed")
 
 
-# The same rule for the API document.  It is written without branches, which would appear in generated types.
-CONSISTENT = Meta(
-    extra_json_schema={
-        "not": {
-            "anyOf": [
-                {
-                    "required": ["status", "is_completed"],
-                    "properties": {
-                        "status": {"enum": [status.value for status in Status if _contradict(status, flag)]},
-                        "is_completed": {"const": flag},
-                    },
-                }
-                for flag in (True, False)
-            ]
-        }
-    }
+# The same rules for the API document.
+
+
+def _never(*refused: dict[str, Any]) -> Meta:
+    """Refuse what matches one of these schemas.  `oneOf` would refuse it, too, but would appear in generated types."""
+    return Meta(extra_json_schema={"not": {"anyOf": refused}})
+
+
+def _all(**values: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema for objects in which all of these fields are given, with such *values*."""
+    return {"required": list(values), "properties": values}
+
+
+_CONTRADICTING_FLAGS = [_all(is_completed={"const": flag}, completed={"const": not flag}) for flag in (True, False)]
+# For `NewTask` and `TaskChanges`.
+CONSISTENT = _never(
+    *[
+        _all(
+            status={"enum": [status.value for status in Status if _contradict(status, flag)]}, **{name: {"const": flag}}
+        )
+        for name in ("is_completed", "completed")
+        for flag in (True, False)
+    ],
+    *_CONTRADICTING_FLAGS,
+)
+# For `Completion`.
+COMPLETION = _never(
+    {"minProperties": 1, "properties": {"is_completed": False, "completed": False}}, *_CONTRADICTING_FLAGS
 )
 
 
@@ -210,11 +238,12 @@ class NewTask:
     status: Status | UnsetType = UNSET
     priority: Priority = Priority.MEDIUM
     due_at: DueAt | None = attrs.field(default=None, converter=in_utc)
-    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees_with_status)
+    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees)
+    completed: Completed | UnsetType = attrs.field(default=UNSET, validator=_agrees)
 
     def target_status(self) -> Status:
-        """Return the status requested by `status` or `is_completed`; `PENDING` by default."""
-        target = _target_status(self.status, self.is_completed)
+        """Return the status requested by `status`, `is_completed` or `completed`; `PENDING` by default."""
+        target = _target_status(self)
         return Status.PENDING if target is UNSET else target
 
 
@@ -231,21 +260,35 @@ class TaskChanges:
     status: Status | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     due_at: DueAt | UnsetType | None = attrs.field(default=UNSET, converter=in_utc)
-    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees_with_status)
+    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees)
+    completed: Completed | UnsetType = attrs.field(default=UNSET, validator=_agrees)
 
     def target_status(self) -> Status | UnsetType:
-        """Return the status requested by `status` or `is_completed`; `UNSET` if neither is given."""
-        return _target_status(self.status, self.is_completed)
+        """Return the status requested by `status`, `is_completed` or `completed`; `UNSET` if none is given."""
+        return _target_status(self)
 
 
 @attrs.frozen(kw_only=True, field_transformer=validated)
 class Completion:
-    """Whether the task is completed. If `is_completed` is left out, the task is toggled."""
+    """
+    Whether the task is completed.
 
-    is_completed: IsCompleted | UnsetType = UNSET
+    An empty object toggles the task. An object with other keys only is refused: it must not toggle by mistake.
+    """
+
+    status: ClassVar[UnsetType] = UNSET
+    needs_known_key: ClassVar[bool] = True
+
+    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees)
+    completed: Completed | UnsetType = attrs.field(default=UNSET, validator=_agrees)
+
+    def target_status(self) -> Status | UnsetType:
+        """Return the status requested by `is_completed` or `completed`; `UNSET` to toggle the task."""
+        return _target_status(self)
 
 
-def _target_status(status: Status | UnsetType, is_completed: bool | UnsetType) -> Status | UnsetType:
-    if status is not UNSET or is_completed is UNSET:
-        return status
+def _target_status(given: NewTask | TaskChanges | Completion) -> Status | UnsetType:
+    is_completed = given.completed if given.is_completed is UNSET else given.is_completed
+    if given.status is not UNSET or is_completed is UNSET:
+        return given.status
     return Status.COMPLETED if is_completed else Status.PENDING

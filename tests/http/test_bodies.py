@@ -21,6 +21,7 @@ PRIORITY = "must be one of low, medium, high, urgent"
 DUE_AT = "must be an RFC 3339 date-time with an offset, or null"
 IS_COMPLETED = "must be true or false"
 CONTRADICTION = 'must be true exactly when status is "completed"'
+DIFFERENCE = "must be the same as is_completed"
 
 
 BROKEN_DATE_TIMES = [
@@ -78,6 +79,7 @@ def field_errors(response: httpx.Response) -> list[tuple[str, str]]:
         *broken("status", STATUS, "done", "PENDING", "", None, 1, True, ["pending"], {}),
         *broken("priority", PRIORITY, "highest", None, 0, []),
         *broken("is_completed", IS_COMPLETED, "yes", "true", 1, 0, None, []),
+        *broken("completed", IS_COMPLETED, "yes", "true", 1, 0, None, []),
         *broken("due_at", DUE_AT, *BROKEN_DATE_TIMES),
     ],
 )
@@ -120,23 +122,50 @@ async def test_a_new_task_needs_a_title(client: httpx.AsyncClient, tasks_url: st
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-@pytest.mark.parametrize(("status", "is_completed"), [("pending", True), ("in_progress", True), ("completed", False)])
+@pytest.mark.parametrize(
+    ("fields", "errors"),
+    [
+        ({"status": "pending", "is_completed": True}, [("is_completed", CONTRADICTION)]),
+        ({"status": "in_progress", "is_completed": True}, [("is_completed", CONTRADICTION)]),
+        ({"status": "completed", "is_completed": False}, [("is_completed", CONTRADICTION)]),
+        ({"status": "pending", "completed": True}, [("completed", CONTRADICTION)]),
+        ({"status": "in_progress", "completed": True}, [("completed", CONTRADICTION)]),
+        ({"status": "completed", "completed": False}, [("completed", CONTRADICTION)]),
+        ({"status": "completed", "is_completed": True, "completed": False}, [("completed", CONTRADICTION)]),
+        ({"status": "completed", "is_completed": False, "completed": True}, [("is_completed", CONTRADICTION)]),
+        (
+            {"status": "completed", "is_completed": False, "completed": False},
+            [("is_completed", CONTRADICTION), ("completed", CONTRADICTION)],
+        ),
+        ({"is_completed": True, "completed": False}, [("completed", DIFFERENCE)]),
+        ({"is_completed": False, "completed": True}, [("completed", DIFFERENCE)]),
+        ({"is_completed": "yes", "completed": True}, [("is_completed", IS_COMPLETED)]),
+    ],
+    ids=str,
+)
 async def test_a_body_that_contradicts_itself_is_refused(
     client: httpx.AsyncClient,
     tasks_url: str,
     method: str,
-    status: str,
-    is_completed: bool,
+    fields: dict[str, Any],
+    errors: list[tuple[str, str]],
 ) -> None:
-    """The two fields that say whether a task is completed must agree."""
-    response = await send(client, tasks_url, method, {"title": "t", "status": status, "is_completed": is_completed})
+    """The fields that say whether a task is completed must agree; the flag that does not is the error."""
+    response = await send(client, tasks_url, method, {"title": "t", **fields})
 
-    assert [("is_completed", CONTRADICTION)] == field_errors(response)
+    assert errors == field_errors(response)
 
 
 async def test_every_error_is_reported_in_the_order_of_the_fields(client: httpx.AsyncClient, tasks_url: str) -> None:
     """All errors of a body are reported at once, whatever the order of its fields."""
-    body = {"is_completed": True, "due_at": "soon", "priority": 1, "status": "pending", "description": 2}
+    body = {
+        "completed": 1,
+        "is_completed": True,
+        "due_at": "soon",
+        "priority": 1,
+        "status": "pending",
+        "description": 2,
+    }
 
     assert [
         ("title", "is required"),
@@ -144,22 +173,44 @@ async def test_every_error_is_reported_in_the_order_of_the_fields(client: httpx.
         ("priority", PRIORITY),
         ("due_at", DUE_AT),
         ("is_completed", CONTRADICTION),
+        ("completed", IS_COMPLETED),
     ] == field_errors(await send(client, tasks_url, "POST", body))
 
 
 async def test_completion_knows_no_other_field(client: httpx.AsyncClient, tasks_url: str) -> None:
     """A status in the body of PATCH is an unknown key: it is ignored, and contradicts nothing."""
-    response = await send(client, tasks_url, "PATCH", {"is_completed": True, "status": "pending"})
+    response = await send(client, tasks_url, "PATCH", {"completed": True, "status": "pending"})
 
     assert (200, "completed") == (response.status_code, response.json()["status"])
 
 
+@pytest.mark.parametrize("body", [{"status": "completed"}, {"done": True}, {"isCompleted": None}, {"": 0, "id": 1}])
+async def test_completion_with_other_keys_only_is_refused(
+    client: httpx.AsyncClient, tasks_url: str, body: dict[str, Any]
+) -> None:
+    """A client that misspells the flag does not toggle the task."""
+    response = await send(client, tasks_url, "PATCH", body)
+
+    assert [("is_completed", "is required unless the body is empty")] == field_errors(response)
+    assert ["pending"] == [task["status"] for task in (await client.get(tasks_url)).json()]
+
+
+@pytest.mark.parametrize("value", [True, False])
+async def test_completion_that_contradicts_itself_is_refused(
+    client: httpx.AsyncClient, tasks_url: str, *, value: bool
+) -> None:
+    """The two names of the flag must agree."""
+    response = await send(client, tasks_url, "PATCH", {"is_completed": value, "completed": not value})
+
+    assert [("completed", DIFFERENCE)] == field_errors(response)
+    assert ["pending"] == [task["status"] for task in (await client.get(tasks_url)).json()]
+
+
+@pytest.mark.parametrize("flag", ["is_completed", "completed"])
 @pytest.mark.parametrize("value", ["yes", 1, None, "true", []])
-async def test_completion_is_true_or_false(client: httpx.AsyncClient, tasks_url: str, value: Any) -> None:
+async def test_completion_is_true_or_false(client: httpx.AsyncClient, tasks_url: str, flag: str, value: Any) -> None:
     """What PATCH is told must be a boolean, if it is told anything."""
-    assert [("is_completed", IS_COMPLETED)] == field_errors(
-        await send(client, tasks_url, "PATCH", {"is_completed": value})
-    )
+    assert [(flag, IS_COMPLETED)] == field_errors(await send(client, tasks_url, "PATCH", {flag: value}))
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
@@ -325,7 +376,7 @@ JSON_VALUES = st.recursive(
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
     max_leaves=8,
 )
-FIELDS = ["title", "description", "status", "priority", "due_at", "is_completed", "id", "user_id"]
+FIELDS = ["title", "description", "status", "priority", "due_at", "is_completed", "completed", "id", "user_id"]
 BODIES = st.dictionaries(st.sampled_from(FIELDS) | st.text(), JSON_VALUES | st.sampled_from(["pending", "low"]))
 
 

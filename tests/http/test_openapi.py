@@ -65,12 +65,13 @@ WRITABLE: Json = {
     "priority": PRIORITY,
     "due_at": {"anyOf": [DATE_TIME, NULL]},
     "is_completed": {"type": "boolean"},
+    "completed": {"type": "boolean"},
 }
 # The contract's table of fields.
 FIELDS: dict[str, tuple[Json, set[str]]] = {
     "NewTask": (WRITABLE, {"title"}),
     "TaskChanges": (WRITABLE, set()),
-    "Completion": ({"is_completed": {"type": "boolean"}}, set()),
+    "Completion": ({"is_completed": {"type": "boolean"}, "completed": {"type": "boolean"}}, set()),
     "Task": (
         answered := {
             **WRITABLE,

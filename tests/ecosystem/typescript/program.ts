@@ -33,7 +33,7 @@ const changes: Schemas["TaskChanges"] = { status: "in_progress", due_at: null };
 const changed = wanted(await client.PUT("/api/{user_id}/tasks/{id}", { params: one, body: changes }));
 const toggled = wanted(await client.PATCH("/api/{user_id}/tasks/{id}/complete", { params: one }));
 const reopened = wanted(
-  await client.PATCH("/api/{user_id}/tasks/{id}/complete", { params: one, body: { is_completed: false } }),
+  await client.PATCH("/api/{user_id}/tasks/{id}/complete", { params: one, body: { completed: false } }),
 );
 const deleted = await client.DELETE("/api/{user_id}/tasks/{id}", { params: one });
 const gone = await client.GET("/api/{user_id}/tasks/{id}", { params: one });
@@ -69,7 +69,7 @@ console.log(
     listed,
     changed: [changed.status, changed.due_at],
     toggled: [toggled.status, toggled.is_completed, toggled.completed_at !== null],
-    reopened: [reopened.status, reopened.is_completed],
+    reopened: [reopened.status, reopened.completed],
     deleted: [deleted.response.status, deleted.data ?? null],
     gone: [gone.response.status, gone.error?.detail],
     refused: [refused.response.status, faults],
