@@ -28,6 +28,8 @@ __all__ = [
     "NewTask",
     "Priority",
     "Status",
+    "Tag",
+    "Tags",
     "Task",
     "TaskChanges",
     "TaskID",
@@ -56,6 +58,8 @@ class Priority(enum.Enum):
 # In characters.
 _MAX_TITLE = 200
 _MAX_DESCRIPTION = 10_000
+_MAX_TAG = 50
+_MAX_TAGS = 20
 # White space, written out, because clients also check titles with this pattern, and `\s` differs between dialects of
 # regular expressions.  Only the line and paragraph separators are left to `\s`: some generators of JavaScript code
 # unescape patterns, and a regular expression literal must not contain these two characters.
@@ -63,12 +67,13 @@ _SPACE = r"\s\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 # JavaScript's `\s` includes this character, which does not count as white space here.
 _NO_SPACE = r"\ufeff"
 # Some databases cannot store NUL in text, so it is refused whatever the store.
+_NOT_BLANK = rf"^[{_SPACE}]*([^\x00{_SPACE}]|{_NO_SPACE})[^\x00]*$"
 Title = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=_MAX_TITLE,
-        pattern=rf"^[{_SPACE}]*([^\x00{_SPACE}]|{_NO_SPACE})[^\x00]*$",
+        pattern=_NOT_BLANK,
         description="What is to be done. Not only white space, and no NUL character. Stored exactly as sent.",
     ),
     MustBe(f"a text of 1 to {_MAX_TITLE} characters, not only white space, without NUL"),
@@ -89,12 +94,33 @@ DueAt = Annotated[
     ),
     MustBe("an RFC 3339 date-time with an offset"),
 ]
+Tag = Annotated[str, Meta(min_length=1, max_length=_MAX_TAG, pattern=_NOT_BLANK)]
+Tags = Annotated[
+    tuple[Tag, ...],
+    Meta(
+        max_length=_MAX_TAGS,
+        description="Labels, each not only white space, and without NUL. Stored exactly as sent, in the same order, but"
+        " without repetitions.",
+    ),
+    MustBe(f"a list of up to {_MAX_TAGS} texts of 1 to {_MAX_TAG} characters, not only white space, without NUL"),
+]
 Moment = Annotated[dt.datetime, Meta(tz=True)]
 TaskID = Annotated[
     UUID, Meta(description="The task's id, exactly as the server returned it: a UUID in lower case, with hyphens.")
 ]
 IsCompleted = Annotated[bool, Meta(description="Whether `status` is `completed`."), MustBe("true or false")]
 Completed = Annotated[bool, Meta(description="The same as `is_completed`."), MustBe("true or false")]
+
+
+def _distinct(tags: Any) -> Any:
+    """Drop repeated *tags*; as an attrs converter, this runs before the validator, which reports wrong values."""
+    # The limit counts what was sent.
+    if not isinstance(tags, (list, tuple)) or len(tags) > _MAX_TAGS:
+        return tags
+    try:
+        return tuple(dict.fromkeys(tags))
+    except TypeError:
+        return tags
 
 
 # With slots, msgspec would write the fields sorted by name, not in this order.
@@ -117,6 +143,7 @@ class Task:
     status: Status
     priority: Priority
     due_at: DueAt | None
+    tags: Tags
     is_completed: IsCompleted = attrs.field(init=False)
     completed: Completed = attrs.field(init=False)
     created_at: Annotated[Moment, Meta(description="When it was created.")]
@@ -148,6 +175,7 @@ class Task:
             status=status,
             priority=new.priority,
             due_at=new.due_at,
+            tags=new.tags,
             created_at=now,
             updated_at=now,
             completed_at=now if status is Status.COMPLETED else None,
@@ -160,7 +188,7 @@ class Task:
         status = self.status if target is UNSET else target
         given = {
             field: value
-            for field in ("title", "description", "priority", "due_at")
+            for field in ("title", "description", "priority", "due_at", "tags")
             if (value := getattr(changes, field)) is not UNSET
         }
         completed_at = (self.completed_at or moment) if status is Status.COMPLETED else None
@@ -238,6 +266,7 @@ class NewTask:
     status: Status | UnsetType = UNSET
     priority: Priority = Priority.MEDIUM
     due_at: DueAt | None = attrs.field(default=None, converter=in_utc)
+    tags: Tags = attrs.field(default=(), converter=_distinct)
     is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees)
     completed: Completed | UnsetType = attrs.field(default=UNSET, validator=_agrees)
 
@@ -252,7 +281,7 @@ class TaskChanges:
     """
     The fields to change.
 
-    A field that is left out keeps its value. `null` clears `description` and `due_at`.
+    A field that is left out keeps its value. `null` clears `description` and `due_at`. `tags` replaces all tags.
     """
 
     title: Title | UnsetType = UNSET
@@ -260,6 +289,7 @@ class TaskChanges:
     status: Status | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     due_at: DueAt | UnsetType | None = attrs.field(default=UNSET, converter=in_utc)
+    tags: Tags | UnsetType = attrs.field(default=UNSET, converter=_distinct)
     is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees)
     completed: Completed | UnsetType = attrs.field(default=UNSET, validator=_agrees)
 

@@ -33,6 +33,7 @@ OPEN = Task(
     status=Status.PENDING,
     priority=Priority.HIGH,
     due_at=dt.datetime(2026, 11, 27, 17, 0, tzinfo=dt.timezone.utc),
+    tags=("home",),
     created_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
     updated_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
     completed_at=None,
@@ -67,6 +68,7 @@ class TaskEndpoints:
                     "description": "Not the cactus.",
                     "priority": "high",
                     "due_at": "2026-11-27T18:00:00+01:00",
+                    "tags": ["home"],
                 },
             },
         ),
@@ -99,7 +101,7 @@ class TaskEndpoints:
             Annotated[TaskChanges, CONSISTENT],
             examples={
                 "one field": {"status": "completed"},
-                "clear the optional fields": {"description": None, "due_at": None},
+                "clear the optional fields": {"description": None, "due_at": None, "tags": []},
             },
         ),
         errors=[404],
@@ -109,8 +111,8 @@ class TaskEndpoints:
         """
         Change some fields of a task.
 
-        Fields that you leave out keep their values. `null` clears `description` and `due_at`. `is_completed: false`
-        without `status` sets `status` to `pending`, even if it was `in_progress`.
+        Fields that you leave out keep their values. `null` clears `description` and `due_at`. `tags` replaces all tags.
+        `is_completed: false` without `status` sets `status` to `pending`, even if it was `in_progress`.
         """
         changes = await read_body(request, TaskChanges)
         return JSONResponse(await self.store.update(request.user.identity, _task_id(request), changes))

@@ -19,6 +19,7 @@ from taskd.tasks import UNSET, Completion, NewTask, Priority, Status, Task, Task
 NOW = dt.datetime(2026, 11, 27, 12, tzinfo=dt.timezone.utc)
 TITLE = "must be a text of 1 to 200 characters, not only white space, without NUL"
 DESCRIPTION = "must be a text of up to 10,000 characters, without NUL, or null"
+TAGS = "must be a list of up to 20 texts of 1 to 50 characters, not only white space, without NUL"
 DUE_AT = "must be an RFC 3339 date-time with an offset, or null"
 
 
@@ -45,6 +46,21 @@ DUE_AT = "must be an RFC 3339 date-time with an offset, or null"
         ("due_at", "2026-11-27T12:00:00Z", DUE_AT),
         ("due_at", dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=1))), DUE_AT),
         ("due_at", object(), DUE_AT),
+        ("tags", ["x"] * 21, TAGS),
+        ("tags", ["a", "x" * 51], TAGS),
+        ("tags", [" "], TAGS),
+        ("tags", [""], TAGS),
+        ("tags", ["a\0b"], TAGS),
+        ("tags", ["\ud800"], TAGS),
+        ("tags", [5], TAGS),
+        ("tags", [1, True, "a"], TAGS),
+        ("tags", [None], TAGS),
+        ("tags", [{}], TAGS),
+        ("tags", ["a", ["b"]], TAGS),
+        ("tags", "abc", TAGS),
+        ("tags", {"a"}, TAGS),
+        ("tags", {"a": "b"}, TAGS),
+        ("tags", None, TAGS),
         ("is_completed", 1, "must be true or false"),
         ("is_completed", None, "must be true or false"),
         ("completed", 1, "must be true or false"),
@@ -87,6 +103,15 @@ def test_completion_is_checked(flag: str) -> None:
         Completion(**{flag: "yes"})  # type: ignore[arg-type]
 
 
+def test_repeated_tags_are_dropped() -> None:
+    """Of equal tags the first is kept, in its place; what only looks equal is not."""
+    tags = ["b", "a", "b", "A", " a", "\u00e9", "e\u0301", "a"]
+
+    assert (
+        ("b", "a", "A", " a", "\u00e9", "e\u0301") == NewTask(title="t", tags=tags).tags == TaskChanges(tags=tags).tags
+    )
+
+
 @pytest.mark.parametrize("make", [lambda due_at: NewTask(title="t", due_at=due_at), lambda at: TaskChanges(due_at=at)])
 def test_due_dates_are_in_utc(make: Any) -> None:
     """The same moment with another offset gives an equal task."""
@@ -104,9 +129,9 @@ def test_values_of_subclasses_are_accepted() -> None:
     class Date(dt.datetime):
         pass
 
-    new = NewTask(title=Text("t"), due_at=Date(2026, 11, 27, 12, tzinfo=dt.timezone.utc))
+    new = NewTask(title=Text("t"), due_at=Date(2026, 11, 27, 12, tzinfo=dt.timezone.utc), tags=(Text("a"), "a"))
 
-    assert ("t", NOW) == (new.title, new.due_at)
+    assert ("t", NOW, ("a",)) == (new.title, new.due_at, new.tags)
     with pytest.raises(ValueError, match=TITLE):
         NewTask(title=Text())
 
@@ -129,6 +154,9 @@ FIRST, LAST = dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59, 999_99
 MOMENTS = st.datetimes(timezones=st.none() | OFFSETS) | st.builds(
     lambda moment, offset: moment.replace(tzinfo=offset), st.sampled_from([FIRST, LAST]), OFFSETS
 )
+TAGS_OF_ALL_KINDS = st.lists(st.sampled_from(["a", "b", "a "]) | TEXTS | WRONG, max_size=3) | st.builds(
+    list.__mul__, st.sampled_from([["a"], ["a", "b"]]), st.sampled_from([10, 11, 20, 21])
+)
 VALUES = st.fixed_dictionaries(
     {"title": TEXTS | LONG | WRONG},
     optional={
@@ -136,6 +164,7 @@ VALUES = st.fixed_dictionaries(
         "status": st.sampled_from(Status) | WRONG,
         "priority": st.sampled_from(Priority) | WRONG,
         "due_at": MOMENTS | WRONG,
+        "tags": TAGS_OF_ALL_KINDS | WRONG,
         "is_completed": st.booleans() | WRONG,
         "completed": st.booleans() | WRONG,
     },
@@ -167,6 +196,7 @@ def outcome(make: Callable[[], object]) -> object:
 @example(values={"title": "t", "status": Status.PENDING, "is_completed": True})
 @example(values={"title": "t", "is_completed": False, "completed": True})
 @example(values={"title": "t", "status": Status.COMPLETED, "is_completed": True, "completed": False})
+@example(values={"title": "t", "tags": ["a"] * 21})
 @example(values={"title": "\ud800"})
 def test_code_and_the_api_take_the_same_values(cls: type[Any], values: dict[str, Any]) -> None:
     """A constructor and a body with the same values give equal instances, or both are refused."""

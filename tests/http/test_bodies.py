@@ -19,6 +19,7 @@ DESCRIPTION = "must be a text of up to 10,000 characters, without NUL, or null"
 STATUS = "must be one of pending, in_progress, completed"
 PRIORITY = "must be one of low, medium, high, urgent"
 DUE_AT = "must be an RFC 3339 date-time with an offset, or null"
+TAGS = "must be a list of up to 20 texts of 1 to 50 characters, not only white space, without NUL"
 IS_COMPLETED = "must be true or false"
 CONTRADICTION = 'must be true exactly when status is "completed"'
 DIFFERENCE = "must be the same as is_completed"
@@ -78,6 +79,10 @@ def field_errors(response: httpx.Response) -> list[tuple[str, str]]:
         *broken("description", DESCRIPTION, "x" * 10_001, "\0", 5, False, []),
         *broken("status", STATUS, "done", "PENDING", "", None, 1, True, ["pending"], {}),
         *broken("priority", PRIORITY, "highest", None, 0, []),
+        *broken(
+            "tags", TAGS, None, "a", 5, True, {}, {"a": "b"}, [None], ["a", 5], [["a"]], [{}], ["a", ""], [" \u3000"]
+        ),
+        *broken("tags", TAGS, ["a\0"], ["x" * 51], ["a"] * 21, [str(number) for number in range(21)]),
         *broken("is_completed", IS_COMPLETED, "yes", "true", 1, 0, None, []),
         *broken("completed", IS_COMPLETED, "yes", "true", 1, 0, None, []),
         *broken("due_at", DUE_AT, *BROKEN_DATE_TIMES),
@@ -99,6 +104,8 @@ async def test_a_value_that_breaks_a_rule_is_refused(
     [
         {"title": "\U0001f389" * 200},
         {"title": "x" * 200, "description": "\n" * 10_000},
+        {"tags": ["\U0001f389" * 50, *["x"] * 19]},
+        {"tags": [str(number) for number in range(20)]},
         {"due_at": "0001-01-01T00:00:00Z"},
         {"due_at": "9999-12-31T23:59:59.999999Z"},
         {"due_at": "2030-01-01t00:00:00z"},
@@ -161,6 +168,7 @@ async def test_every_error_is_reported_in_the_order_of_the_fields(client: httpx.
     body = {
         "completed": 1,
         "is_completed": True,
+        "tags": "home",
         "due_at": "soon",
         "priority": 1,
         "status": "pending",
@@ -172,6 +180,7 @@ async def test_every_error_is_reported_in_the_order_of_the_fields(client: httpx.
         ("description", DESCRIPTION),
         ("priority", PRIORITY),
         ("due_at", DUE_AT),
+        ("tags", TAGS),
         ("is_completed", CONTRADICTION),
         ("completed", IS_COMPLETED),
     ] == field_errors(await send(client, tasks_url, "POST", body))
@@ -376,7 +385,7 @@ JSON_VALUES = st.recursive(
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
     max_leaves=8,
 )
-FIELDS = ["title", "description", "status", "priority", "due_at", "is_completed", "completed", "id", "user_id"]
+FIELDS = ["title", "description", "status", "priority", "due_at", "tags", "is_completed", "completed", "id", "user_id"]
 BODIES = st.dictionaries(st.sampled_from(FIELDS) | st.text(), JSON_VALUES | st.sampled_from(["pending", "low"]))
 
 

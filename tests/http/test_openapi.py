@@ -64,6 +64,7 @@ WRITABLE: Json = {
     "status": STATUS,
     "priority": PRIORITY,
     "due_at": {"anyOf": [DATE_TIME, NULL]},
+    "tags": {"type": "array", "items": {**TITLE, "maxLength": 50}, "maxItems": 20},
     "is_completed": {"type": "boolean"},
     "completed": {"type": "boolean"},
 }
