@@ -22,12 +22,13 @@ CREATE TABLE tasks (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     completed_at timestamptz,
+    tags text[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (user_id, id),
     CONSTRAINT tasks_status CHECK (status IN ('pending', 'in_progress', 'completed')),
     CONSTRAINT tasks_priority CHECK (priority IN ('low', 'medium', 'high', 'urgent')),
     CONSTRAINT tasks_completed_at CHECK ((status = 'completed') = (completed_at IS NOT NULL))
 );
 
-INSERT INTO taskd_version (version_num) VALUES ('0001');
+INSERT INTO taskd_version (version_num) VALUES ('0002_serves_0001');
 
 COMMIT;

@@ -209,7 +209,7 @@ class Subject:
         self.place.run(
             f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {LISTED_TASKS})"  # noqa: S608
             f" INSERT INTO tasks SELECT user_id, {new_id}, title, description, status, priority, due_at, created_at,"
-            f" updated_at, completed_at FROM tasks, numbers WHERE user_id = '{LISTER}'"
+            f" updated_at, completed_at, tags FROM tasks, numbers WHERE user_id = '{LISTER}'"
         )
         return request_bytes("GET", f"/api/{LISTER}/tasks", token_for(LISTER))
 

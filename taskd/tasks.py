@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import attrs
@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from taskd.fields import DATE_TIME, MustBe, in_utc, validated
 
 __all__ = [
+    "COMPLETION",
     "CONSISTENT",
     "UNSET",
     "Completion",
@@ -27,6 +28,8 @@ __all__ = [
     "NewTask",
     "Priority",
     "Status",
+    "Tag",
+    "Tags",
     "Task",
     "TaskChanges",
     "TaskID",
@@ -55,6 +58,8 @@ class Priority(enum.Enum):
 # In characters.
 _MAX_TITLE = 200
 _MAX_DESCRIPTION = 10_000
+_MAX_TAG = 50
+_MAX_TAGS = 20
 # White space, written out, because clients also check titles with this pattern, and `\s` differs between dialects of
 # regular expressions.  Only the line and paragraph separators are left to `\s`: some generators of JavaScript code
 # unescape patterns, and a regular expression literal must not contain these two characters.
@@ -62,12 +67,13 @@ _SPACE = r"\s\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 # JavaScript's `\s` includes this character, which does not count as white space here.
 _NO_SPACE = r"\ufeff"
 # Some databases cannot store NUL in text, so it is refused whatever the store.
+_NOT_BLANK = rf"^[{_SPACE}]*([^\x00{_SPACE}]|{_NO_SPACE})[^\x00]*$"
 Title = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=_MAX_TITLE,
-        pattern=rf"^[{_SPACE}]*([^\x00{_SPACE}]|{_NO_SPACE})[^\x00]*$",
+        pattern=_NOT_BLANK,
         description="What is to be done. Not only white space, and no NUL character. Stored exactly as sent.",
     ),
     MustBe(f"a text of 1 to {_MAX_TITLE} characters, not only white space, without NUL"),
@@ -88,11 +94,33 @@ DueAt = Annotated[
     ),
     MustBe("an RFC 3339 date-time with an offset"),
 ]
+Tag = Annotated[str, Meta(min_length=1, max_length=_MAX_TAG, pattern=_NOT_BLANK)]
+Tags = Annotated[
+    tuple[Tag, ...],
+    Meta(
+        max_length=_MAX_TAGS,
+        description="Labels, each not only white space, and without NUL. Stored exactly as sent, in the same order, but"
+        " without repetitions.",
+    ),
+    MustBe(f"a list of up to {_MAX_TAGS} texts of 1 to {_MAX_TAG} characters, not only white space, without NUL"),
+]
 Moment = Annotated[dt.datetime, Meta(tz=True)]
 TaskID = Annotated[
     UUID, Meta(description="The task's id, exactly as the server returned it: a UUID in lower case, with hyphens.")
 ]
 IsCompleted = Annotated[bool, Meta(description="Whether `status` is `completed`."), MustBe("true or false")]
+Completed = Annotated[bool, Meta(description="The same as `is_completed`."), MustBe("true or false")]
+
+
+def _distinct(tags: Any) -> Any:
+    """Drop repeated *tags*; as an attrs converter, this runs before the validator, which reports wrong values."""
+    # The limit counts what was sent.
+    if not isinstance(tags, (list, tuple)) or len(tags) > _MAX_TAGS:
+        return tags
+    try:
+        return tuple(dict.fromkeys(tags))
+    except TypeError:
+        return tags
 
 
 # With slots, msgspec would write the fields sorted by name, not in this order.
@@ -115,14 +143,21 @@ class Task:
     status: Status
     priority: Priority
     due_at: DueAt | None
+    tags: Tags
     is_completed: IsCompleted = attrs.field(init=False)
+    completed: Completed = attrs.field(init=False)
     created_at: Annotated[Moment, Meta(description="When it was created.")]
     updated_at: Annotated[Moment, Meta(description="When it was last changed.")]
     completed_at: Annotated[Moment, Meta(description="When it was completed; null if it is not.")] | None
 
+    def __attrs_pre_init__(self) -> None:
+        """Put the fields in order: msgspec writes them in the order in which they were first set."""
+        vars(self).update(_IN_ORDER)
+
     def __attrs_post_init__(self) -> None:
-        """Derive `is_completed` from the status."""
-        object.__setattr__(self, "is_completed", self.status is Status.COMPLETED)
+        """Derive `is_completed` and `completed` from the status."""
+        is_completed = self.status is Status.COMPLETED
+        vars(self).update(is_completed=is_completed, completed=is_completed)
 
     @classmethod
     def create(cls, owner: str, new: NewTask, now: dt.datetime) -> Task:
@@ -140,6 +175,7 @@ class Task:
             status=status,
             priority=new.priority,
             due_at=new.due_at,
+            tags=new.tags,
             created_at=now,
             updated_at=now,
             completed_at=now if status is Status.COMPLETED else None,
@@ -152,7 +188,7 @@ class Task:
         status = self.status if target is UNSET else target
         given = {
             field: value
-            for field in ("title", "description", "priority", "due_at")
+            for field in ("title", "description", "priority", "due_at", "tags")
             if (value := getattr(changes, field)) is not UNSET
         }
         completed_at = (self.completed_at or moment) if status is Status.COMPLETED else None
@@ -161,6 +197,9 @@ class Task:
     def toggled(self, now: dt.datetime) -> Task:
         """Return this task, completed at the time *now*, or reopened if it was completed."""
         return self.changed(TaskChanges(is_completed=not self.is_completed), now)
+
+
+_IN_ORDER = dict.fromkeys(field.name for field in attrs.fields(Task))
 
 
 def _evolve(task: Task, **given: Any) -> Task:
@@ -172,28 +211,45 @@ def _contradict(status: Status, is_completed: bool) -> bool:
     return is_completed is not (status is Status.COMPLETED)
 
 
-def _agrees_with_status(instance: NewTask | TaskChanges, flag: attrs.Attribute[Any], value: bool | UnsetType) -> None:
-    """Refuse a flag that contradicts the status that is given with it."""
-    if value is not UNSET and instance.status is not UNSET and _contradict(instance.status, value):
-        raise ValueError(f'{flag.name} must be true exactly when status is "completed"')
+def _agrees(instance: NewTask | TaskChanges | Completion, flag: attrs.Attribute[Any], value: bool | UnsetType) -> None:
+    """Refuse a flag that contradicts the status or, without a status, `is_completed`."""
+    if value is UNSET:
+        return
+    if instance.status is not UNSET:
+        if _contradict(instance.status, value):
+            raise ValueError(f'{flag.name} must be true exactly when status is "completed"')
+    elif instance.is_completed is not UNSET and value is not instance.is_completed:
+        raise ValueError(f"{flag.name} must be the same as is_completed")
 
 
-# The same rule for the API document.  It is written without branches, which would appear in generated types.
-CONSISTENT = Meta(
-    extra_json_schema={
-        "not": {
-            "anyOf": [
-                {
-                    "required": ["status", "is_completed"],
-                    "properties": {
-                        "status": {"enum": [status.value for status in Status if _contradict(status, flag)]},
-                        "is_completed": {"const": flag},
-                    },
-                }
-                for flag in (True, False)
-            ]
-        }
-    }
+# The same rules for the API document.
+
+
+def _never(*refused: dict[str, Any]) -> Meta:
+    """Refuse what matches one of these schemas.  `oneOf` would refuse it, too, but would appear in generated types."""
+    return Meta(extra_json_schema={"not": {"anyOf": refused}})
+
+
+def _all(**values: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema for objects in which all of these fields are given, with such *values*."""
+    return {"required": list(values), "properties": values}
+
+
+_CONTRADICTING_FLAGS = [_all(is_completed={"const": flag}, completed={"const": not flag}) for flag in (True, False)]
+# For `NewTask` and `TaskChanges`.
+CONSISTENT = _never(
+    *[
+        _all(
+            status={"enum": [status.value for status in Status if _contradict(status, flag)]}, **{name: {"const": flag}}
+        )
+        for name in ("is_completed", "completed")
+        for flag in (True, False)
+    ],
+    *_CONTRADICTING_FLAGS,
+)
+# For `Completion`.
+COMPLETION = _never(
+    {"minProperties": 1, "properties": {"is_completed": False, "completed": False}}, *_CONTRADICTING_FLAGS
 )
 
 
@@ -210,11 +266,13 @@ class NewTask:
     status: Status | UnsetType = UNSET
     priority: Priority = Priority.MEDIUM
     due_at: DueAt | None = attrs.field(default=None, converter=in_utc)
-    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees_with_status)
+    tags: Tags = attrs.field(default=(), converter=_distinct)
+    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees)
+    completed: Completed | UnsetType = attrs.field(default=UNSET, validator=_agrees)
 
     def target_status(self) -> Status:
-        """Return the status requested by `status` or `is_completed`; `PENDING` by default."""
-        target = _target_status(self.status, self.is_completed)
+        """Return the status requested by `status`, `is_completed` or `completed`; `PENDING` by default."""
+        target = _target_status(self)
         return Status.PENDING if target is UNSET else target
 
 
@@ -223,7 +281,7 @@ class TaskChanges:
     """
     The fields to change.
 
-    A field that is left out keeps its value. `null` clears `description` and `due_at`.
+    A field that is left out keeps its value. `null` clears `description` and `due_at`. `tags` replaces all tags.
     """
 
     title: Title | UnsetType = UNSET
@@ -231,21 +289,36 @@ class TaskChanges:
     status: Status | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     due_at: DueAt | UnsetType | None = attrs.field(default=UNSET, converter=in_utc)
-    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees_with_status)
+    tags: Tags | UnsetType = attrs.field(default=UNSET, converter=_distinct)
+    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees)
+    completed: Completed | UnsetType = attrs.field(default=UNSET, validator=_agrees)
 
     def target_status(self) -> Status | UnsetType:
-        """Return the status requested by `status` or `is_completed`; `UNSET` if neither is given."""
-        return _target_status(self.status, self.is_completed)
+        """Return the status requested by `status`, `is_completed` or `completed`; `UNSET` if none is given."""
+        return _target_status(self)
 
 
 @attrs.frozen(kw_only=True, field_transformer=validated)
 class Completion:
-    """Whether the task is completed. If `is_completed` is left out, the task is toggled."""
+    """
+    Whether the task is completed.
 
-    is_completed: IsCompleted | UnsetType = UNSET
+    An empty object toggles the task. An object with other keys only is refused: it must not toggle by mistake.
+    """
+
+    status: ClassVar[UnsetType] = UNSET
+    needs_known_key: ClassVar[bool] = True
+
+    is_completed: IsCompleted | UnsetType = attrs.field(default=UNSET, validator=_agrees)
+    completed: Completed | UnsetType = attrs.field(default=UNSET, validator=_agrees)
+
+    def target_status(self) -> Status | UnsetType:
+        """Return the status requested by `is_completed` or `completed`; `UNSET` to toggle the task."""
+        return _target_status(self)
 
 
-def _target_status(status: Status | UnsetType, is_completed: bool | UnsetType) -> Status | UnsetType:
-    if status is not UNSET or is_completed is UNSET:
-        return status
+def _target_status(given: NewTask | TaskChanges | Completion) -> Status | UnsetType:
+    is_completed = given.completed if given.is_completed is UNSET else given.is_completed
+    if given.status is not UNSET or is_completed is UNSET:
+        return given.status
     return Status.COMPLETED if is_completed else Status.PENDING

@@ -13,9 +13,12 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
+    ARRAY,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Enum,
@@ -28,6 +31,7 @@ from sqlalchemy import (
     insert,
     literal_column,
 )
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -52,7 +56,7 @@ __all__ = [
 # A revision's name says which older versions of taskd it still supports: with the schema of `0003_serves_0002`, a
 # version that needs revision 0002 works as before, both while the database is being migrated and afterwards.  A
 # revision named just `0003` supports no older version.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002_serves_0001")
 _NAME = re.compile(r"(?P<number>\d{4})(_serves_(?P<oldest>\d{4}))?", re.ASCII)
 # Not Alembic's default name: the frontend may use Alembic in the same database.
 VERSION_TABLE = "taskd_version"
@@ -83,6 +87,31 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
         return moment.replace(tzinfo=dt.timezone.utc) if moment is not None and moment.tzinfo is None else moment
 
 
+class JSONTexts(TypeDecorator[tuple[str, ...]]):
+    """A tuple of texts as a JSON array, for SQLite, which has no arrays."""
+
+    impl = Text
+    cache_ok = True
+    _decoder = msgspec.json.Decoder(tuple[str, ...])
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> Any:
+        """Convert texts to the driver's value."""
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> tuple[str, ...]:
+        """Convert the driver's value to texts."""
+        return self._decoder.decode(value)
+
+
+class NoTexts(ColumnElement[tuple[str, ...]]):
+    """The default of a column of texts: none."""
+
+
+@compiles(NoTexts)
+def _write_no_texts(_: NoTexts, compiler: Any, **options: Any) -> str:  # noqa: ARG001
+    return "'[]'" if compiler.dialect.name == "sqlite" else "'{}'"
+
+
 def _one_of(members: type[enum.Enum], name: str) -> Enum:
     """Return a text type for the values of *members*, with a check constraint called *name*."""
     values = [member.value for member in members]
@@ -90,6 +119,8 @@ def _one_of(members: type[enum.Enum], name: str) -> Enum:
         members, native_enum=False, create_constraint=True, name=name, length=20, values_callable=lambda _: values
     )
 
+
+_TEXTS = JSONTexts().with_variant(ARRAY(Text(), as_tuple=True, dimensions=1), "postgresql")
 
 metadata = MetaData()
 
@@ -107,6 +138,8 @@ tasks = Table(
     Column("created_at", UTCDateTime(), nullable=False),
     Column("updated_at", UTCDateTime(), nullable=False),
     Column("completed_at", UTCDateTime()),
+    # The default is for older servers, which do not know this column.
+    Column("tags", _TEXTS, nullable=False, server_default=NoTexts()),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="tasks_completed_at"),
     sqlite_with_rowid=False,
 )

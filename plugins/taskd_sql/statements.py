@@ -101,6 +101,7 @@ UPDATE = _change(
     description=_new_unless_kept(tasks.c.description, "new_description"),
     priority=_new_or_kept(tasks.c.priority, "new_priority"),
     due_at=_new_unless_kept(tasks.c.due_at, "new_due_at"),
+    tags=_new_or_kept(tasks.c.tags, "new_tags"),
 )
 TOGGLE = _change(case((tasks.c.status == Status.COMPLETED, _status(Status.PENDING)), else_=_status(Status.COMPLETED)))
 

@@ -98,6 +98,7 @@ class SQLTaskStore(TaskStore):
             "keep_new_description": changes.description is UNSET,
             "new_due_at": _none_if_unset(changes.due_at),
             "keep_new_due_at": changes.due_at is UNSET,
+            "new_tags": _none_if_unset(changes.tags),
         }
         return _only(await self._fetch(statements.UPDATE, values, owner))
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from taskd.routes import Body, JSONResponse, Returns, list_response, operation, read_body, url_prefix
 from taskd.storage import TaskNotFound, TaskStore
-from taskd.tasks import CONSISTENT, UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges, TaskID
+from taskd.tasks import COMPLETION, CONSISTENT, UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges, TaskID
 
 __all__ = ["TaskEndpoints"]
 
@@ -33,6 +33,7 @@ OPEN = Task(
     status=Status.PENDING,
     priority=Priority.HIGH,
     due_at=dt.datetime(2026, 11, 27, 17, 0, tzinfo=dt.timezone.utc),
+    tags=("home",),
     created_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
     updated_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
     completed_at=None,
@@ -67,6 +68,7 @@ class TaskEndpoints:
                     "description": "Not the cactus.",
                     "priority": "high",
                     "due_at": "2026-11-27T18:00:00+01:00",
+                    "tags": ["home"],
                 },
             },
         ),
@@ -99,7 +101,7 @@ class TaskEndpoints:
             Annotated[TaskChanges, CONSISTENT],
             examples={
                 "one field": {"status": "completed"},
-                "clear the optional fields": {"description": None, "due_at": None},
+                "clear the optional fields": {"description": None, "due_at": None, "tags": []},
             },
         ),
         errors=[404],
@@ -109,8 +111,8 @@ class TaskEndpoints:
         """
         Change some fields of a task.
 
-        Fields that you leave out keep their values. `null` clears `description` and `due_at`. `is_completed: false`
-        without `status` sets `status` to `pending`, even if it was `in_progress`.
+        Fields that you leave out keep their values. `null` clears `description` and `due_at`. `tags` replaces all tags.
+        `is_completed: false` without `status` sets `status` to `pending`, even if it was `in_progress`.
         """
         changes = await read_body(request, TaskChanges)
         return JSONResponse(await self.store.update(request.user.identity, _task_id(request), changes))
@@ -129,7 +131,7 @@ class TaskEndpoints:
         "completeTask",
         Returns(200, "The task, as it is now.", type=Task, example=DONE),
         body=Body(
-            Completion,
+            Annotated[Completion, COMPLETION],
             examples={"toggle": {}, "complete": {"is_completed": True}, "reopen": {"is_completed": False}},
             is_required=False,
         ),
@@ -140,14 +142,15 @@ class TaskEndpoints:
         """
         Complete or reopen a task.
 
-        Without a body, or without `is_completed` in it, the task is toggled atomically. If you may send a request
-        twice, send `is_completed`. A task that is reopened becomes `pending`, and its `completed_at` becomes null.
+        Without a body, or with an empty one (`{}`), the task is toggled atomically. If you may send a request twice,
+        send `is_completed`. A body with other keys only gets a 422. A task that is reopened becomes `pending`, and its
+        `completed_at` becomes null.
         """
-        completion = await read_body(request, Completion, is_required=False)
+        status = (await read_body(request, Completion, is_required=False)).target_status()
         owner, task_id = request.user.identity, _task_id(request)
-        if completion.is_completed is UNSET:
+        if status is UNSET:
             return JSONResponse(await self.store.toggle(owner, task_id))
-        return JSONResponse(await self.store.update(owner, task_id, TaskChanges(is_completed=completion.is_completed)))
+        return JSONResponse(await self.store.update(owner, task_id, TaskChanges(status=status)))
 
 
 def _task_id(request: Request) -> UUID:

@@ -25,7 +25,7 @@ from taskd.routes.router import Endpoint, endpoints_of
 __all__ = ["UNKNOWN_SCHEME", "code_table", "document"]
 
 # The version of the API that the document describes; the version of the server is not public.
-API_VERSION = "1.1.0"
+API_VERSION = "2.0.0"
 
 # For an auth plugin that does not say how credentials are sent.
 UNKNOWN_SCHEME: Mapping[str, object] = {

@@ -56,7 +56,8 @@ async def read_body(request: Request, cls: type[T], *, is_required: bool = True)
 
     Args:
         request: The request.
-        cls: The class.  The types of its fields may have limits, given by `msgspec.Meta` and `taskd.fields.MustBe`.
+        cls: The class.  The types of its fields may have limits, given by `msgspec.Meta` and `taskd.fields.MustBe`.  If
+            it has an attribute `needs_known_key` that is true, a body with unknown keys only is refused.
         is_required: Whether to refuse a request without a body; if False, a missing body is read as `{}`.
 
     Raises:
@@ -106,17 +107,25 @@ def decode(body: bytes) -> object:
 
 def structure(value: object, cls: type[T]) -> T:
     """
-    Make an instance of the attrs class *cls* from *value*, which was parsed from JSON.  Unknown keys are ignored.
+    Make an instance of the attrs class *cls* from *value*, which was parsed from JSON, as `read_body` does.
 
     Raises:
         InvalidBody: *value* is not an object, or some of its fields break a rule.
     """
     if not isinstance(value, Mapping):
         raise InvalidBody(FieldError("body", "must be a JSON object"))
+    if value and getattr(cls, "needs_known_key", False):
+        _check_keys(value, cls)
     try:
         return _converter.structure(value, cls)
     except ClassValidationError as error:
         raise InvalidBody(*_field_errors(error, value, cls)) from None
+
+
+def _check_keys(value: Mapping[str, Any], cls: type[Any]) -> None:
+    names = [field.name for field in attrs.fields(cls)]
+    if value.keys().isdisjoint(names):
+        raise InvalidBody(FieldError(names[0], "is required unless the body is empty"))
 
 
 def _field_errors(error: ClassValidationError, value: Mapping[str, Any], cls: type[Any]) -> Iterator[FieldError]:

@@ -41,7 +41,7 @@ class StoreContract:
         """A task created with only a title is pending, has medium priority, and is otherwise empty."""
         task = await store.create(owner, NewTask(title="t"))
 
-        assert (owner, "t", None, None) == (task.user_id, task.title, task.description, task.due_at)
+        assert (owner, "t", None, None, ()) == (task.user_id, task.title, task.description, task.due_at, task.tags)
         assert (Status.PENDING, Priority.MEDIUM, False) == (task.status, task.priority, task.is_completed)
         assert (task.created_at, None) == (task.updated_at, task.completed_at)
         assert 7 == task.id.version
@@ -55,15 +55,18 @@ class StoreContract:
             status=Status.COMPLETED,
             priority=Priority.LOW,
             due_at=due_at,
+            tags=["'; --", '"', "\\", "{a,b}", " c ", "NULL", "\u00e9", "e\u0301", "\U0001f389"],
         )
         task = await store.create(owner, new)
 
         assert task == await store.get(owner, task.id)
-        assert (new.title, new.description, new.priority, due_at) == (
+        assert [task] == await store.list(owner)
+        assert (new.title, new.description, new.priority, due_at, new.tags) == (
             task.title,
             task.description,
             task.priority,
             task.due_at,
+            task.tags,
         )
         assert task.created_at == task.completed_at
 
@@ -87,6 +90,8 @@ class StoreContract:
             TaskChanges(priority=Priority.URGENT),
             TaskChanges(due_at=None),
             TaskChanges(due_at=dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc)),
+            TaskChanges(tags=[]),
+            TaskChanges(tags=["b", "c"]),
         ],
         ids=repr,
     )
@@ -96,7 +101,9 @@ class StoreContract:
     ) -> None:
         """An update does what `Task.changed` does."""
         due_at = dt.datetime(2030, 1, 1, tzinfo=dt.timezone.utc)
-        before = await store.create(owner, NewTask(title="t", description="d", status=status, due_at=due_at))
+        before = await store.create(
+            owner, NewTask(title="t", description="d", status=status, due_at=due_at, tags=["a", "b"])
+        )
 
         after = await store.update(owner, before.id, changes)
 

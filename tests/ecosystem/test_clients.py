@@ -254,7 +254,7 @@ class TestTypeScript:
             "created": ["Water the plants", "pending", "2026-11-27T17:00:00Z"],
             "isSame": True,
             "listed": ["Water the plants"],
-            "changed": ["in_progress", None],
+            "changed": ["in_progress", None, ["home", "garden"]],
             "toggled": ["completed", True, True],
             "reopened": ["pending", False],
             "deleted": [204, None],

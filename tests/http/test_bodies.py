@@ -19,8 +19,10 @@ DESCRIPTION = "must be a text of up to 10,000 characters, without NUL, or null"
 STATUS = "must be one of pending, in_progress, completed"
 PRIORITY = "must be one of low, medium, high, urgent"
 DUE_AT = "must be an RFC 3339 date-time with an offset, or null"
+TAGS = "must be a list of up to 20 texts of 1 to 50 characters, not only white space, without NUL"
 IS_COMPLETED = "must be true or false"
 CONTRADICTION = 'must be true exactly when status is "completed"'
+DIFFERENCE = "must be the same as is_completed"
 
 
 BROKEN_DATE_TIMES = [
@@ -78,7 +80,12 @@ def field_errors(response: httpx.Response) -> list[tuple[str, str]]:
         *broken("description", DESCRIPTION, "x" * 10_001, "\0", 5, False, []),
         *broken("status", STATUS, "done", "PENDING", "", None, 1, True, ["pending"], {}),
         *broken("priority", PRIORITY, "highest", None, 0, []),
+        *broken(
+            "tags", TAGS, None, "a", 5, True, {}, {"a": "b"}, [None], ["a", 5], [["a"]], [{}], ["a", ""], [" \u3000"]
+        ),
+        *broken("tags", TAGS, ["a\0"], ["x" * 51], ["a"] * 21, [str(number) for number in range(21)]),
         *broken("is_completed", IS_COMPLETED, "yes", "true", 1, 0, None, []),
+        *broken("completed", IS_COMPLETED, "yes", "true", 1, 0, None, []),
         *broken("due_at", DUE_AT, *BROKEN_DATE_TIMES),
     ],
 )
@@ -98,6 +105,8 @@ async def test_a_value_that_breaks_a_rule_is_refused(
     [
         {"title": "\U0001f389" * 200},
         {"title": "x" * 200, "description": "\n" * 10_000},
+        {"tags": ["\U0001f389" * 50, *["x"] * 19]},
+        {"tags": [str(number) for number in range(20)]},
         {"due_at": "0001-01-01T00:00:00Z"},
         {"due_at": "9999-12-31T23:59:59.999999Z"},
         {"due_at": "2030-01-01t00:00:00z"},
@@ -121,46 +130,97 @@ async def test_a_new_task_needs_a_title(client: httpx.AsyncClient, tasks_url: st
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-@pytest.mark.parametrize(("status", "is_completed"), [("pending", True), ("in_progress", True), ("completed", False)])
+@pytest.mark.parametrize(
+    ("fields", "errors"),
+    [
+        ({"status": "pending", "is_completed": True}, [("is_completed", CONTRADICTION)]),
+        ({"status": "in_progress", "is_completed": True}, [("is_completed", CONTRADICTION)]),
+        ({"status": "completed", "is_completed": False}, [("is_completed", CONTRADICTION)]),
+        ({"status": "pending", "completed": True}, [("completed", CONTRADICTION)]),
+        ({"status": "in_progress", "completed": True}, [("completed", CONTRADICTION)]),
+        ({"status": "completed", "completed": False}, [("completed", CONTRADICTION)]),
+        ({"status": "completed", "is_completed": True, "completed": False}, [("completed", CONTRADICTION)]),
+        ({"status": "completed", "is_completed": False, "completed": True}, [("is_completed", CONTRADICTION)]),
+        (
+            {"status": "completed", "is_completed": False, "completed": False},
+            [("is_completed", CONTRADICTION), ("completed", CONTRADICTION)],
+        ),
+        ({"is_completed": True, "completed": False}, [("completed", DIFFERENCE)]),
+        ({"is_completed": False, "completed": True}, [("completed", DIFFERENCE)]),
+        ({"is_completed": "yes", "completed": True}, [("is_completed", IS_COMPLETED)]),
+    ],
+    ids=str,
+)
 async def test_a_body_that_contradicts_itself_is_refused(
     client: httpx.AsyncClient,
     tasks_url: str,
     method: str,
-    status: str,
-    is_completed: bool,
+    fields: dict[str, Any],
+    errors: list[tuple[str, str]],
 ) -> None:
-    """The two fields that say whether a task is completed must agree."""
-    response = await send(client, tasks_url, method, {"title": "t", "status": status, "is_completed": is_completed})
+    """The fields that say whether a task is completed must agree; the flag that does not is the error."""
+    response = await send(client, tasks_url, method, {"title": "t", **fields})
 
-    assert [("is_completed", CONTRADICTION)] == field_errors(response)
+    assert errors == field_errors(response)
 
 
 async def test_every_error_is_reported_in_the_order_of_the_fields(client: httpx.AsyncClient, tasks_url: str) -> None:
     """All errors of a body are reported at once, whatever the order of its fields."""
-    body = {"is_completed": True, "due_at": "soon", "priority": 1, "status": "pending", "description": 2}
+    body = {
+        "completed": 1,
+        "is_completed": True,
+        "tags": "home",
+        "due_at": "soon",
+        "priority": 1,
+        "status": "pending",
+        "description": 2,
+    }
 
     assert [
         ("title", "is required"),
         ("description", DESCRIPTION),
         ("priority", PRIORITY),
         ("due_at", DUE_AT),
+        ("tags", TAGS),
         ("is_completed", CONTRADICTION),
+        ("completed", IS_COMPLETED),
     ] == field_errors(await send(client, tasks_url, "POST", body))
 
 
 async def test_completion_knows_no_other_field(client: httpx.AsyncClient, tasks_url: str) -> None:
     """A status in the body of PATCH is an unknown key: it is ignored, and contradicts nothing."""
-    response = await send(client, tasks_url, "PATCH", {"is_completed": True, "status": "pending"})
+    response = await send(client, tasks_url, "PATCH", {"completed": True, "status": "pending"})
 
     assert (200, "completed") == (response.status_code, response.json()["status"])
 
 
+@pytest.mark.parametrize("body", [{"status": "completed"}, {"done": True}, {"isCompleted": None}, {"": 0, "id": 1}])
+async def test_completion_with_other_keys_only_is_refused(
+    client: httpx.AsyncClient, tasks_url: str, body: dict[str, Any]
+) -> None:
+    """A client that misspells the flag does not toggle the task."""
+    response = await send(client, tasks_url, "PATCH", body)
+
+    assert [("is_completed", "is required unless the body is empty")] == field_errors(response)
+    assert ["pending"] == [task["status"] for task in (await client.get(tasks_url)).json()]
+
+
+@pytest.mark.parametrize("value", [True, False])
+async def test_completion_that_contradicts_itself_is_refused(
+    client: httpx.AsyncClient, tasks_url: str, *, value: bool
+) -> None:
+    """The two names of the flag must agree."""
+    response = await send(client, tasks_url, "PATCH", {"is_completed": value, "completed": not value})
+
+    assert [("completed", DIFFERENCE)] == field_errors(response)
+    assert ["pending"] == [task["status"] for task in (await client.get(tasks_url)).json()]
+
+
+@pytest.mark.parametrize("flag", ["is_completed", "completed"])
 @pytest.mark.parametrize("value", ["yes", 1, None, "true", []])
-async def test_completion_is_true_or_false(client: httpx.AsyncClient, tasks_url: str, value: Any) -> None:
+async def test_completion_is_true_or_false(client: httpx.AsyncClient, tasks_url: str, flag: str, value: Any) -> None:
     """What PATCH is told must be a boolean, if it is told anything."""
-    assert [("is_completed", IS_COMPLETED)] == field_errors(
-        await send(client, tasks_url, "PATCH", {"is_completed": value})
-    )
+    assert [(flag, IS_COMPLETED)] == field_errors(await send(client, tasks_url, "PATCH", {flag: value}))
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
@@ -327,7 +387,7 @@ JSON_VALUES = st.recursive(
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
     max_leaves=8,
 )
-FIELDS = ["title", "description", "status", "priority", "due_at", "is_completed", "id", "user_id"]
+FIELDS = ["title", "description", "status", "priority", "due_at", "tags", "is_completed", "completed", "id", "user_id"]
 BODIES = st.dictionaries(st.sampled_from(FIELDS) | st.text(), JSON_VALUES | st.sampled_from(["pending", "low"]))
 
 

@@ -66,14 +66,16 @@ WRITABLE: Json = {
     "status": STATUS,
     "priority": PRIORITY,
     "due_at": {"anyOf": [DATE_TIME, NULL]},
+    "tags": {"type": "array", "items": {**TITLE, "maxLength": 50}, "maxItems": 20},
     "is_completed": {"type": "boolean"},
+    "completed": {"type": "boolean"},
 }
 ENUMERATIONS = ("/Status", "/Priority", "/ErrorCode")
 # The contract's table of fields.
 FIELDS: dict[str, tuple[Json, set[str]]] = {
     "NewTask": (WRITABLE, {"title"}),
     "TaskChanges": (WRITABLE, set()),
-    "Completion": ({"is_completed": {"type": "boolean"}}, set()),
+    "Completion": ({"is_completed": {"type": "boolean"}, "completed": {"type": "boolean"}}, set()),
     "Task": (
         answered := {
             **WRITABLE,

@@ -51,7 +51,7 @@ async def fill(place: Place, store: SQLTaskStore, count: int) -> None:
     place.run(
         f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"  # noqa: S608
         f" INSERT INTO tasks SELECT user_id, {new_id}, CAST(n AS text), description, status, priority, due_at,"
-        " created_at, updated_at, completed_at FROM tasks, numbers"
+        " created_at, updated_at, completed_at, tags FROM tasks, numbers"
     )
 
 

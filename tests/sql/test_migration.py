@@ -12,12 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 import taskd_sql.schema
+from taskd.tasks import Task
 from taskd.testing import running_server
 from taskd_sql import schema
 from taskd_sql.migrations import connection, runner
@@ -28,28 +30,32 @@ from tests.sql.test_pool import life
 from tests.support.commands import invoke, run_python
 from tests.support.databases import VERSION, Place, PostgresPlace, SQLitePlace
 from tests.support.doctor import examined
-from tests.support.migrating import DONE, PASSWORD, UP_TO_DATE, complaint, migrate
+from tests.support.migrating import DONE, PASSWORD, STEPS, UP_TO_DATE, complaint, migrate
 from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres import SCHEMA, free_port
 from tests.support.processes import SERVE, child_environ
 from tests.support.serving import connected, serving, until_waiting
 
 HEAD = schema.REVISIONS[-1]
+LATER = f"{int(HEAD[:4]) + 1:04}_serves_{HEAD[:4]}"
 LATER_REVISION = '''
 """A later one."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002_serves_0001"
-down_revision = "0001"
+revision = "{later}"
+down_revision = "{head}"
 
 
 def upgrade() -> None:
     op.add_column("tasks", sa.Column("later", sa.Text()))
     {then}
 '''
+# In the words of the oldest taskd: with the columns of the revision 0001.
 A_TASK = """
-INSERT INTO tasks VALUES (
+INSERT INTO tasks
+    (user_id, id, title, description, status, priority, due_at, created_at, updated_at, completed_at)
+VALUES (
     'alice', '01a202b8f11b754fa9d24d7b6419c012', 't', NULL, 'pending', 'low', NULL,
     '2030-01-01T00:00:00.000000+00:00', '2030-01-01T00:00:00.000000+00:00', NULL
 )
@@ -68,7 +74,7 @@ DIALECTS: dict[type[Place], Callable[[], Dialect]] = {
 
 @pytest.fixture
 def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Turn taskd into a later one with a second revision, and give the file of that revision."""
+    """Turn taskd into a later one with one more revision, and give the file of that revision."""
     folder = tmp_path / "later"
     with resources.as_file(resources.files("taskd_sql.migrations")) as original:
         shutil.copytree(original, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -79,12 +85,16 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         config.set_main_option("script_location", str(folder))
         return config
 
-    file = folder / "versions" / "r0002_later.py"
-    file.write_text(LATER_REVISION.format(then=""))
+    file = folder / "versions" / "later.py"
+    file.write_text(later_revision())
     with monkeypatch.context() as patches:
         patches.setattr(runner, "_config", configure_later)
-        patches.setattr(taskd_sql.schema, "REVISIONS", ("0001", "0002_serves_0001"))
+        patches.setattr(taskd_sql.schema, "REVISIONS", (*schema.REVISIONS, LATER))
         yield file
+
+
+def later_revision(then: str = "") -> str:
+    return LATER_REVISION.format(later=LATER, head=HEAD, then=then)
 
 
 class TestSchema:
@@ -136,7 +146,7 @@ class TestSchema:
         assert schema.REVISIONS == tuple(reversed(history))
 
 
-AHEAD = ("0002_serves_0001", "0017_serves_0001")
+AHEAD = (LATER, "0017_serves_0001")
 
 
 class TestCompatibility:
@@ -211,6 +221,51 @@ class TestCompatibility:
         assert all(name["oldest"] < name["number"] for name in names if name and name["oldest"])
 
 
+class TestTags:
+    """Revision 0002 adds the tags."""
+
+    @pytest.fixture
+    def old_place(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+        """A database that a taskd without tags has migrated, with a task."""
+
+        def upgrade_to_0001(connection: Connection) -> None:
+            config = runner._config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+
+        with monkeypatch.context() as patches:
+            patches.setattr(runner, "_upgrade", upgrade_to_0001)
+            migrate(place)
+        place.run(A_TASK)
+        return place
+
+    def test_tasks_of_older_servers_have_no_tags(self, old_place: Place) -> None:
+        """Neither those from before the migration, nor those that an older server creates after it."""
+        assert STEPS[1:] == migrate(old_place).splitlines()
+        old_place.run(A_TASK.replace("419c012", "419c013"))
+
+        async def listed() -> list[Task]:
+            store = taskd_storage({"DATABASE_URL": old_place.url})
+            try:
+                return await store.list("alice")
+            finally:
+                await store.close()
+
+        assert [("t", ()), ("t", ())] == [(task.title, task.tags) for task in asyncio.run(listed())]
+
+    def test_the_table_is_not_rewritten(self, postgres_place: PostgresPlace) -> None:
+        """However many tasks there are, PostgreSQL only changes its catalog."""
+        script = migrate(postgres_place, "--sql")
+        before, _, after = script.partition("-- Running upgrade 0001 -> 0002_serves_0001")
+        postgres_place.run(f"{before}; COMMIT")
+        file = postgres_place.run("SELECT pg_relation_filenode('tasks')")
+
+        postgres_place.run(f"BEGIN; {after}")
+
+        assert [HEAD] == postgres_place.run(VERSION)
+        assert file == postgres_place.run("SELECT pg_relation_filenode('tasks')")
+
+
 class TestMigrate:
     def test_an_empty_database_is_migrated(self, place: Place) -> None:
         """It prints the revisions that it applied; the second time, there is nothing to do."""
@@ -227,9 +282,9 @@ class TestMigrate:
         place.run(A_TASK)
         hidden.rename(later)
 
-        assert "0002_serves_0001: A later one." == migrate(place).strip()
+        assert f"{LATER}: A later one." == migrate(place).strip()
         assert ["t"] == place.run("SELECT title FROM tasks WHERE later IS NULL")
-        assert ["0002_serves_0001"] == place.run(VERSION)
+        assert [LATER] == place.run(VERSION)
 
     @pytest.mark.parametrize("is_empty", [True, False], ids=["empty", "older"])
     def test_a_failed_migration_changes_nothing(self, place: Place, later: Path, *, is_empty: bool) -> None:
@@ -238,14 +293,14 @@ class TestMigrate:
             hidden = later.rename(later.with_suffix(".hidden"))
             migrate(place)
             hidden.rename(later)
-        later.write_text(LATER_REVISION.format(then="op.drop_table('nowhere')"))
+        later.write_text(later_revision("op.drop_table('nowhere')"))
         before = place.schema()
 
         complaint(DATABASE_URL=place.url)
 
         assert before == place.schema()
-        later.write_text(LATER_REVISION.format(then=""))
-        assert migrate(place).endswith("0002_serves_0001: A later one.\n")
+        later.write_text(later_revision())
+        assert migrate(place).endswith(f"{LATER}: A later one.\n")
 
     def test_concurrent_upgrades_do_it_once(self, place: Place) -> None:
         """Of twelve concurrent upgrades, one applies the revisions, and the others find nothing to do."""
@@ -256,7 +311,7 @@ class TestMigrate:
 
         done = asyncio.run(all_at_once())
 
-        assert [[]] * 11 + [[DONE]] == sorted(done)
+        assert [[]] * 11 + [STEPS] == sorted(done)
         assert [HEAD] == place.run(VERSION)
 
     def test_two_processes_can_migrate_at_once(self, place: Place) -> None:
@@ -326,7 +381,7 @@ class TestMigrate:
         async def all_at_once() -> list[int]:
             return [len(steps) for steps in await asyncio.gather(*[runner.upgrade(address) for _ in range(8)])]
 
-        assert [0] * 7 + [1] == sorted(asyncio.run(all_at_once()))
+        assert [0] * 7 + [len(STEPS)] == sorted(asyncio.run(all_at_once()))
 
     @pytest.mark.anyio
     @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
@@ -343,7 +398,7 @@ class TestMigrate:
                 await until_waiting(other, 1)
                 await other.execute("SELECT pg_sleep(0.7)")
 
-        assert [DONE] == await migrating
+        assert STEPS == await migrating
 
     def test_the_user_s_time_outs_do_not_end_its_work(
         self, postgres_place: PostgresPlace, monkeypatch: pytest.MonkeyPatch
@@ -365,7 +420,7 @@ class TestMigrate:
         """The name is the URL's, if it has one."""
         postgres_place.run(NOTE_WHO_CHANGES)
 
-        assert [DONE] == migrate_in_thread(postgres_place.url + query)
+        assert STEPS == migrate_in_thread(postgres_place.url + query)
         assert [expected] == postgres_place.run("SELECT DISTINCT name FROM who")
 
     def test_another_url_can_be_set(self, postgres_place: PostgresPlace) -> None:

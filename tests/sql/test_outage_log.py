@@ -12,6 +12,7 @@ import pytest
 from taskd import build_app
 from taskd.testing import lifespan
 from taskd_sql.migrations import runner
+from taskd_sql.schema import REVISIONS
 from taskd_sql.url import parse
 from tests.conftest import SECRET, client_of
 from tests.support.applications import build, get
@@ -132,7 +133,7 @@ WRONG_SCHEMAS = {
     "ahead": ("UPDATE taskd_version SET version_num = '9999'", "it is at revision 9999, ahead of this taskd"),
     "two versions": (
         "INSERT INTO taskd_version VALUES ('9999')",
-        "it is at revision 0001 and 9999, ahead of this",
+        f"it is at revision {REVISIONS[-1]} and 9999, ahead of this",
     ),
 }
 

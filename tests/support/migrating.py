@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.support.commands import invoke
 from tests.support.databases import Place
 
-DONE = "0001: The table of tasks."
+# What migrating an empty database prints.
+STEPS = ["0001: The table of tasks.", "0002_serves_0001: The tags of tasks."]
+DONE = "\n".join(STEPS)
 UP_TO_DATE = "The schema is up to date."
 PASSWORD = "hunter2"
 

@@ -7,7 +7,7 @@ type Schemas = components["schemas"];
 const client = createClient<paths>({ baseUrl: "http://127.0.0.1" });
 const params = { path: { user_id: "alice" } };
 // @ts-expect-error: there is no such field
-export const changes: Schemas["TaskChanges"] = { completed: true };
+export const changes: Schemas["TaskChanges"] = { done: true };
 const one = { path: { user_id: "alice", id: "019ab7d4-5c00-7b2a-9d3e-4f5061728394" } };
 
 export async function mistakes(task: Schemas["Task"]): Promise<void> {

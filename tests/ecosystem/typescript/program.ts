@@ -21,7 +21,7 @@ function wanted<T>(answer: { data?: T; error?: Schemas["ErrorBody"] }): T {
 const created = wanted(
   await client.POST("/api/{user_id}/tasks", {
     params,
-    body: { title: "Water the plants", priority: "high", due_at: "2026-11-27T18:00:00+01:00" },
+    body: { title: "Water the plants", priority: "high", due_at: "2026-11-27T18:00:00+01:00", tags: ["home"] },
   }),
 );
 const dueAt: string | null = created.due_at;
@@ -29,11 +29,11 @@ const one = { path: { ...params.path, id: created.id } };
 
 const got = wanted(await client.GET("/api/{user_id}/tasks/{id}", { params: one }));
 const listed = wanted(await client.GET("/api/{user_id}/tasks", { params })).map((task) => task.title);
-const changes: Schemas["TaskChanges"] = { status: "in_progress", due_at: null };
+const changes: Schemas["TaskChanges"] = { status: "in_progress", due_at: null, tags: [...created.tags, "garden"] };
 const changed = wanted(await client.PUT("/api/{user_id}/tasks/{id}", { params: one, body: changes }));
 const toggled = wanted(await client.PATCH("/api/{user_id}/tasks/{id}/complete", { params: one }));
 const reopened = wanted(
-  await client.PATCH("/api/{user_id}/tasks/{id}/complete", { params: one, body: { is_completed: false } }),
+  await client.PATCH("/api/{user_id}/tasks/{id}/complete", { params: one, body: { completed: false } }),
 );
 const deleted = await client.DELETE("/api/{user_id}/tasks/{id}", { params: one });
 const gone = await client.GET("/api/{user_id}/tasks/{id}", { params: one });
@@ -67,9 +67,9 @@ console.log(
     created: [created.title, created.status, dueAt],
     isSame: JSON.stringify(created) === JSON.stringify(got),
     listed,
-    changed: [changed.status, changed.due_at],
+    changed: [changed.status, changed.due_at, changed.tags],
     toggled: [toggled.status, toggled.is_completed, toggled.completed_at !== null],
-    reopened: [reopened.status, reopened.is_completed],
+    reopened: [reopened.status, reopened.completed],
     deleted: [deleted.response.status, deleted.data ?? null],
     gone: [gone.response.status, gone.error?.code, gone.error?.detail],
     refused: [refused.response.status, faults],
