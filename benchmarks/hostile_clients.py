@@ -551,7 +551,7 @@ def run(names: Sequence[str], database: Path, *, is_short: bool, only: str) -> I
 def compared(
     cases: Mapping[str, Callable[[Server, Server], str]], names: Sequence[str], database: Path, only: str
 ) -> Iterator[list[str]]:
-    """Yield a row for each client in *cases*, whose functions take two servers, one of which is left alone."""
+    """Yield a row for each client in *cases*, whose functions take a quiet server and one to attack."""
     for client, case in cases.items():
         if only in client:
             row = [client]

@@ -183,7 +183,7 @@ def hard(count: int) -> list[str]:
 
 
 def halfway() -> str:
-    """Return a number halfway between two of Python's floats: only reading all of its digits shows that it is."""
+    """Return a number exactly halfway between two adjacent floats: parsers must read every digit to round it."""
     with decimal.localcontext(prec=1000):
         return str(decimal.Decimal(math.ulp(0.0)) * 7 / 2)
 

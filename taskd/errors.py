@@ -19,8 +19,8 @@ __all__ = ["CodedError", "ErrorCode"]
 class ErrorCode(enum.Enum):
     """Why a request was refused, or failed; for programs. A code never changes."""
 
-    # Each has its value, its status, a cause and a remedy.  False marks a code that says more than its status does:
-    # errors that have this status, but name no code, do not get it.
+    # Each has its value, its status, a cause and a remedy.  A final False marks a code that is more specific than its
+    # status: an error that has the status, but names no code, does not get this one.
     MISSING_CREDENTIALS = (
         "missing_credentials",
         401,

@@ -90,7 +90,7 @@ class _Queue:
 @attrs.define(eq=False)
 class FairLimiter:
     """
-    Lends a number of slots, each to one call at a time, fairly between keys (usually owners of tasks).
+    Shares a number of slots fairly among keys (usually owners of tasks); one call at a time holds each slot.
 
     While a slot is free, a call takes it at once, which costs less than a microsecond.  Otherwise calls wait, in one
     queue per key, and the keys take turns, so a thousand calls of one key delay those of another by one call, not by a

@@ -39,7 +39,7 @@ _APP_ORIGIN = re.compile(
 )
 # Schemes that no page's origin has, and misspellings of http.
 _NO_APP = re.compile(r"file|ftp|wss?|[htps]+", re.IGNORECASE)
-# Allows more than a shell does: other programs may read the file, too.
+# Allows names that a shell would not: the `.env` file may be shared with other programs.
 _NAME = re.compile(r"[a-z_][\w.-]*", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 

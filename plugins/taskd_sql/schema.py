@@ -152,6 +152,9 @@ version = Table(
 )
 
 
+# Those that the table has had since the first revision.
+_FIRST_COLUMNS = {column.name for column in tasks.c} - {"tags"}
+
 # Queries for the columns of the table `tasks`, by dialect.
 COLUMNS = {
     "postgresql": """
@@ -210,7 +213,8 @@ def table_error(revision: str | None, columns: Collection[str]) -> tuple[str, st
         return None
     if not columns:
         return _NO_TABLE
-    if not {column.name for column in tasks.c} <= set(columns):
+    needed = _FIRST_COLUMNS if revision is None else {column.name for column in tasks.c}
+    if not needed <= set(columns):
         return _ANOTHER_TABLE
     return _NO_REVISION if revision is None else None
 
@@ -226,5 +230,5 @@ _ANOTHER_TABLE = (
 )
 _NO_REVISION = (
     f"there is a table tasks, but {VERSION_TABLE} has no revision",
-    f"If its revision is {REVISIONS[-1]}, run the statements for {VERSION_TABLE} in schema.sql.",
+    f"Create {VERSION_TABLE} as in schema.sql, with revision 0001 if tasks has no tags, or else {REVISIONS[-1]}.",
 )

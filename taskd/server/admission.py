@@ -1,9 +1,9 @@
 """
 Admission: under overload, requests wait in front of the application, and those that have waited too long are refused.
 
-Under taskd's own server, a request waits before it is parsed and gets a task: a thousand suspended tasks would slow
-everything else down, because they would push its data out of the processor's caches.  Under other servers, a request
-waits in the middleware.
+Under taskd's own server, a request waits unparsed and without a task: a thousand suspended tasks would push other data
+out of the processor's caches, and so slow everything else down.  Under other servers, a request waits in the
+middleware.
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ class Gate:
         limiter = self.limiter
         excess = max((loop.time() - due) / MAX_LAG_S, self._store_wait_s() / MAX_STORE_WAIT_S)
         if not limiter.waiting:
-            # The old capacity says nothing about the next burst: many requests may have been waiting for their clients.
+            # The old capacity says nothing about the next burst: it may have risen only because many of the requests
+            # inside were idle, waiting for their clients.
             self._set_capacity(max(START_CAPACITY, limiter.in_use))
             self._next_look = None
             return

@@ -50,8 +50,8 @@ async def fill(place: Place, store: SQLTaskStore, count: int) -> None:
         new_id = "('f000000000007000' || lpad(n::text, 16, '0'))::uuid"
     place.run(
         f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"  # noqa: S608
-        f" INSERT INTO tasks SELECT user_id, {new_id}, CAST(n AS text), description, status, priority, due_at,"
-        " created_at, updated_at, completed_at, tags FROM tasks, numbers"
+        " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at)"
+        f" SELECT user_id, {new_id}, CAST(n AS text), status, priority, created_at, updated_at FROM tasks, numbers"
     )
 
 

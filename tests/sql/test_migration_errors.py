@@ -198,12 +198,18 @@ class TestForeignTables:
             (
                 "DROP TABLE taskd_version",
                 "there is a table tasks, but taskd_version",
-                "If its revision is ",
+                "Create taskd_version as in schema.sql",
             ),
             (
                 "DELETE FROM taskd_version",
                 "there is a table tasks, but taskd_version",
-                "If its revision is ",
+                "Create taskd_version as in schema.sql",
+            ),
+            # Of a table of the first revision, too.
+            (
+                "DELETE FROM taskd_version; ALTER TABLE tasks DROP COLUMN tags;",
+                "there is a table tasks, but taskd_version",
+                "Create taskd_version as in schema.sql",
             ),
             ("DROP TABLE tasks", "taskd_version has a revision, but", "Restore a backup; or, "),
             ("ALTER TABLE tasks RENAME COLUMN title TO name", THEIRS, "Give taskd a database of its own"),

@@ -50,8 +50,8 @@ class LoopBound(Generic[T]):
     Gives every event loop its own resource, which *open* opens on first use.
 
     A task keeps the resource open, and closes it when the task is cancelled: by `close`, or by asyncio at the end of
-    the loop.  So the resource is closed even if no lifespan runs, and serverless adapters may use a new loop for each
-    call.
+    the loop.  So the resource is closed even if the server runs no ASGI lifespan, or if a serverless adapter
+    uses a new loop for each call.
 
     A loop can also be stopped or closed without its tasks being cancelled.  A resource that a closed loop has left open
     is closed when another loop opens its own, or at the end of the process.
