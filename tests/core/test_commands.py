@@ -170,7 +170,8 @@ def test_a_folder_that_was_deleted_is_said_in_one_line(tmp_path: Path) -> None:
         "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone');"
         " from taskd.cli.main import main; main(['migrate'])"
     )
-    result = run_python("-c", script, settings={"DATABASE_URL": "sqlite:///tasks.db"}, cwd=tmp_path)
+    # Without the folder in the search path, as where the installed command runs.
+    result = run_python("-P", "-c", script, settings={"DATABASE_URL": "sqlite:///tasks.db"}, cwd=tmp_path)
 
     assert 1 == result.returncode
     assert result.stderr.startswith("taskd: ")
