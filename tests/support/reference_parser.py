@@ -22,7 +22,6 @@ LONGEST = 2**64 - 1
 # The four forms of a target (RFC 9112, section 3.2).  h11 accepts any visible characters.
 ORIGIN_FORM = re.compile(rb"/[\x21-\x7e]*")
 ABSOLUTE_FORM = re.compile(rb"[A-Za-z]+://[A-Za-z0-9.\-]+(?::[0-9]+)?(?P<rest>[/?][\x21-\x22\x24-\x7e]*)?")
-AUTHORITY_FORM = re.compile(rb"[A-Za-z0-9.\-]+:[0-9]+")
 HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%_~\-]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]+)(?::[0-9]*)?")
 # RFC 9112, section 7.1.1; h11 allows control characters in an extension, and five more digits.
 CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,15}[ \t]*(?:;[^%b]*)?" % CONTROL)
@@ -161,7 +160,8 @@ def _targets(event: h11.Request) -> set[bytes]:
     """Return the forms in which the application may see a target; none if it has none of the RFC's forms."""
     target = event.target
     if event.method == b"CONNECT":
-        return {target} if AUTHORITY_FORM.fullmatch(target) else set()
+        # No path supports CONNECT, so that a 405 is due whatever the target is.
+        return {target}
     if absolute := ABSOLUTE_FORM.fullmatch(target):
         rest = absolute["rest"] or b"/"
         target = rest if rest.startswith(b"/") else b"/" + rest
