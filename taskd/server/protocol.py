@@ -96,7 +96,7 @@ class HTTPProtocol(asyncio.Protocol):
         # The application's function that lets requests wait for their turn; the head of the request that is waiting,
         # and its place.
         self._enqueue: Enqueue | None = app_state.get(ENQUEUE)
-        self._waiting_head = b""
+        self._head = b""
         self._place: Place | None = None
         self._is_reading_paused = False
         self.has_eof = False
@@ -201,7 +201,7 @@ class HTTPProtocol(asyncio.Protocol):
         elif self._place is not None:
             # Let the request wait in a task, which can be cancelled.
             self._leave_queue()
-            self._run(self._waiting_head)
+            self._run()
         else:
             self.close()
 
@@ -271,16 +271,17 @@ class HTTPProtocol(asyncio.Protocol):
         """Run the application for the request with the head *data* when its turn comes."""
         self._is_in_head = False
         self._deadline.clear()
-        place = self._enqueue and self._enqueue(data)
-        if place is None:
-            self._run(data)
+        self._head = data
+        self._place = self._enqueue and self._enqueue(data)
+        if self._place is None:
+            self._run()
         else:
-            self._place, self._waiting_head = place, data
-            place.call_on_turn(partial(self._run, data))
+            self._place.call_on_turn(self._run)
 
-    def _run(self, data: bytes) -> None:
+    def _run(self) -> None:
         """Run the application for a request that is no longer waiting."""
-        place, self._place, self._waiting_head = self._place, None, b""
+        place, self._place = self._place, None
+        data, self._head = self._head, b""
         try:
             head = Head.parse(data, self.limits.headers)
         except BadRequest as error:
