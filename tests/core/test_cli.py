@@ -116,15 +116,6 @@ class Announced:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose distributions are installed in this process."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    return folder
-
-
-@pytest.fixture
 def busy_port() -> Iterator[int]:
     """A port at which something else listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -328,9 +319,9 @@ class TestDev:
         assert not {"hunter2", SECRET} & set(re.split(r"[\s'():@/]+", text))
         assert SECRET not in text
 
-    def test_a_remote_store_of_another_plugin_is_refused(self, site: Path) -> None:
+    def test_a_remote_store_of_another_plugin_is_refused(self, installed: Path) -> None:
         """A store says itself where it keeps the tasks; then the setting to change is the plugin's."""
-        make_distribution(site, "afar", REMOTE_STORE_PLUGIN)
+        make_distribution(installed, "afar", REMOTE_STORE_PLUGIN)
 
         result = invoke("dev", settings={"TASKD_STORAGE": "afar", "DATABASE_URL": "sqlite:///unused.db"})
 
@@ -492,9 +483,9 @@ class TestToken:
 
         assert ("alice", "https://auth.example.com") == (claims["sub"], claims["iss"])
 
-    def test_a_plugin_that_makes_no_tokens_is_named(self, site: Path) -> None:
+    def test_a_plugin_that_makes_no_tokens_is_named(self, installed: Path) -> None:
         """Where tokens come from somewhere else, the message says which plugin was selected."""
-        make_distribution(site, "elsewhere", AUTH_PLUGIN)
+        make_distribution(installed, "elsewhere", AUTH_PLUGIN)
 
         result = invoke("token", "alice", settings={"TASKD_AUTH": "elsewhere"})
 
@@ -504,9 +495,9 @@ class TestToken:
 
 
 class TestPlugins:
-    def test_what_is_installed_is_listed(self, site: Path) -> None:
+    def test_what_is_installed_is_listed(self, installed: Path) -> None:
         """Each plugin comes with what it provides, whether it serves, and the distribution that brought it."""
-        make_distribution(site, "extra", ROUTES_PLUGIN)
+        make_distribution(installed, "extra", ROUTES_PLUGIN)
         version = importlib.metadata.version("taskd-server")
 
         result = invoke("plugins", settings={})
@@ -545,20 +536,20 @@ class TestPlugins:
         [line] = ended.stderr.splitlines()
         assert line.startswith("taskd: plugin 'broken' of broken 1.0 cannot be loaded: ModuleNotFoundError: ")
 
-    def test_a_disabled_plugin_is_not_imported(self, site: Path) -> None:
+    def test_a_disabled_plugin_is_not_imported(self, installed: Path) -> None:
         """A broken plugin does no harm when it is disabled."""
-        make_distribution(site, "broken", "import no_such_module")
+        make_distribution(installed, "broken", "import no_such_module")
 
         result = invoke("plugins", settings={"TASKD_DISABLED_PLUGINS": "broken"})
 
         assert (0, "") == (result.exit_code, result.stderr)
         assert ["broken", "?", "disabled", "broken", "1.0"] in columns(result.stdout)
 
-    def test_two_plugins_of_one_name_are_refused(self, site: Path) -> None:
+    def test_two_plugins_of_one_name_are_refused(self, installed: Path) -> None:
         """One line names both claimants."""
-        make_distribution(site, "first", ROUTES_PLUGIN)
-        make_distribution(site, "second", ROUTES_PLUGIN)
-        (site / "second-1.0.dist-info" / "entry_points.txt").write_text("[taskd]\nfirst = second_plugin\n")
+        make_distribution(installed, "first", ROUTES_PLUGIN)
+        make_distribution(installed, "second", ROUTES_PLUGIN)
+        (installed / "second-1.0.dist-info" / "entry_points.txt").write_text("[taskd]\nfirst = second_plugin\n")
 
         result = invoke("plugins", settings={})
 
@@ -580,11 +571,11 @@ class TestOutput:
     @pytest.mark.parametrize(
         "command", [("openapi",), ("token", "alice"), ("migrate", "--sql"), ("migrate",), ("doctor",), ("plugins",)]
     )
-    def test_what_a_plugin_prints_goes_to_stderr(self, site: Path, command: tuple[str, ...]) -> None:
+    def test_what_a_plugin_prints_goes_to_stderr(self, installed: Path, command: tuple[str, ...]) -> None:
         """Stdout has what the command prints without the plugin's words, which are not lost."""
         name = "chatty_" + "".join(filter(str.isalpha, "".join(command)))
         settings = {"BETTER_AUTH_SECRET": SECRET}
-        make_distribution(site, name, CHATTY_PLUGIN)
+        make_distribution(installed, name, CHATTY_PLUGIN)
 
         result = invoke(*command, settings=settings)
 
@@ -592,9 +583,9 @@ class TestOutput:
         assert not {"imported", "asked"} & set(result.stdout.split())
         assert result.stdout
 
-    def test_the_api_document_stays_one(self, site: Path) -> None:
+    def test_the_api_document_stays_one(self, installed: Path) -> None:
         """A program that reads it finds JSON, from the first character to the last."""
-        make_distribution(site, "chatty", CHATTY_PLUGIN)
+        make_distribution(installed, "chatty", CHATTY_PLUGIN)
 
         result = invoke("openapi", settings={})
 

@@ -89,15 +89,6 @@ CALLS = {
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose distributions are installed in this process."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    return folder
-
-
-@pytest.fixture
 def _serving_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No command listens, and each builds an application of its own."""
     monkeypatch.setattr("taskd.cli.serve.run_server", lambda *_, **__: None)
@@ -122,11 +113,11 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.usefixtures("_serving_nothing")
 @pytest.mark.parametrize("command", CALLS, ids=" ".join)
 def test_a_command_calls_each_hook_once_and_closes_what_it_made(
-    site: Path, loaded: Counter[str], command: tuple[str, ...]
+    installed: Path, loaded: Counter[str], command: tuple[str, ...]
 ) -> None:
     """Plugins are loaded once, also where a command both checks and uses what they provide."""
     name = f"counting_{uuid.uuid4().hex}"
-    make_distribution(site, name, COUNTING_PLUGIN)
+    make_distribution(installed, name, COUNTING_PLUGIN)
 
     result = invoke(*command, settings={"TASKD_AUTH": name, "TASKD_STORAGE": name})
 
@@ -137,11 +128,11 @@ def test_a_command_calls_each_hook_once_and_closes_what_it_made(
 
 
 @pytest.mark.parametrize("command", [("dev",), ("doctor",)], ids=" ".join)
-def test_what_a_command_made_is_closed_also_when_it_fails(site: Path, command: tuple[str, ...]) -> None:
+def test_what_a_command_made_is_closed_also_when_it_fails(installed: Path, command: tuple[str, ...]) -> None:
     """Parts that do not go together are closed like any other."""
     name = f"counting_{uuid.uuid4().hex}"
     routes = 'return [__import__("starlette.routing").routing.Route("/livez", lambda request: None)]'
-    make_distribution(site, name, COUNTING_PLUGIN.replace("return []\n", f"{routes}\n"))
+    make_distribution(installed, name, COUNTING_PLUGIN.replace("return []\n", f"{routes}\n"))
 
     result = invoke(*command, settings={"TASKD_AUTH": name, "TASKD_STORAGE": name})
 

@@ -199,11 +199,10 @@ class TestTokens:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose distributions are installed, beside the example's package."""
     monkeypatch.syspath_prepend(ACME)
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    return tmp_path / "site"
+    return installed
 
 
 class TestPlugins:
@@ -223,8 +222,8 @@ class TestPlugins:
         assert ["settings"] == report.failed()
         assert "rival" in report.findings["settings"]
 
-    def test_a_store_that_checks_nothing_is_asked_for_an_response(self, site: Path) -> None:
-        """A store without checks of its own passes when it responses."""
+    def test_a_store_that_checks_nothing_is_asked_for_a_response(self, site: Path) -> None:
+        """A store without checks of its own passes when it responds to a ping."""
         source = "from acme_taskd.memory import taskd_storage"
         make_distribution(site, "memory", source)
         report = examined("sqlite:///never.db", TASKD_STORAGE="memory")
@@ -235,7 +234,7 @@ class TestPlugins:
             report.exit_code,
         )
 
-    def test_a_store_that_does_not_response_fails(self, site: Path) -> None:
+    def test_a_store_that_does_not_respond_fails(self, site: Path) -> None:
         """A store without checks of its own fails when it does not answer."""
         make_distribution(site, "silent", SILENT_STORE_PLUGIN)
         report = examined("sqlite:///never.db", TASKD_STORAGE="silent")

@@ -83,7 +83,7 @@ class TestGuard:
             "raise taskd.storage.StoreUnavailable('the sessions are away')",
         ],
     )
-    async def test_a_backend_that_cannot_response_makes_a_503(
+    async def test_a_backend_that_cannot_decide_makes_a_503(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, statement: str
     ) -> None:
         """A backend that hangs or has lost its database is waited for no longer than its time, and nobody is let in."""

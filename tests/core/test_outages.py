@@ -59,7 +59,7 @@ def test_the_end_of_an_outage_is_told_once_with_its_length(
     assert ["The database is available again after 7.5 s"] == told(caplog)
 
 
-def test_an_response_from_before_the_fault_is_no_recovery(
+def test_a_response_from_before_the_fault_is_no_recovery(
     service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A call that was on its way when others failed says nothing of now."""

@@ -303,7 +303,7 @@ async def work_through_rotations(taskd: httpx.AsyncClient, user: SignedIn) -> li
 
 
 class TestOutages:
-    """What taskd answers while the keys cannot be had."""
+    """How taskd responds while the keys cannot be fetched."""
 
     @pytest.mark.usefixtures("_is_eager")
     async def test_down_from_the_start(self, program: Path, sqlite_url: str, tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ class TestOutages:
     @pytest.mark.usefixtures("_is_eager")
     @pytest.mark.parametrize("lie", LIES)
     async def test_no_keys_at_first(self, program: Path, sqlite_url: str, lie: str) -> None:
-        """An endpoint that responses something else than keys is as good as down, and its users are served later."""
+        """An endpoint that returns something other than keys is as good as down, and its users are served later."""
         async with better_auth(program) as auth, serving(sqlite_url, BETTER_AUTH_URL=auth.url) as taskd:
             alice = await auth.sign_up()
             token = await alice.token()
@@ -350,7 +350,7 @@ class TestOutages:
     @pytest.mark.usefixtures("_is_eager", "_keys_are_old")
     @pytest.mark.parametrize("lie", LIES)
     async def test_no_keys_later(self, program: Path, sqlite_url: str, lie: str) -> None:
-        """An endpoint that responses something else than keys takes none of those away that taskd has."""
+        """An endpoint that returns something other than keys takes none of those away that taskd has."""
         async with better_auth(program) as auth, serving(sqlite_url, BETTER_AUTH_URL=auth.url) as taskd:
             alice = await auth.sign_up()
             token = await alice.token()
@@ -361,7 +361,7 @@ class TestOutages:
             assert 2 == await auth.asked()
 
     async def test_slow(self, program: Path, sqlite_url: str) -> None:
-        """While the keys are on their way others are answered; they are fetched once for all who wait."""
+        """While the keys are being fetched, other requests are served; they are fetched once for all who wait."""
         async with better_auth(program) as auth, serving(sqlite_url, BETTER_AUTH_URL=auth.url) as taskd:
             alice = await auth.sign_up()
             token = await alice.token()

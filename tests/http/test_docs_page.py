@@ -313,7 +313,7 @@ class TestFiles:
 class TestAll:
     @pytest.mark.parametrize("path", ALL)
     @pytest.mark.parametrize("accepted", ["gzip", "identity"])
-    async def test_head_responses_what_get_does_without_the_body(
+    async def test_head_responds_as_get_does_without_the_body(
         self, stranger: httpx.AsyncClient, path: str, accepted: str
     ) -> None:
         """HEAD has the headers of GET."""

@@ -57,7 +57,7 @@ async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str
         ("/../../../livez", "GET, HEAD"),
     ],
 )
-async def test_a_known_path_with_another_method_says_which_it_responses(
+async def test_a_known_path_with_another_method_says_which_it_supports(
     client: httpx.AsyncClient, tasks_url: str, path: str, allowed: str
 ) -> None:
     """RFC 9110, section 15.5.6: Allow lists all methods of the path."""
@@ -130,7 +130,7 @@ async def test_a_path_is_decoded_below_a_root_path(app: ASGIApp, root_path: str,
         assert 404 == (await client.get(f"/api/{owner}/tasks")).status_code
 
 
-async def test_head_responses_what_get_does_without_the_body(client: httpx.AsyncClient, tasks_url: str) -> None:
+async def test_head_responds_as_get_does_without_the_body(client: httpx.AsyncClient, tasks_url: str) -> None:
     """HEAD works wherever GET does."""
     url = (await client.post(tasks_url, json={"title": "t"})).headers["Location"]
     for path in (tasks_url, url, "/livez", "/readyz", f"{tasks_url}/5"):
@@ -475,7 +475,7 @@ async def test_a_server_that_is_down_is_a_503(user_id: str, tasks_url: str) -> N
         await assert_unavailable(client, tasks_url)
 
 
-async def test_a_server_that_does_not_response_is_a_503(
+async def test_a_server_that_does_not_respond_is_a_503(
     user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A PostgreSQL that takes connections and is silent holds nobody for ever."""

@@ -309,7 +309,7 @@ class TestExamples:
         validator(schema).validate(shown)
 
     @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
-    def test_an_example_of_an_response_is_one(self, operation_id: str, status: int, response: Json) -> None:
+    def test_an_example_of_a_response_is_one(self, operation_id: str, status: int, response: Json) -> None:
         """It is valid by its schema."""
         contents = response.get("content", {}).values()
         wrong = [content for content in contents if not validator(content["schema"]).is_valid(content["example"])]

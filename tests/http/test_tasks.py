@@ -46,7 +46,7 @@ def moment(text: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text)
 
 
-async def test_create_responses_the_task_and_where_it_is(client: httpx.AsyncClient, user_id: str) -> None:
+async def test_create_returns_the_task_and_where_it_is(client: httpx.AsyncClient, user_id: str) -> None:
     """A task that is created gets an id of version 7, the defaults, and a Location that works."""
     response = await client.post(f"/api/{user_id}/tasks", json={"title": "Write tests"})
     task = response.json()

@@ -73,7 +73,7 @@ def test_what_is_left_open_is_told(fault: str) -> None:
     assert [f"PUT {TASK} {sentence}"] == undescribed(json.dumps(document).encode())
 
 
-def test_an_response_of_many_operations_needs_an_example_too() -> None:
+def test_a_response_of_many_operations_needs_an_example_too() -> None:
     """What an operation refers to is looked at."""
     document = json.loads(Application.assemble({}, verifies_credentials=False).document)
     del document["components"]["responses"]["NotFound"]["content"]["application/json"]["example"]

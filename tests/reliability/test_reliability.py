@@ -175,7 +175,7 @@ def stopped(database: Database) -> Iterator[None]:
 
 @contextlib.contextmanager
 def frozen(database: Database) -> Iterator[None]:
-    """The server takes connections, and responses nothing on any."""
+    """The server accepts connections, and responds on none of them."""
     database.server.freeze()
     try:
         yield
@@ -205,7 +205,7 @@ def nameless(database: Database, names: NameServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unanswered(database: Database, names: NameServer) -> Iterator[None]:
-    """The server has ended all connections, and nobody responses who its host is."""
+    """The server has ended all connections, and no name server knows its host."""
     with names.without_responses():
         database.server.terminate_backends()
         yield
@@ -411,7 +411,7 @@ class TestOutages:
             async with target(environ, asking(names, tmp_path, SERVE)) as running:
                 measured.append(await outlasted(running, DNS_FAULTS[name](database, names), name, extent))
 
-    async def test_a_name_server_that_responses_late_is_no_news_for_each_request(
+    async def test_a_name_server_that_responds_late_is_no_news_for_each_request(
         self, child: dict[str, str], tmp_path: Path
     ) -> None:
         """Lookups that nobody waits for any more end in silence, however they end."""

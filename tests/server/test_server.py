@@ -196,7 +196,7 @@ class TestConnections:
         assert "Traceback" not in output
         assert "ERROR" not in output
 
-    def test_a_large_body_gets_an_response_that_can_be_read(self, shared_server: RunningServer, user_id: str) -> None:
+    def test_a_large_body_gets_a_response_that_can_be_read(self, shared_server: RunningServer, user_id: str) -> None:
         """A MiB gets its 413 and not a broken connection, with its length declared or in chunks, again and again."""
         body = b'{"title": "' + b"x" * 2**20 + b'"}'
         headers = {"Content-Type": "application/json"}
