@@ -24,6 +24,7 @@ ERRORS = "docs/reference/errors.md"
 PUBLIC = [
     "taskd",
     "taskd.tasks",
+    "taskd.queries",
     "taskd.storage",
     "taskd.auth",
     "taskd.routes",

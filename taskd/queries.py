@@ -1,0 +1,198 @@
+"""
+Which tasks a list contains, in which order, and where its pages begin.
+
+A `TaskQuery` filters, sorts and pages tasks in memory.  Stores that do so in another way, such as SQL, return the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Iterable
+from uuid import UUID
+
+import attrs
+
+from taskd.tasks import Priority, Status, Task
+
+__all__ = ["Order", "Position", "Sort", "TaskPage", "TaskQuery"]
+
+
+class Order(enum.Enum):
+    """The direction in which a list is sorted."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
+class Sort(enum.Enum):
+    """What a list is sorted by. Priorities are sorted from `low` to `urgent`, titles regardless of case."""
+
+    CREATED_AT = "created_at"
+    UPDATED_AT = "updated_at"
+    DUE_AT = "due_at"
+    PRIORITY = "priority"
+    TITLE = "title"
+
+    @property
+    def default_order(self) -> Order:
+        """The direction of a query that does not name one: the newest, the most important or the first due first."""
+        return Order.ASC if self in (Sort.DUE_AT, Sort.TITLE) else Order.DESC
+
+
+_RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+
+
+@attrs.frozen
+class Position:
+    """
+    Where a page begins: just after the task that has, or had, this key and id.
+
+    Attributes:
+        key: The value by which the task is sorted: `updated_at` or `due_at`, None without `due_at`; the rank of the
+            priority, from 0 for `low` to 3 for `urgent`; the title after case folding.  It is None for `created_at`,
+            because tasks are sorted by age in the order of their ids.
+        id: The task's id.
+    """
+
+    key: str | int | dt.datetime | None
+    id: UUID
+
+
+@attrs.frozen
+class TaskPage:
+    """
+    A page of a list, or all of it.
+
+    Attributes:
+        tasks: The tasks, in the order of the query.
+        seq: The owner's change counter at the moment of the list.
+        has_more: Whether tasks follow that `limit` has cut off.
+        total: How many tasks match, over all pages; None unless the query counts.
+    """
+
+    tasks: list[Task]
+    seq: int
+    has_more: bool = False
+    total: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TaskQuery:
+    """
+    Which of an owner's tasks to list, and how.  By default, all of them, newest first.
+
+    A task must pass all filters.  Ties are sorted by id, in the same direction.  Tasks without `due_at` come last if
+    they are sorted by it, whatever the direction.
+
+    Args:
+        statuses: The statuses to keep.  An empty set finds nothing.
+        priorities: The priorities to keep.  An empty set finds nothing.
+        tags: The tags that a task must have, all of them.
+        due_after: The earliest `due_at` to keep.
+        due_before: The first `due_at` not to keep.
+        search: The text that the title or the description must contain after Unicode full case folding of both, without
+            normalization.
+        sort: What to sort by.
+        order: The direction; by default, that of `sort`.
+        limit: The length of a page; None for no limit.
+        after: Where the page begins; None for the first page.
+        count: Whether to count how many tasks match, over all pages.
+    """
+
+    statuses: frozenset[Status] = frozenset(Status)
+    priorities: frozenset[Priority] = frozenset(Priority)
+    tags: tuple[str, ...] = ()
+    due_after: dt.datetime | None = None
+    due_before: dt.datetime | None = None
+    search: str | None = None
+    sort: Sort = Sort.CREATED_AT
+    order: Order = attrs.field()
+    limit: int | None = None
+    after: Position | None = None
+    count: bool = False
+
+    @order.default
+    def _default_order(self) -> Order:
+        return self.sort.default_order
+
+    @property
+    def folded_search(self) -> str | None:
+        """The text to search for, after case folding; None if there is none."""
+        return None if self.search is None else self.search.casefold()
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the query may leave out tasks, not counting those on other pages."""
+        return (
+            len(self.statuses) < len(Status)
+            or len(self.priorities) < len(Priority)
+            or bool(self.tags)
+            or self.due_after is not None
+            or self.due_before is not None
+            or bool(self.search)
+        )
+
+    def matches(self, task: Task) -> bool:
+        """Tell whether *task* passes all filters, whichever page it is on."""
+        return (
+            task.status in self.statuses
+            and task.priority in self.priorities
+            and set(self.tags) <= set(task.tags)
+            and self._is_due(task.due_at)
+            and self._is_found(task)
+        )
+
+    def position_of(self, task: Task) -> Position:
+        """Return where the page begins that follows *task*."""
+        return Position(self._key(task), task.id)
+
+    def page(self, tasks: Iterable[Task], seq: int) -> TaskPage:
+        """Return the page of this query from *tasks*, all tasks of an owner in any order, with the counter *seq*."""
+        found = self.in_order(filter(self.matches, tasks))
+        rest = [task for task in found if self.is_on_page(task)]
+        kept = rest[: self.limit]
+        return TaskPage(kept, seq, has_more=len(kept) < len(rest), total=len(found) if self.count else None)
+
+    def in_order(self, tasks: Iterable[Task]) -> list[Task]:
+        """Return *tasks* in the order of this query."""
+        return sorted(tasks, key=lambda task: self._rank(self.position_of(task)), reverse=self.order is Order.DESC)
+
+    def is_on_page(self, task: Task) -> bool:
+        """Tell whether *task* comes after the beginning of the page."""
+        if self.after is None:
+            return True
+        rank, start = self._rank(self.position_of(task)), self._rank(self.after)
+        return rank > start if self.order is Order.ASC else rank < start
+
+    def _is_due(self, due_at: dt.datetime | None) -> bool:
+        if self.due_after is None and self.due_before is None:
+            return True
+        return (
+            due_at is not None
+            and (self.due_after is None or self.due_after <= due_at)
+            and (self.due_before is None or due_at < self.due_before)
+        )
+
+    def _is_found(self, task: Task) -> bool:
+        text = self.folded_search
+        return not text or text in task.title.casefold() or text in (task.description or "").casefold()
+
+    def _key(self, task: Task) -> str | int | dt.datetime | None:
+        match self.sort:
+            case Sort.UPDATED_AT:
+                return task.updated_at
+            case Sort.DUE_AT:
+                return task.due_at
+            case Sort.PRIORITY:
+                return _RANKS[task.priority]
+            case Sort.TITLE:
+                return task.title.casefold()
+            case _:
+                return None
+
+    def _rank(self, position: Position) -> tuple[object, ...]:
+        """Return a value that sorts as *position* does in ascending order, or backwards in descending order."""
+        # Where a key is missing, it comes last in either direction; the other two are compared only among such tasks.
+        is_last = position.key is None
+        return (is_last is (self.order is Order.ASC), position.key, position.id)
