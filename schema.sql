@@ -51,7 +51,7 @@ CREATE INDEX idempotency_keys_age ON idempotency_keys (user_id, created_at);
 
 -- Statements of older servers, and of people, leave the version as it is: these triggers raise it.
 
-CREATE FUNCTION tasks_raise_version() RETURNS trigger
+CREATE OR REPLACE FUNCTION tasks_raise_version() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO owners AS o (user_id, seq) VALUES (NEW.user_id, 1)
@@ -62,7 +62,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
-CREATE FUNCTION tasks_note_deletion() RETURNS trigger
+CREATE OR REPLACE FUNCTION tasks_note_deletion() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO owners AS o (user_id, seq) VALUES (OLD.user_id, 1)

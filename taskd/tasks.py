@@ -198,9 +198,7 @@ class Task:
             if (value := getattr(changes, field)) is not UNSET
         }
         completed_at = (self.completed_at or moment) if status is Status.COMPLETED else None
-        return _evolve(
-            self, **given, status=status, updated_at=moment, completed_at=completed_at, version=version
-        )
+        return _evolve(self, **given, status=status, updated_at=moment, completed_at=completed_at, version=version)
 
     def toggled(self, now: dt.datetime, *, version: int) -> Task:
         """Return this task, completed at the time *now*, or reopened if it was completed."""

@@ -36,6 +36,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.types import TypeEngine
 
 from taskd.queries import Order, Position, Sort, TaskQuery
 from taskd.tasks import Priority, Status
@@ -44,8 +45,9 @@ from taskd_sql.statements import IS_OWN, IS_UNFOLDED, TASK_COLUMNS, Statement, p
 
 __all__ = ["HEADER_LENGTH", "ListStatements", "arguments"]
 
-# How many columns of the first row, which has no task, have a value: the last ones.
-HEADER_LENGTH = 3
+# The last columns, which have a value only in the first row.
+_HEADER: Mapping[str, TypeEngine[Any]] = {"seq": BigInteger(), "total": BigInteger(), "is_unfolded": Boolean()}
+HEADER_LENGTH = len(_HEADER)
 # More than any user has tasks.
 _NO_LIMIT = 2**62
 
@@ -88,14 +90,16 @@ class _HasAll(ColumnElement[bool]):
 def _write_has_all(element: _HasAll, compiler: Any, **options: Any) -> str:
     texts, needed = compiler.process(element.texts, **options), compiler.process(element.needed, **options)
     if compiler.dialect.name == "sqlite":
-        missing = f"SELECT 1 FROM json_each({needed}) WHERE value NOT IN (SELECT value FROM json_each({texts}))"
+        missing = f"SELECT 1 FROM json_each({needed}) WHERE value NOT IN (SELECT value FROM json_each({texts}))"  # noqa: S608
         return f"(NOT EXISTS ({missing}))"
     return f"({texts} @> {needed})"
 
 
 def _bits(column: ColumnElement[Any], bits: Mapping[Any, int]) -> ColumnElement[int]:
     """Return the bit of the value of *column*; bits sort as the values do."""
-    whens = {literal_column(f"'{member.value}'"): literal_column(str(bit), Integer()) for member, bit in bits.items()}
+    whens: dict[Any, Any] = {
+        literal_column(f"'{member.value}'"): literal_column(str(bit), Integer()) for member, bit in bits.items()
+    }
     return case(whens, value=column)
 
 
@@ -193,7 +197,7 @@ def _statement(sort: Sort, order: Order, *, is_filtered: bool, is_later_page: bo
         case((needs_folding, exists(select(tasks.c.id).where(IS_OWN, IS_UNFOLDED)))),
     )
     rows: Select[Any] = (
-        select(*TASK_COLUMNS, cast(null(), BigInteger()), cast(null(), BigInteger()), cast(null(), Boolean()))
+        select(*TASK_COLUMNS, *[cast(null(), type_).label(name) for name, type_ in _HEADER.items()])
         .where(matches, _is_on_page(iter(keys), count()) if is_later_page else true())
         .order_by(*[key.ordered() for key in keys])
         .limit(bindparam("row_limit", type_=BigInteger()))

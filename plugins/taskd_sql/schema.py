@@ -5,8 +5,7 @@ The primary key of the tasks begins with the owner and ends with an id that incr
 to find single tasks, list them in their default order, and isolate owners from each other.
 
 Every statement that changes a task raises its owner's `seq` first, and so locks the row in `owners`: the changes of an
-owner happen one after the other.  Triggers do the same for statements that do not, which are those of older servers, and
-of people.
+owner happen one after the other.  Triggers raise it for statements that do not: those of older servers, and of people.
 """
 
 from __future__ import annotations
@@ -282,7 +281,10 @@ def table_error(revision: str | None, columns: Collection[str]) -> tuple[str, st
 # What is wrong, and what to do about it.
 _NO_TABLE = (
     f"{VERSION_TABLE} has a revision, but there is no table tasks",
-    f"Restore a backup; or, to start without tasks, drop the table {VERSION_TABLE} and run taskd migrate.",
+    (
+        f"Restore a backup; or, to start without tasks, run DROP TABLE {VERSION_TABLE}, and DROP TABLE for {owners.name} and"
+        f" {keys.name} if they exist; then run taskd migrate."
+    ),
 )
 _ANOTHER_TABLE = (
     "there is a table tasks that is not taskd's",
@@ -290,6 +292,8 @@ _ANOTHER_TABLE = (
 )
 _NO_REVISION = (
     f"there is a table tasks, but {VERSION_TABLE} has no revision",
-    f"Create {VERSION_TABLE} as in schema.sql, with revision {REVISIONS[0]} if tasks has no tags, {REVISIONS[1]} if it has"
-    f" no version, or else {REVISIONS[-1]}.",
+    (
+        f"Create {VERSION_TABLE} as in schema.sql, with revision {REVISIONS[0]} if tasks has no tags, {REVISIONS[1]} if"
+        f" it has no version, or else {REVISIONS[-1]}."
+    ),
 )

@@ -15,7 +15,6 @@ from sqlalchemy import (
     CTE,
     Boolean,
     ColumnElement,
-    Delete,
     Dialect,
     Executable,
     Insert,
@@ -189,9 +188,7 @@ def _update(dialect: Dialect) -> Sequence[Executable]:
         title=_new_or_kept(tasks.c.title, "new_title"),
         title_folded=_new_or_kept(tasks.c.title_folded, "new_title_folded"),
         description=_new_unless_kept(tasks.c.description, "new_description", "keep_description"),
-        description_folded=_new_unless_kept(
-            tasks.c.description_folded, "new_description_folded", "keep_description"
-        ),
+        description_folded=_new_unless_kept(tasks.c.description_folded, "new_description_folded", "keep_description"),
         priority=_new_or_kept(tasks.c.priority, "new_priority"),
         due_at=_new_unless_kept(tasks.c.due_at, "new_due_at", "keep_due_at"),
         tags=_new_or_kept(tasks.c.tags, "new_tags"),
@@ -204,7 +201,7 @@ def _toggle(dialect: Dialect) -> Sequence[Executable]:
 
 
 def _delete(dialect: Dialect) -> Sequence[Executable]:
-    def remove(seq: ScalarSelect[Any]) -> Delete:
+    def remove(seq: ScalarSelect[Any]) -> Any:
         return delete(tasks).where(_IS_EXPECTED, seq.is_not(None)).returning(tasks.c.id)
 
     return _Raised(dialect, exists(select(tasks.c.id).where(_IS_EXPECTED))).write(remove)

@@ -24,6 +24,7 @@ from taskd.storage import (
     KeyReused,
     Location,
     PreconditionFailed,
+    StoreError,
     StoreUnavailable,
     TaskDeleted,
     TaskNotFound,
@@ -159,6 +160,8 @@ class SQLTaskStore(TaskStore):
             return await self._create_once(owner, task, key, {**values, "now": now})
         if rows := await self._write("create", values, owner):
             return task.at_version(rows[0][0])
+        if task_id is None:
+            raise StoreError("a new id was not unique")
         raise PreconditionFailed
 
     async def _create_once(self, owner: str, task: Task, key: CreationKey, values: Mapping[str, Any]) -> Task:

@@ -6,8 +6,10 @@ The guard has already verified that `request.user.identity` is the path's `{user
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -16,13 +18,46 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from taskd.routes import Body, JSONResponse, Returns, list_response, operation, read_body, url_prefix
-from taskd.storage import TaskNotFound, TaskStore
-from taskd.tasks import COMPLETION, CONSISTENT, UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges, TaskID
+from taskd.routes import (
+    Body,
+    FieldError,
+    IfMatch,
+    InvalidParameter,
+    JSONResponse,
+    Returns,
+    is_unmodified,
+    list_response,
+    must_not_exist,
+    operation,
+    parse_body,
+    read_body,
+    receive_body,
+    url_prefix,
+    version_tag,
+    weak_version_tag,
+)
+from taskd.storage import EVERYTHING, PreconditionFailed, TaskNotFound, TaskStore
+from taskd.tasks import (
+    COMPLETION,
+    CONSISTENT,
+    UNSET,
+    Completion,
+    NewTask,
+    Priority,
+    Status,
+    Task,
+    TaskChanges,
+    TaskID,
+    check_new_id,
+)
+from taskd_tasks.keys import creation_key
 
 __all__ = ["TaskEndpoints"]
 
+T = TypeVar("T")
+
 Location = Annotated[str, Meta(description="Where the task is.")]
+ETag = Annotated[str, Meta(description="The version of the task, in quotes, for `If-Match` and `If-None-Match`.")]
 
 # The examples in the API document.
 OPEN = Task(
@@ -37,8 +72,9 @@ OPEN = Task(
     created_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
     updated_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
     completed_at=None,
+    version=41,
 )
-DONE = OPEN.toggled(dt.datetime(2026, 11, 26, 18, 4, 5, 678901, tzinfo=dt.timezone.utc))
+DONE = OPEN.toggled(dt.datetime(2026, 11, 26, 18, 4, 5, 678901, tzinfo=dt.timezone.utc), version=42)
 
 
 @attrs.frozen
@@ -54,7 +90,17 @@ class TaskEndpoints:
 
         Returns all tasks of the user, newest first; `[]` if there are none.
         """
-        return await list_response(await self.store.list(request.user.identity))
+        query = EVERYTHING
+        owner = request.user.identity
+        # The number is read before the tasks, never after: a list may be newer than its tag, but not older.
+        if "if-none-match" in request.headers:
+            tag = weak_version_tag(await self.store.seq(owner))
+            if is_unmodified(request, tag):
+                return _not_modified(tag)
+        page = await self.store.list(owner, query)
+        response = await list_response(page.tasks)
+        response.headers["ETag"] = weak_version_tag(page.seq)
+        return response
 
     @operation(
         "createTask",
@@ -80,10 +126,10 @@ class TaskEndpoints:
         The server sets `id`, `user_id`, `created_at`, `updated_at` and `completed_at`. If the body has them, they are
         ignored.
         """
-        new = await read_body(request, NewTask)
-        task = await self.store.create(request.user.identity, new)
-        location = f"{url_prefix(request)}/api/{quote(task.user_id, safe='')}/tasks/{task.id}"
-        return JSONResponse(task, status_code=201, headers={"Location": location})
+        body = await receive_body(request)
+        new = parse_body(request, body, NewTask)
+        key = creation_key(request, body)
+        return _created(request, await self.store.create(request.user.identity, new, key=key))
 
     @operation("getTask", Returns(200, "The task.", type=Task, example=OPEN), errors=[404], parameters={"id": TaskID})
     async def get(self, request: Request) -> Response:
@@ -92,7 +138,10 @@ class TaskEndpoints:
 
         404 if there is no such task, or if it is another user's.
         """
-        return JSONResponse(await self.store.get(request.user.identity, _task_id(request)))
+        task = await self.store.get(request.user.identity, _task_id(request))
+        if is_unmodified(request, version_tag(task.version)):
+            return _not_modified(version_tag(task.version))
+        return _task_response(task)
 
     @operation(
         "updateTask",
@@ -114,8 +163,21 @@ class TaskEndpoints:
         Fields that you leave out keep their values. `null` clears `description` and `due_at`. `tags` replaces all tags.
         `is_completed: false` without `status` sets `status` to `pending`, even if it was `in_progress`.
         """
+        if must_not_exist(request):
+            return await self._create_at_path(request)
         changes = await read_body(request, TaskChanges)
-        return JSONResponse(await self.store.update(request.user.identity, _task_id(request), changes))
+        owner, task_id = request.user.identity, _task_id(request)
+
+        async def change(version: int | None) -> Task:
+            return await self.store.update(owner, task_id, changes, version=version)
+
+        return _task_response(await self._if_matching(request, task_id, change))
+
+    async def _create_at_path(self, request: Request) -> Response:
+        new = await read_body(request, NewTask)
+        if IfMatch.of(request) is not None:
+            raise InvalidParameter(FieldError("If-None-Match", "must not be sent together with If-Match"))
+        return _created(request, await self.store.create(request.user.identity, new, task_id=_new_task_id(request)))
 
     @operation("deleteTask", Returns(204, "The task is gone."), errors=[404], parameters={"id": TaskID})
     async def delete(self, request: Request) -> Response:
@@ -124,7 +186,12 @@ class TaskEndpoints:
 
         The task is deleted permanently.
         """
-        await self.store.delete(request.user.identity, _task_id(request))
+        owner, task_id = request.user.identity, _task_id(request)
+
+        async def remove(version: int | None) -> None:
+            await self.store.delete(owner, task_id, version=version)
+
+        await self._if_matching(request, task_id, remove)
         return Response(status_code=204)
 
     @operation(
@@ -148,9 +215,62 @@ class TaskEndpoints:
         """
         status = (await read_body(request, Completion, is_required=False)).target_status()
         owner, task_id = request.user.identity, _task_id(request)
-        if status is UNSET:
-            return JSONResponse(await self.store.toggle(owner, task_id))
-        return JSONResponse(await self.store.update(owner, task_id, TaskChanges(status=status)))
+
+        async def change(version: int | None) -> Task:
+            if status is UNSET:
+                return await self.store.toggle(owner, task_id, version=version)
+            return await self.store.update(owner, task_id, TaskChanges(status=status), version=version)
+
+        return _task_response(await self._if_matching(request, task_id, change))
+
+    async def _if_matching(self, request: Request, task_id: UUID, write: Callable[[int | None], Awaitable[T]]) -> T:
+        """
+        Call *write* with the version that the task must have according to `If-Match`, or with None.
+
+        Raises:
+            TaskNotFound: There is no such task.
+            PreconditionFailed: The task has another version.
+        """
+        demanded = IfMatch.of(request)
+        if demanded is None or demanded.versions is None:
+            return await write(None)
+        if demanded.version is not None:
+            return await write(demanded.version)
+        while True:
+            task = await self.store.get(request.user.identity, task_id)
+            if not demanded.matches(task.version):
+                raise PreconditionFailed
+            # If the task is changed before it is written, its new version may be among those demanded, too.
+            with contextlib.suppress(PreconditionFailed):
+                return await write(task.version)
+
+
+def _task_response(task: Task) -> Response:
+    return JSONResponse(task, headers={"ETag": version_tag(task.version)})
+
+
+def _created(request: Request, task: Task) -> Response:
+    location = f"{url_prefix(request)}/api/{quote(task.user_id, safe='')}/tasks/{task.id}"
+    return JSONResponse(task, status_code=201, headers={"Location": location, "ETag": version_tag(task.version)})
+
+
+def _not_modified(tag: str) -> Response:
+    """Return a 304 (RFC 9110, section 15.4.5)."""
+    return Response(status_code=304, headers={"ETag": tag})
+
+
+def _new_task_id(request: Request) -> UUID:
+    """Return the id in the path, with which a task is to be created."""
+    try:
+        task_id = _task_id(request)
+        check_new_id(task_id, dt.datetime.now(dt.timezone.utc))
+    except TaskNotFound:
+        reason = "must be a UUID in lower case, with hyphens"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return task_id
+    raise InvalidParameter(FieldError("id", reason))
 
 
 def _task_id(request: Request) -> UUID:

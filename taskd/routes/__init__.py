@@ -1,6 +1,6 @@
 """Describe endpoints, read bodies and preconditions, and write responses and errors as JSON."""
 
-from taskd.routes.body import read_body
+from taskd.routes.body import parse_body, read_body, receive_body
 from taskd.routes.errors import NOTHING_HERE, ErrorBody
 from taskd.routes.field_errors import FieldError, InvalidBody, InvalidParameter
 from taskd.routes.operations import Body, Returns, operation, public
@@ -23,8 +23,10 @@ __all__ = [
     "list_response",
     "must_not_exist",
     "operation",
+    "parse_body",
     "public",
     "read_body",
+    "receive_body",
     "url_prefix",
     "version_tag",
     "weak_version_tag",

@@ -72,7 +72,7 @@ async def sent(response: Response) -> tuple[list[Message], bytes]:
 @given(st.lists(st.text(min_size=1), max_size=11), st.booleans())
 def test_a_long_list_has_the_bytes_of_the_plain_encoder(titles: list[str], is_tuple: bool) -> None:
     """Headers and body are those of the list in one piece, however long it is, and what was given is still there."""
-    task = Task.create("u", NewTask(title="t"), NOW)
+    task = Task.create("u", NewTask(title="t"), NOW, version=1)
     tasks = [attrs.evolve(task, title=title) for title in titles]
     items: Sequence[Task] = tuple(tasks) if is_tuple else tasks
 

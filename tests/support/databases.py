@@ -18,6 +18,9 @@ import pytest
 from tests.support.postgres import PostgresServer
 
 VERSION = "SELECT version_num FROM taskd_version"
+DROP_TABLES = "".join(
+    f"DROP TABLE IF EXISTS {name};" for name in ("tasks", "taskd_version", "owners", "idempotency_keys")
+)
 
 
 class Place(abc.ABC):

@@ -14,7 +14,16 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
-from taskd_sql.engine.database import CALL_TIMEOUT_S, CANCEL_TIMEOUT_S, ROWS_AT_ONCE, Database, LongReads, Rows, Step, now
+from taskd_sql.engine.database import (
+    CALL_TIMEOUT_S,
+    CANCEL_TIMEOUT_S,
+    ROWS_AT_ONCE,
+    Database,
+    LongReads,
+    Rows,
+    Step,
+    now,
+)
 from taskd_sql.engine.drivers import POSTGRES_ERRORS, PostgresPool, postgres_pool, terminate
 from taskd_sql.engine.errors import no_postgres, postgres_error, timed_out
 from taskd_sql.engine.loop_bound import LoopBound

@@ -17,7 +17,16 @@ from sqlalchemy.dialects.sqlite import aiosqlite as dialects
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
 from taskd_sql import schema
-from taskd_sql.engine.database import CALL_TIMEOUT_S, CANCEL_TIMEOUT_S, ROWS_AT_ONCE, Database, LongReads, Rows, Step, now
+from taskd_sql.engine.database import (
+    CALL_TIMEOUT_S,
+    CANCEL_TIMEOUT_S,
+    ROWS_AT_ONCE,
+    Database,
+    LongReads,
+    Rows,
+    Step,
+    now,
+)
 from taskd_sql.engine.drivers import in_transaction, sqlite_connection
 from taskd_sql.engine.errors import sqlite_error
 from taskd_sql.engine.loop_bound import LoopBound

@@ -31,7 +31,7 @@ WHEN NEW.version = OLD.version AND NEW.title_folded IS OLD.title_folded BEGIN
 {_RAISE.format(row="OLD")}END""",
 )
 _POSTGRES_TRIGGERS = (
-    """CREATE FUNCTION tasks_raise_version() RETURNS trigger
+    """CREATE OR REPLACE FUNCTION tasks_raise_version() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO owners AS o (user_id, seq) VALUES (NEW.user_id, 1)
@@ -41,7 +41,7 @@ BEGIN
     NEW.description_folded := NULL;
     RETURN NEW;
 END $$""",
-    """CREATE FUNCTION tasks_note_deletion() RETURNS trigger
+    """CREATE OR REPLACE FUNCTION tasks_note_deletion() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO owners AS o (user_id, seq) VALUES (OLD.user_id, 1)
