@@ -66,6 +66,13 @@ class ErrorCode(enum.Enum):
         "The body is not JSON, or breaks a rule. Nothing was stored.",
         "Show each message in `errors` beside its field; the field `body` is the body as a whole.",
     )
+    INVALID_PARAMETER = (
+        "invalid_parameter",
+        422,
+        "A parameter in the query or in the path, or a header, is wrong. Nothing was stored.",
+        "Correct what each message in `errors` says about the parameter or header that its `field` names.",
+        False,
+    )
     BODY_TOO_LARGE = (
         "body_too_large",
         413,
@@ -77,6 +84,26 @@ class ErrorCode(enum.Enum):
         415,
         "The `Content-Type` is not `application/json`, or names a charset other than UTF-8.",
         "Send `Content-Type: application/json`.",
+    )
+    PRECONDITION_FAILED = (
+        "precondition_failed",
+        412,
+        "The task's version is not in `If-Match`, or it exists in spite of `If-None-Match: *`. Nothing was stored.",
+        "Read the task, apply the change to what it is now, and send its new `ETag`.",
+    )
+    KEY_REUSED = (
+        "key_reused",
+        422,
+        "The `Idempotency-Key` was sent before, with another body. Nothing was stored.",
+        "Use a new key for each new task, and the same one only to repeat a request.",
+        False,
+    )
+    TASK_DELETED = (
+        "task_deleted",
+        409,
+        "The task that was created with this `Idempotency-Key` has been deleted.",
+        "Take the task as deleted, or create another one with a new key.",
+        False,
     )
     UNAVAILABLE = (
         "unavailable",

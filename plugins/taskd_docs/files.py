@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import NotModifiedResponse
 
+from taskd.routes import is_unmodified
 from taskd_docs.negotiation import weights
 
 __all__ = ["PATHS", "File"]
@@ -62,8 +63,4 @@ class File:
             content = self.compressed
             headers["Content-Encoding"] = "gzip"
         response = Response(content, headers=headers, media_type=self.media_type)
-        # If-None-Match compares weakly: `W/` makes no difference (RFC 9110, section 8.8.3.2).
-        known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
-        if known & {self.etag.removeprefix("W/"), "*"}:
-            return NotModifiedResponse(response.headers)
-        return response
+        return NotModifiedResponse(response.headers) if is_unmodified(request, self.etag) else response

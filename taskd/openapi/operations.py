@@ -29,7 +29,9 @@ UserID = Annotated[str, Meta(description="Your user id, which the credentials ar
 # Keyed by name, because the annotation of a plugin's convertor may be a string that cannot be evaluated.
 _PARAMETER_TYPES: Mapping[str, Any] = {"int": int, "float": float, "UUID": UUID, "uuid.UUID": UUID}
 
-_ERROR_NAMES = {returns.status: name for name, returns in ERRORS.items()}
+# The first of each status; a 422 of an operation without a body is described by another one.
+_ERROR_NAMES = {returns.status: name for name, returns in reversed(ERRORS.items())}
+_ERROR_NAMES_WITHOUT_BODY = {**_ERROR_NAMES, 422: "InvalidParameter"}
 
 
 def check(endpoint: Endpoint) -> None:
@@ -130,9 +132,9 @@ class OperationWriter:
     def _responses(self, endpoint: Endpoint) -> dict[str, Any]:
         """Write a Responses Object."""
         own = {str(returns.status): self.response(returns) for returns in endpoint.operation.returns}
+        names = _ERROR_NAMES if endpoint.operation.body is not None else _ERROR_NAMES_WITHOUT_BODY
         common = {
-            str(status): {"$ref": f"#/components/responses/{_ERROR_NAMES[status]}"}
-            for status in _common_statuses(endpoint)
+            str(status): {"$ref": f"#/components/responses/{names[status]}"} for status in _common_statuses(endpoint)
         }
         unknown = {} if own else {"default": {"description": "The responses of this endpoint were not declared."}}
         return {**own, **common, **unknown}

@@ -1,8 +1,10 @@
-"""Describe endpoints, read bodies, and write responses and errors as JSON."""
+"""Describe endpoints, read bodies and preconditions, and write responses and errors as JSON."""
 
-from taskd.routes.body import FieldError, InvalidBody, read_body
+from taskd.routes.body import read_body
 from taskd.routes.errors import NOTHING_HERE, ErrorBody
+from taskd.routes.field_errors import FieldError, InvalidBody, InvalidParameter
 from taskd.routes.operations import Body, Returns, operation, public
+from taskd.routes.preconditions import IfMatch, is_unmodified, must_not_exist, version_tag, weak_version_tag
 from taskd.routes.responses import JSONResponse, list_response, url_prefix
 from taskd.routes.slices import in_slices
 
@@ -11,13 +13,19 @@ __all__ = [
     "Body",
     "ErrorBody",
     "FieldError",
+    "IfMatch",
     "InvalidBody",
+    "InvalidParameter",
     "JSONResponse",
     "Returns",
     "in_slices",
+    "is_unmodified",
     "list_response",
+    "must_not_exist",
     "operation",
     "public",
     "read_body",
     "url_prefix",
+    "version_tag",
+    "weak_version_tag",
 ]

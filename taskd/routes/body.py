@@ -22,9 +22,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from taskd.fields import FieldType
+from taskd.routes.field_errors import FieldError, InvalidBody
 from taskd.routes.media_types import why_not_json
 
-__all__ = ["TOO_LARGE", "FieldError", "InvalidBody", "decode", "read_body", "structure"]
+__all__ = ["TOO_LARGE", "decode", "read_body", "structure"]
 
 T = TypeVar("T")
 
@@ -32,22 +33,6 @@ MAX_BODY_BYTES = 64 * 1024
 TOO_LARGE = f"The body must not be larger than {MAX_BODY_BYTES} bytes."
 
 _DECODE_REASONS = {"Input data was truncated": "it ends too early, or holds a lone surrogate"}
-
-
-@attrs.frozen
-class FieldError:
-    """A problem with a body: the *field*, or `body` for the body as a whole, and what it should be."""
-
-    field: str
-    message: str
-
-
-class InvalidBody(Exception):
-    """A body breaks a rule.  `errors` lists all problems, in the order of the fields, and is never empty."""
-
-    def __init__(self, *errors: FieldError) -> None:
-        super().__init__("; ".join(f"{error.field} {error.message}" for error in errors))
-        self.errors = errors
 
 
 async def read_body(request: Request, cls: type[T], *, is_required: bool = True) -> T:

@@ -12,7 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from taskd.errors import CodedError, ErrorCode
-from taskd.routes.body import TOO_LARGE, FieldError, InvalidBody
+from taskd.routes.body import TOO_LARGE
+from taskd.routes.field_errors import FieldError, InvalidRequest
 from taskd.routes.media_types import NOT_JSON
 from taskd.routes.operations import Returns
 from taskd.routes.responses import JSONResponse
@@ -32,6 +33,8 @@ INTERNAL_ERROR = "Internal server error"
 NOTHING_HERE = "There is nothing at this path."
 """The detail of a 404 for a path that nothing serves."""
 NO_SUCH_TASK = "There is no such task."
+OTHER_VERSION = "The task has another version than those in If-Match."
+DELETED = "The task that this key created has been deleted."
 STORE_DOWN = "The storage cannot be reached now; try again later."
 
 
@@ -51,9 +54,9 @@ class ErrorBody:
 
 @attrs.frozen(slots=False)
 class ValidationErrorBody(ErrorBody):
-    """What is wrong with a body. Nothing was stored."""
+    """What is wrong with a request. Nothing was stored."""
 
-    errors: Annotated[tuple[FieldError, ...], Meta(description="All that is wrong, in the order of the body's fields.")]
+    errors: Annotated[tuple[FieldError, ...], Meta(description="All that is wrong, in the order of the fields.")]
 
 
 def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -67,9 +70,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return JSONResponse(ErrorBody(str(error.detail), code), error.status_code, error.headers)
 
 
-async def _on_invalid_body(request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidBody)
-    return JSONResponse(ValidationErrorBody(f"{error}.", ErrorCode.INVALID_BODY, error.errors), 422)
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidRequest)
+    return JSONResponse(ValidationErrorBody(f"{error}.", error.code, error.errors), error.code.status)
 
 
 async def _on_task_not_found(request: Request, error: Exception) -> Response:
@@ -95,7 +98,7 @@ async def _on_any_exception(request: Request, error: Exception) -> Response:
 
 ERROR_HANDLERS: Mapping[Any, Any] = {
     HTTPException: _on_http_exception,
-    InvalidBody: _on_invalid_body,
+    InvalidRequest: _on_invalid_request,
     TaskNotFound: _on_task_not_found,
     StoreUnavailable: _on_store_unavailable,
     ClientDisconnect: _on_client_disconnect,
@@ -124,6 +127,8 @@ ERRORS = {
         {"WWW-Authenticate": Challenge},
     ),
     "NotFound": _returns(ErrorCode.NOT_FOUND, NO_SUCH_TASK, "There is no such task, or it is another user's."),
+    "Conflict": _returns(ErrorCode.TASK_DELETED, DELETED),
+    "PreconditionFailed": _returns(ErrorCode.PRECONDITION_FAILED, OTHER_VERSION),
     "TooLarge": _returns(ErrorCode.BODY_TOO_LARGE, TOO_LARGE),
     "NotJSON": _returns(ErrorCode.UNSUPPORTED_MEDIA_TYPE, NOT_JSON),
     "InvalidBody": _returns(
@@ -132,6 +137,16 @@ ERRORS = {
             "title is required; is_completed must be true or false.",
             ErrorCode.INVALID_BODY,
             (FieldError("title", "is required"), FieldError("is_completed", "must be true or false")),
+        ),
+        "The body, a parameter or a header breaks a rule; `code` says which. Nothing was stored. Show each message in"
+        " `errors` beside its field; the field `body` is the body as a whole.",
+    ),
+    "InvalidParameter": _returns(
+        ErrorCode.INVALID_PARAMETER,
+        ValidationErrorBody(
+            "limit must be a number from 1 to 1000.",
+            ErrorCode.INVALID_PARAMETER,
+            (FieldError("limit", "must be a number from 1 to 1000"),),
         ),
     ),
     "Failed": _returns(ErrorCode.INTERNAL_ERROR, INTERNAL_ERROR),

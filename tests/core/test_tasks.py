@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from taskd.routes import InvalidBody
-from taskd.routes.body import FieldError, decode, structure
+from taskd.routes import FieldError, InvalidBody
+from taskd.routes.body import decode, structure
 from taskd.tasks import UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges
 
 NOW = dt.datetime(2026, 11, 27, 12, tzinfo=dt.timezone.utc)

@@ -121,6 +121,23 @@ shelf = Shelf()
 
         assert (operation_id, summary) == (put["operationId"], put["summary"])
 
+    async def test_an_error_is_described_by_its_status(self, site: Site) -> None:
+        """What a 422 is about depends on whether there is a body."""
+        site.install(
+            "notes",
+            described(
+                "Route('/a', declared('a', errors=[409, 412, 422]))",
+                "Route('/b', declared('b', errors=[422], body=taskd.routes.Body(Note, examples={'one': {}})))",
+            ),
+        )
+        found = operations(await document_of(build()))
+
+        responses = found["GET", "/a"]["responses"]
+        assert {"409": "Conflict", "412": "PreconditionFailed", "422": "InvalidParameter"} == {
+            status: responses[status]["$ref"].rpartition("/")[2] for status in ("409", "412", "422")
+        }
+        assert "#/components/responses/InvalidBody" == found["GET", "/b"]["responses"]["422"]["$ref"]
+
     async def test_what_is_not_declared_is_listed_all_the_same(self, site: Site) -> None:
         """An operation of which nothing is known has a summary of its path, and any response; nobody made up a name."""
         site.install("hello", described("Route('/hello/{my_name}', endpoint, methods=['POST'])"))

@@ -269,12 +269,38 @@ async def fail_with_code(request):
 """
 
 
+PICKY = """
+from taskd.routes import FieldError, InvalidParameter
+
+@taskd.routes.public
+async def refuse(request):
+    raise InvalidParameter(FieldError("limit", "must be a number"), FieldError("X-Key", "must be sent once"))
+"""
+
+
 class TestErrors:
+    async def test_a_wrong_parameter_is_refused_like_a_wrong_body(self, site: Site) -> None:
+        """The response has another code, and the same form."""
+        site.install("notes", PICKY + routes_source("Route('/notes', refuse)"))
+
+        response = await get(build(), "/notes")
+
+        assert 422 == response.status_code
+        assert {
+            "detail": "limit must be a number; X-Key must be sent once.",
+            "code": "invalid_parameter",
+            "errors": [
+                {"field": "limit", "message": "must be a number"},
+                {"field": "X-Key", "message": "must be sent once"},
+            ],
+        } == response.json()
+
     async def test_an_error_of_a_plugin_has_the_code_of_its_status(self, site: Site) -> None:
         """A status that has no code counts as the first of its class (RFC 9110, section 15): no code says too much."""
         site.install("notes", FAILING + routes_source("Route('/{status:int}', fail)"))
         app = build()
-        of_status = {status: code for code, status in CODES.items()} | {401: "invalid_token"}
+        shared = {401: "invalid_token", 409: "bad_request", 422: "invalid_body"}
+        of_status = {status: code for code, status in CODES.items()} | shared
 
         for status in range(400, 600):
             response = await get(app, f"/{status}")

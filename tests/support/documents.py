@@ -29,7 +29,7 @@ OPERATIONS = {
     ("GET", "/livez"): ("checkLiveness", {200, 500}),
     ("GET", "/readyz"): ("checkReadiness", {200, 500, 503}),
 }
-# The codes of errors that the contract has so far, and their statuses.
+# The codes of errors in the contract, and their statuses.
 CODES = {
     "missing_credentials": 401,
     "invalid_token": 401,
@@ -38,8 +38,12 @@ CODES = {
     "not_found": 404,
     "method_not_allowed": 405,
     "invalid_body": 422,
+    "invalid_parameter": 422,
     "body_too_large": 413,
     "unsupported_media_type": 415,
+    "precondition_failed": 412,
+    "key_reused": 422,
+    "task_deleted": 409,
     "unavailable": 503,
     "bad_request": 400,
     "request_timeout": 408,
