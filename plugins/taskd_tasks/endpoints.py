@@ -1,5 +1,5 @@
 """
-The task endpoints: each reads the body into a model class, calls the store once and writes the response.
+The task endpoints: each reads the body or the query into a model class, calls the store once and writes the response.
 
 The guard has already verified that `request.user.identity` is the path's `{user_id}`.
 """
@@ -19,10 +19,20 @@ from starlette.responses import Response
 from taskd.routes import Body, JSONResponse, Returns, list_response, operation, read_body, url_prefix
 from taskd.storage import TaskNotFound, TaskStore
 from taskd.tasks import COMPLETION, CONSISTENT, UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges, TaskID
+from taskd_tasks.parameters import PARAMETERS
+from taskd_tasks.query import ListRequest
 
 __all__ = ["TaskEndpoints"]
 
 Location = Annotated[str, Meta(description="Where the task is.")]
+Link = Annotated[
+    str,
+    Meta(
+        description="Leads to the next page (RFC 8288): a reference, relative to the URL of the request, and"
+        ' `rel="next"`. The last page has none.'
+    ),
+]
+TotalCount = Annotated[int, Meta(description="How many tasks there are on all pages, if `count` is true.", ge=0)]
 
 # The examples in the API document.
 OPEN = Task(
@@ -47,14 +57,38 @@ class TaskEndpoints:
 
     store: TaskStore
 
-    @operation("listTasks", Returns(200, "All tasks.", type=list[Task], example=[OPEN]))
+    @operation(
+        "listTasks",
+        Returns(
+            200,
+            "The tasks.",
+            type=list[Task],
+            example=[OPEN],
+            optional_headers={"Link": Link, "X-Total-Count": TotalCount},
+        ),
+        query=PARAMETERS.types,
+    )
     async def list(self, request: Request) -> Response:
         """
-        List all tasks.
+        List tasks.
 
-        Returns all tasks of the user, newest first; `[]` if there are none.
+        Without parameters, returns all tasks of the user, newest first; `[]` if there are none. A task is returned if
+        it passes all filters that you send. An empty value, as in `status=`, counts as not sent, and unknown parameters
+        are ignored.
+
+        With `limit`, a list comes in pages: as long as there are more tasks, `Link` leads to the next page. Whatever
+        is created, deleted or changed meanwhile, no task comes twice, and none is left out that was there throughout,
+        unless a change concerns what you filter or sort by.
         """
-        return await list_response(await self.store.list(request.user.identity))
+        asked = ListRequest.of(request)
+        page = asked.query.page(await self.store.list(request.user.identity), 0)
+        headers = asked.headers(page)
+        writing = list_response(page.tasks)
+        # Otherwise, the tasks could not be freed in slices.
+        del page
+        response = await writing
+        response.headers.update(headers)
+        return response
 
     @operation(
         "createTask",
