@@ -1,5 +1,5 @@
 """
-The task endpoints: each reads the body into a model class, calls the store once and writes the response.
+The task endpoints: each reads the body or the query into a model class, calls the store once and writes the response.
 
 The guard has already verified that `request.user.identity` is the path's `{user_id}`.
 """
@@ -36,7 +36,7 @@ from taskd.routes import (
     version_tag,
     weak_version_tag,
 )
-from taskd.storage import EVERYTHING, PreconditionFailed, TaskNotFound, TaskStore
+from taskd.storage import PreconditionFailed, TaskNotFound, TaskStore
 from taskd.tasks import (
     COMPLETION,
     CONSISTENT,
@@ -51,6 +51,8 @@ from taskd.tasks import (
     check_new_id,
 )
 from taskd_tasks.keys import creation_key
+from taskd_tasks.parameters import PARAMETERS
+from taskd_tasks.query import ListRequest
 
 __all__ = ["TaskEndpoints"]
 
@@ -58,6 +60,14 @@ T = TypeVar("T")
 
 Location = Annotated[str, Meta(description="Where the task is.")]
 ETag = Annotated[str, Meta(description="The version of the task, in quotes, for `If-Match` and `If-None-Match`.")]
+Link = Annotated[
+    str,
+    Meta(
+        description="Leads to the next page (RFC 8288): a reference, relative to the URL of the request, and"
+        ' `rel="next"`. The last page has none.'
+    ),
+]
+TotalCount = Annotated[int, Meta(description="How many tasks there are on all pages, if `count` is true.", ge=0)]
 
 # The examples in the API document.
 OPEN = Task(
@@ -83,23 +93,43 @@ class TaskEndpoints:
 
     store: TaskStore
 
-    @operation("listTasks", Returns(200, "All tasks.", type=list[Task], example=[OPEN]))
+    @operation(
+        "listTasks",
+        Returns(
+            200,
+            "The tasks.",
+            type=list[Task],
+            example=[OPEN],
+            optional_headers={"Link": Link, "X-Total-Count": TotalCount},
+        ),
+        query=PARAMETERS.types,
+    )
     async def list(self, request: Request) -> Response:
         """
-        List all tasks.
+        List tasks.
 
-        Returns all tasks of the user, newest first; `[]` if there are none.
+        Without parameters, returns all tasks of the user, newest first; `[]` if there are none. A task is returned if
+        it passes all filters that you send. An empty value, as in `status=`, counts as not sent, and unknown parameters
+        are ignored.
+
+        With `limit`, a list comes in pages: as long as there are more tasks, `Link` leads to the next page. Whatever
+        is created, deleted or changed meanwhile, no task comes twice, and none is left out that was there throughout,
+        unless a change concerns what you filter or sort by.
         """
-        query = EVERYTHING
+        asked = ListRequest.of(request)
         owner = request.user.identity
         # The number is read before the tasks, never after: a list may be newer than its tag, but not older.
         if "if-none-match" in request.headers:
             tag = weak_version_tag(await self.store.seq(owner))
             if is_unmodified(request, tag):
                 return _not_modified(tag)
-        page = await self.store.list(owner, query)
-        response = await list_response(page.tasks)
-        response.headers["ETag"] = weak_version_tag(page.seq)
+        page = await self.store.list(owner, asked.query)
+        headers = {"ETag": weak_version_tag(page.seq), **asked.headers(page)}
+        writing = list_response(page.tasks)
+        # Otherwise, the tasks could not be freed in slices.
+        del page
+        response = await writing
+        response.headers.update(headers)
         return response
 
     @operation(

@@ -52,6 +52,7 @@ def check(endpoint: Endpoint) -> None:
 def types_of(endpoint: Endpoint) -> Iterator[Any]:
     """Yield the types that the operation of *endpoint* needs schemas for."""
     yield from _parameters(endpoint).values()
+    yield from endpoint.operation.query.values()
     if endpoint.operation.body is not None:
         yield endpoint.operation.body.type
     for returns in endpoint.operation.returns:
@@ -61,6 +62,7 @@ def types_of(endpoint: Endpoint) -> Iterator[Any]:
 def types_of_returns(returns: Returns) -> Iterator[Any]:
     """Yield the types that *returns* needs schemas for."""
     yield from returns.headers.values()
+    yield from returns.optional_headers.values()
     if returns.type is not None:
         yield returns.type
 
@@ -76,6 +78,8 @@ def _common_statuses(endpoint: Endpoint) -> list[int]:
         common |= {401, 503}
     if endpoint.operation.body is not None:
         common |= {413, 415, 422}
+    if endpoint.operation.query:
+        common |= {422}
     return sorted(common - _own_statuses(endpoint))
 
 
@@ -109,19 +113,32 @@ class OperationWriter:
             "summary": summary.rstrip(".") or f"{endpoint.method} {endpoint.path}",
             **({"description": description} if description else {}),
             **({"operationId": operation.operation_id} if operation.operation_id is not None else {}),
-            "parameters": [self._parameter(name, type_) for name, type_ in _parameters(endpoint).items()],
+            "parameters": [
+                *[self._path_parameter(name, type_) for name, type_ in _parameters(endpoint).items()],
+                *[self._query_parameter(name, type_) for name, type_ in operation.query.items()],
+            ],
             **({"requestBody": self._body(operation.body)} if operation.body is not None else {}),
             "responses": self._responses(endpoint),
             "security": [] if endpoint.is_public else [{SCHEME: []}],
         }
 
-    def _parameter(self, name: str, type_: Any) -> dict[str, Any]:
-        """Write a Parameter Object."""
+    def _path_parameter(self, name: str, type_: Any) -> dict[str, Any]:
+        """Write a Parameter Object for a part of the path."""
+        return {"name": name, "in": "path", "required": True, **self._described(type_)}
+
+    def _query_parameter(self, name: str, type_: Any) -> dict[str, Any]:
+        """Write a Parameter Object for a part of the query."""
+        described = self._described(type_)
+        # A list is sent by repeating the parameter.
+        form = {"style": "form", "explode": True} if described["schema"].get("type") == "array" else {}
+        return {"name": name, "in": "query", "required": False, **form, **described}
+
+    def _described(self, type_: Any) -> dict[str, Any]:
         described = self.schemas.described(type_)
         # Swagger UI fills in the example of a parameter, but ignores those in its schema.
         examples = described["schema"].pop("examples", [])
         example = {"example": examples[0]} if examples else {}
-        return {"name": name, "in": "path", "required": True, **described, **example}
+        return {**described, **example}
 
     def _body(self, body: Body) -> dict[str, Any]:
         """Write a Request Body Object."""
@@ -142,6 +159,7 @@ class OperationWriter:
     def response(self, returns: Returns) -> dict[str, Any]:
         """Write a Response Object."""
         headers = {name: self.header(type_) for name, type_ in returns.headers.items()}
+        headers |= {name: self.header(type_, is_required=False) for name, type_ in returns.optional_headers.items()}
         headers |= {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS}
         if returns.type is None:
             return {"description": returns.description, "headers": headers}
@@ -149,6 +167,6 @@ class OperationWriter:
         content = {"application/json": {"schema": self.schemas.schema(returns.type), **example}}
         return {"description": returns.description, "headers": headers, "content": content}
 
-    def header(self, type_: Any) -> dict[str, Any]:
+    def header(self, type_: Any, *, is_required: bool = True) -> dict[str, Any]:
         """Write a Header Object."""
-        return {**self.schemas.described(type_), "required": True}
+        return {**self.schemas.described(type_), "required": is_required}

@@ -1,9 +1,10 @@
-"""Describe endpoints, read bodies and preconditions, and write responses and errors as JSON."""
+"""Describe endpoints, read bodies, parameters and preconditions, and write responses and errors as JSON."""
 
 from taskd.routes.body import parse_body, read_body, receive_body
 from taskd.routes.errors import NOTHING_HERE, ErrorBody
 from taskd.routes.field_errors import FieldError, InvalidBody, InvalidParameter
 from taskd.routes.operations import Body, Returns, operation, public
+from taskd.routes.parameters import QueryParameters, ReadBy
 from taskd.routes.preconditions import IfMatch, is_unmodified, must_not_exist, version_tag, weak_version_tag
 from taskd.routes.responses import JSONResponse, list_response, url_prefix
 from taskd.routes.slices import in_slices
@@ -17,6 +18,8 @@ __all__ = [
     "InvalidBody",
     "InvalidParameter",
     "JSONResponse",
+    "QueryParameters",
+    "ReadBy",
     "Returns",
     "in_slices",
     "is_unmodified",

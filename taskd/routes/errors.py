@@ -160,9 +160,9 @@ ERRORS = {
     "InvalidParameter": _returns(
         ErrorCode.INVALID_PARAMETER,
         ValidationErrorBody(
-            "limit must be a number from 1 to 1000.",
+            "limit must be a whole number from 1 to 1000.",
             ErrorCode.INVALID_PARAMETER,
-            (FieldError("limit", "must be a number from 1 to 1000"),),
+            (FieldError("limit", "must be a whole number from 1 to 1000"),),
         ),
     ),
     "Failed": _returns(ErrorCode.INTERNAL_ERROR, INTERNAL_ERROR),

@@ -23,6 +23,7 @@ _OPERATION = "__taskd_operation__"
 _PUBLIC = "__taskd_public__"
 
 _is_mapping: Any = instance_of(Mapping)
+_has_names: Any = deep_mapping(key_validator=instance_of(str), mapping_validator=_is_mapping)
 
 
 @attrs.frozen
@@ -54,6 +55,7 @@ class Returns:
             body.
         example: A value of this type.
         headers: The types of its headers, with their descriptions, except for those that every response has.
+        optional_headers: The types of headers that it does not always have.
     """
 
     status: int = attrs.field(validator=[instance_of(int), ge(100), lt(600)])
@@ -61,6 +63,7 @@ class Returns:
     type: Any = attrs.field(default=None, kw_only=True)
     example: object = attrs.field(default=None, kw_only=True)
     headers: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, validator=_is_mapping)
+    optional_headers: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, validator=_is_mapping)
 
 
 @attrs.frozen
@@ -71,9 +74,8 @@ class Operation:
     returns: tuple[Returns, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(Returns)))
     body: Body | None = attrs.field(default=None, validator=optional(instance_of(Body)))
     errors: frozenset[int] = attrs.field(default=frozenset(), validator=deep_iterable(instance_of(int)))
-    parameters: Mapping[str, Any] = attrs.field(
-        factory=dict, validator=deep_mapping(key_validator=instance_of(str), mapping_validator=_is_mapping)
-    )
+    parameters: Mapping[str, Any] = attrs.field(factory=dict, validator=_has_names)
+    query: Mapping[str, Any] = attrs.field(factory=dict, validator=_has_names)
 
     @returns.validator
     def _check_statuses(self, _: attrs.Attribute[Any], returns: tuple[Returns, ...]) -> None:
@@ -87,6 +89,7 @@ def operation(
     body: Body | None = None,
     errors: Iterable[int] = (),
     parameters: Mapping[str, Any] | None = None,
+    query: Mapping[str, Any] | None = None,
 ) -> Callable[[E], E]:
     """
     Describe an endpoint for the API document.
@@ -98,12 +101,13 @@ def operation(
         errors: The statuses of the core's errors that it may raise, such as 404, except those that all operations of
             its kind have.
         parameters: The types of the path's parameters, except for `user_id`, with a `msgspec.Meta` to describe each.
+        query: The types of the parameters that it reads with `taskd.routes.QueryParameters`.
 
     Returns:
         A decorator.  It returns the endpoint itself, or a wrapper if attributes cannot be set on it, as with a bound
         method.
     """
-    declared = Operation(operation_id, returns, body, frozenset(errors), parameters or {})
+    declared = Operation(operation_id, returns, body, frozenset(errors), parameters or {}, query or {})
 
     def declare(endpoint: E) -> E:
         return _mark(endpoint, _OPERATION, declared)

@@ -138,6 +138,40 @@ shelf = Shelf()
         }
         assert "#/components/responses/InvalidBody" == found["GET", "/b"]["responses"]["422"]["$ref"]
 
+    async def test_parameters_in_the_query_and_optional_headers_are_described(self, site: Site) -> None:
+        """None of them is required; an operation with such parameters has a 422, even if it reads no body."""
+        site.install(
+            "notes",
+            described(
+                "Route('/notes', declared('listNotes', taskd.routes.Returns(200, '.', optional_headers={'Age': int}),"
+                " query={'n': Annotated[int, Meta(description='How many.', le=5)], 'tag': list[str]}), methods=['GET'])"
+            ),
+        )
+        document = await document_of(build())
+        validate(document)
+
+        found = operations(document)["GET", "/notes"]
+
+        assert [
+            {
+                "name": "n",
+                "in": "query",
+                "required": False,
+                "description": "How many.",
+                "schema": {"type": "integer", "maximum": 5},
+            },
+            {
+                "name": "tag",
+                "in": "query",
+                "required": False,
+                "style": "form",
+                "explode": True,
+                "schema": {"type": "array", "items": {"type": "string"}},
+            },
+        ] == found["parameters"]
+        assert {"schema": {"type": "integer"}, "required": False} == found["responses"]["200"]["headers"]["Age"]
+        assert "#/components/responses/InvalidParameter" == found["responses"]["422"]["$ref"]
+
     async def test_what_is_not_declared_is_listed_all_the_same(self, site: Site) -> None:
         """An operation of which nothing is known has a summary of its path, and any response; nobody made up a name."""
         site.install("hello", described("Route('/hello/{my_name}', endpoint, methods=['POST'])"))

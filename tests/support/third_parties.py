@@ -103,7 +103,8 @@ def routes_source(*routes: str) -> str:
 def slow_store(*slow: str, statement: str = SLEEPS) -> str:
     """Return the source of a plugin whose store runs *statement* in the methods *slow*, and is quick in the others."""
     methods = "".join(
-        f"\n    async def {method}(self, *_, **__):\n        {statement if method in slow else f'return {QUICK.get(method)}'}\n"
+        f"\n    async def {method}(self, *_, **__):"
+        f"\n        {statement if method in slow else f'return {QUICK.get(method)}'}\n"
         for method in METHODS
     )
     hook = "@taskd.hookimpl\ndef taskd_storage():\n    return Slow()\n"

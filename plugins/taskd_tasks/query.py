@@ -1,0 +1,121 @@
+"""What a request for a list asks for, and the headers of the response that depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import attrs
+import msgspec
+from starlette.requests import Request
+
+from taskd.fields import FieldType
+from taskd.queries import Sort, TaskPage, TaskQuery
+from taskd.routes import FieldError, InvalidParameter
+from taskd.tasks import Priority, Status, Tags
+from taskd_tasks.cursors import Cursor
+from taskd_tasks.parameters import PARAMETERS
+
+__all__ = ["ListRequest"]
+
+_STATUSES = {True: frozenset({Status.COMPLETED}), False: frozenset(Status) - {Status.COMPLETED}}
+_TAGS = FieldType.of(Tags)
+
+
+@attrs.frozen
+class ListRequest:
+    """
+    What a request for a list asks for.
+
+    Attributes:
+        query: The tasks to list.
+        given: The values of the parameters that were given, by name.
+    """
+
+    query: TaskQuery
+    given: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, request: Request) -> ListRequest:
+        """
+        Read the query of *request*.
+
+        Raises:
+            InvalidParameter: A parameter breaks a rule, or the cursor is from another query.
+        """
+        given = PARAMETERS.read(request)
+        if not given:
+            return _EVERYTHING
+        query = _query(given)
+        if "cursor" in given:
+            try:
+                query = attrs.evolve(query, after=given["cursor"].position(query, given))
+            except ValueError as error:
+                raise InvalidParameter(FieldError("cursor", str(error))) from None
+        return cls(query, given)
+
+    def headers(self, page: TaskPage) -> dict[str, str]:
+        """Return the headers that *page* has because of what was asked for."""
+        headers = {}
+        if page.has_more:
+            headers["Link"] = f'<?{self._next(page)}>; rel="next"'
+        if page.total is not None:
+            headers["X-Total-Count"] = str(page.total)
+        return headers
+
+    def _next(self, page: TaskPage) -> str:
+        """
+        Return the query of the page after *page*.
+
+        As a reference without a path, it resolves to the path that the client requested, even if a proxy has changed
+        that path before it arrived here (RFC 3986, section 5.2.2).
+        """
+        cursor = Cursor.after(self.query.position_of(page.tasks[-1]), self.query, self.given)
+        parameters = [(name, text) for name, value in self.given.items() if name != "cursor" for text in _texts(value)]
+        return urlencode([*parameters, ("cursor", str(cursor))], quote_via=quote, safe="")
+
+
+_EVERYTHING = ListRequest(TaskQuery(), {})
+
+
+def _query(given: Mapping[str, Any]) -> TaskQuery:
+    """Return the query that the parameters mean, without its cursor."""
+    sort = given.get("sort", Sort.CREATED_AT)
+    tags = given.get("tag", ())
+    return TaskQuery(
+        statuses=_statuses(given) if _are_tags(tags) else frozenset(),
+        priorities=frozenset(given.get("priority", Priority)),
+        tags=tags if _are_tags(tags) else (),
+        due_after=given.get("due_after"),
+        due_before=given.get("due_before"),
+        search=given.get("search"),
+        sort=sort,
+        order=given.get("order", sort.default_order),
+        limit=given.get("limit"),
+        count=given.get("count", False),
+    )
+
+
+def _statuses(given: Mapping[str, Any]) -> frozenset[Status]:
+    statuses = frozenset(given.get("status", Status))
+    for flag in ("is_completed", "completed"):
+        if flag in given:
+            statuses &= _STATUSES[given[flag]]
+    return statuses
+
+
+def _are_tags(texts: tuple[str, ...]) -> bool:
+    """Return whether a task can have these tags; if not, the store is spared them."""
+    try:
+        _TAGS.read(texts)
+    except ValueError:
+        return False
+    return True
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts of a parameter with this *value*: one, or several if it is repeated."""
+    plain = msgspec.to_builtins(value)
+    for each in plain if isinstance(plain, (list, tuple)) else (plain,):
+        yield each if isinstance(each, str) else msgspec.json.encode(each).decode()
