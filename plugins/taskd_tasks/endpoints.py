@@ -54,7 +54,7 @@ class TaskEndpoints:
 
         Returns all tasks of the user, newest first; `[]` if there are none.
         """
-        return await list_response(await self.store.list(request.user.identity))
+        return await list_response(request, await self.store.list(request.user.identity))
 
     @operation(
         "createTask",

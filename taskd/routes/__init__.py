@@ -3,9 +3,10 @@
 from taskd.routes.body import read_body
 from taskd.routes.errors import NOTHING_HERE, ErrorBody
 from taskd.routes.field_errors import FieldError, InvalidBody, InvalidParameter
+from taskd.routes.negotiation import accept_weights, accepts_gzip
 from taskd.routes.operations import Body, Returns, operation, public
 from taskd.routes.preconditions import IfMatch, is_unmodified, must_not_exist, version_tag, weak_version_tag
-from taskd.routes.responses import JSONResponse, list_response, url_prefix
+from taskd.routes.responses import JSONResponse, list_response, list_unmodified, url_prefix
 from taskd.routes.slices import in_slices
 
 __all__ = [
@@ -18,9 +19,12 @@ __all__ = [
     "InvalidParameter",
     "JSONResponse",
     "Returns",
+    "accept_weights",
+    "accepts_gzip",
     "in_slices",
     "is_unmodified",
     "list_response",
+    "list_unmodified",
     "must_not_exist",
     "operation",
     "public",
