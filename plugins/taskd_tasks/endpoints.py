@@ -27,6 +27,7 @@ from taskd.routes import (
     Returns,
     is_unmodified,
     list_response,
+    list_unmodified,
     must_not_exist,
     operation,
     parse_body,
@@ -122,15 +123,13 @@ class TaskEndpoints:
         if "if-none-match" in request.headers:
             tag = weak_version_tag(await self.store.seq(owner))
             if is_unmodified(request, tag):
-                return _not_modified(tag)
+                return list_unmodified({"ETag": tag})
         page = await self.store.list(owner, asked.query)
         headers = {"ETag": weak_version_tag(page.seq), **asked.headers(page)}
-        writing = list_response(page.tasks)
+        writing = list_response(request, page.tasks, headers=headers)
         # Otherwise, the tasks could not be freed in slices.
         del page
-        response = await writing
-        response.headers.update(headers)
-        return response
+        return await writing
 
     @operation(
         "createTask",
