@@ -282,8 +282,8 @@ def table_error(revision: str | None, columns: Collection[str]) -> tuple[str, st
 _NO_TABLE = (
     f"{VERSION_TABLE} has a revision, but there is no table tasks",
     (
-        f"Restore a backup; or, to start without tasks, drop the tables {VERSION_TABLE}, owners and idempotency_keys, and"
-        " run taskd migrate."
+        f"Restore a backup; or, to start without tasks, drop the tables {VERSION_TABLE}, owners and idempotency_keys,"
+        " and run taskd migrate."
     ),
 )
 _ANOTHER_TABLE = (

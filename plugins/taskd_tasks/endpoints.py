@@ -60,7 +60,40 @@ __all__ = ["TaskEndpoints"]
 T = TypeVar("T")
 
 Location = Annotated[str, Meta(description="Where the task is.")]
-ETag = Annotated[str, Meta(description="The version of the task, in quotes, for `If-Match` and `If-None-Match`.")]
+ETag = Annotated[
+    str, Meta(description="The task's `version`, in quotes, for `If-Match` and `If-None-Match`.", examples=['"42"'])
+]
+ListETag = Annotated[
+    str, Meta(description="Changes with every change of the user's tasks; for `If-None-Match`.", examples=['W/"42"'])
+]
+IfMatchHeader = Annotated[
+    str,
+    Meta(
+        description="The `ETag` of the task as you know it. If the task has changed since, the response is a 412, and"
+        " nothing is written (RFC 9110, section 13.1.1).",
+        examples=['"42"'],
+    ),
+]
+IfNoneMatchHeader = Annotated[
+    str,
+    Meta(
+        description="The `ETag` of the response that you have. If nothing has changed since, the response is a 304"
+        " without a body (RFC 9110, section 13.1.2). Browsers send it by themselves.",
+    ),
+]
+CreateHeader = Annotated[
+    str,
+    Meta(description="`*` creates the task under the id in the path; 412 if there is one. Anything else is ignored."),
+]
+IdempotencyKeyHeader = Annotated[
+    str,
+    Meta(
+        description="A text of your choice, such as a random UUID. If you repeat the request with the same key and the"
+        " same bytes, within 24 hours or longer, no second task is created. Quotes around it do not count.",
+        examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
+        extra_json_schema={"pattern": '^("[!-~]{1,255}"|[!-~]{1,255})$'},
+    ),
+]
 Link = Annotated[
     str,
     Meta(
@@ -69,6 +102,8 @@ Link = Annotated[
     ),
 ]
 TotalCount = Annotated[int, Meta(description="How many tasks there are on all pages, if `count` is true.", ge=0)]
+
+UNCHANGED = Returns(304, "Nothing has changed: `If-None-Match` has the current tag.", headers={"ETag": ETag})
 
 # The examples in the API document.
 OPEN = Task(
@@ -101,9 +136,12 @@ class TaskEndpoints:
             "The tasks.",
             type=list[Task],
             example=[OPEN],
+            headers={"ETag": ListETag},
             optional_headers={"Link": Link, "X-Total-Count": TotalCount},
         ),
+        UNCHANGED,
         query=PARAMETERS.types,
+        headers={"If-None-Match": IfNoneMatchHeader},
     )
     async def list(self, request: Request) -> Response:
         """
@@ -133,7 +171,15 @@ class TaskEndpoints:
 
     @operation(
         "createTask",
-        Returns(201, "The task, as it is stored.", type=Task, example=OPEN, headers={"Location": Location}),
+        Returns(
+            201,
+            "The task, as it is stored.",
+            type=Task,
+            example=OPEN,
+            headers={"Location": Location, "ETag": ETag},
+        ),
+            201, "The task, as it is stored.", type=Task, example=OPEN, headers={"Location": Location, "ETag": ETag}
+        ),
         body=Body(
             Annotated[NewTask, CONSISTENT],
             examples={
@@ -147,20 +193,33 @@ class TaskEndpoints:
                 },
             },
         ),
+        errors=[409],
+        headers={"Idempotency-Key": IdempotencyKeyHeader},
     )
     async def create(self, request: Request) -> Response:
         """
         Create a task.
 
-        The server sets `id`, `user_id`, `created_at`, `updated_at` and `completed_at`. If the body has them, they are
-        ignored.
+        The server sets `id`, `user_id`, `created_at`, `updated_at`, `completed_at` and `version`. If the body has them,
+        they are ignored.
+
+        If you may send a request twice, because you got no response to the first, send `Idempotency-Key`. The response
+        to a repetition is the task as it is now, or a 409 if it was deleted. With another body, it is a 422 with the
+        code `key_reused`.
         """
         body = await receive_body(request)
         new = parse_body(request, body, NewTask)
         key = creation_key(request, body)
         return _created(request, await self.store.create(request.user.identity, new, key=key))
 
-    @operation("getTask", Returns(200, "The task.", type=Task, example=OPEN), errors=[404], parameters={"id": TaskID})
+    @operation(
+        "getTask",
+        Returns(200, "The task.", type=Task, example=OPEN, headers={"ETag": ETag}),
+        UNCHANGED,
+        errors=[404],
+        parameters={"id": TaskID},
+        headers={"If-None-Match": IfNoneMatchHeader},
+    )
     async def get(self, request: Request) -> Response:
         """
         Get a task.
@@ -174,7 +233,14 @@ class TaskEndpoints:
 
     @operation(
         "updateTask",
-        Returns(200, "The task, as it is now.", type=Task, example=DONE),
+        Returns(200, "The task, as it is now.", type=Task, example=DONE, headers={"ETag": ETag}),
+        Returns(
+            201,
+            "The task, which was created.",
+            type=Task,
+            example=OPEN,
+            headers={"Location": Location, "ETag": ETag},
+        ),
         body=Body(
             Annotated[TaskChanges, CONSISTENT],
             examples={
@@ -182,15 +248,20 @@ class TaskEndpoints:
                 "clear the optional fields": {"description": None, "due_at": None, "tags": []},
             },
         ),
-        errors=[404],
+        errors=[404, 412],
         parameters={"id": TaskID},
+        headers={"If-Match": IfMatchHeader, "If-None-Match": CreateHeader},
     )
     async def update(self, request: Request) -> Response:
         """
-        Change some fields of a task.
+        Change some fields of a task, or create it.
 
         Fields that you leave out keep their values. `null` clears `description` and `due_at`. `tags` replaces all tags.
         `is_completed: false` without `status` sets `status` to `pending`, even if it was `in_progress`.
+
+        With `If-None-Match: *`, the task is created under the id in the path, and the body is that of a POST. So you
+        can create tasks while you are offline, or restore one that was deleted. The id must be a version 7 UUID (RFC
+        9562, section 5.7) in lower case, whose time is at most one day ahead.
         """
         if must_not_exist(request):
             return await self._create_at_path(request)
@@ -208,7 +279,13 @@ class TaskEndpoints:
             raise InvalidParameter(FieldError("If-None-Match", "must not be sent together with If-Match"))
         return _created(request, await self.store.create(request.user.identity, new, task_id=_new_task_id(request)))
 
-    @operation("deleteTask", Returns(204, "The task is gone."), errors=[404], parameters={"id": TaskID})
+    @operation(
+        "deleteTask",
+        Returns(204, "The task is gone."),
+        errors=[404, 412],
+        parameters={"id": TaskID},
+        headers={"If-Match": IfMatchHeader},
+    )
     async def delete(self, request: Request) -> Response:
         """
         Delete a task.
@@ -225,14 +302,15 @@ class TaskEndpoints:
 
     @operation(
         "completeTask",
-        Returns(200, "The task, as it is now.", type=Task, example=DONE),
+        Returns(200, "The task, as it is now.", type=Task, example=DONE, headers={"ETag": ETag}),
         body=Body(
             Annotated[Completion, COMPLETION],
             examples={"toggle": {}, "complete": {"is_completed": True}, "reopen": {"is_completed": False}},
             is_required=False,
         ),
-        errors=[404],
+        errors=[404, 412],
         parameters={"id": TaskID},
+        headers={"If-Match": IfMatchHeader},
     )
     async def complete(self, request: Request) -> Response:
         """
