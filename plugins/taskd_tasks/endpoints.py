@@ -14,7 +14,6 @@ from urllib.parse import quote
 from uuid import UUID
 
 import attrs
-from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,12 +43,22 @@ from taskd.tasks import (
     UNSET,
     Completion,
     NewTask,
-    Priority,
-    Status,
     Task,
     TaskChanges,
     TaskID,
     check_new_id,
+)
+from taskd_tasks.examples import DONE, OPEN
+from taskd_tasks.headers import (
+    CreateHeader,
+    ETag,
+    IdempotencyKeyHeader,
+    IfMatchHeader,
+    IfNoneMatchHeader,
+    Link,
+    ListETag,
+    Location,
+    TotalCount,
 )
 from taskd_tasks.keys import creation_key
 from taskd_tasks.parameters import PARAMETERS
@@ -59,68 +68,7 @@ __all__ = ["TaskEndpoints"]
 
 T = TypeVar("T")
 
-Location = Annotated[str, Meta(description="Where the task is.")]
-ETag = Annotated[
-    str, Meta(description="The task's `version`, in quotes, for `If-Match` and `If-None-Match`.", examples=['"42"'])
-]
-ListETag = Annotated[
-    str, Meta(description="Changes with every change of the user's tasks; for `If-None-Match`.", examples=['W/"42"'])
-]
-IfMatchHeader = Annotated[
-    str,
-    Meta(
-        description="The `ETag` of the task as you know it. If the task has changed since, the response is a 412, and"
-        " nothing is written (RFC 9110, section 13.1.1).",
-        examples=['"42"'],
-    ),
-]
-IfNoneMatchHeader = Annotated[
-    str,
-    Meta(
-        description="The `ETag` of the response that you have. If nothing has changed since, the response is a 304"
-        " without a body (RFC 9110, section 13.1.2). Browsers send it by themselves.",
-    ),
-]
-CreateHeader = Annotated[
-    str,
-    Meta(description="`*` creates the task under the id in the path; 412 if there is one. Anything else is ignored."),
-]
-IdempotencyKeyHeader = Annotated[
-    str,
-    Meta(
-        description="A text of your choice, such as a random UUID. If you repeat the request with the same key and the"
-        " same bytes, within 24 hours or longer, no second task is created. Quotes around it do not count.",
-        examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
-        extra_json_schema={"pattern": '^("[!-~]{1,255}"|[!-~]{1,255})$'},
-    ),
-]
-Link = Annotated[
-    str,
-    Meta(
-        description="Leads to the next page (RFC 8288): a reference, relative to the URL of the request, and"
-        ' `rel="next"`. The last page has none.'
-    ),
-]
-TotalCount = Annotated[int, Meta(description="How many tasks there are on all pages, if `count` is true.", ge=0)]
-
 UNCHANGED = Returns(304, "Nothing has changed: `If-None-Match` has the current tag.", headers={"ETag": ETag})
-
-# The examples in the API document.
-OPEN = Task(
-    id=UUID("019ab7d4-5c00-7b2a-9d3e-4f5061728394"),
-    user_id="dev",
-    title="Water the plants",
-    description=None,
-    status=Status.PENDING,
-    priority=Priority.HIGH,
-    due_at=dt.datetime(2026, 11, 27, 17, 0, tzinfo=dt.timezone.utc),
-    tags=("home",),
-    created_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
-    updated_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
-    completed_at=None,
-    version=41,
-)
-DONE = OPEN.toggled(dt.datetime(2026, 11, 26, 18, 4, 5, 678901, tzinfo=dt.timezone.utc), version=42)
 
 
 @attrs.frozen
@@ -177,8 +125,6 @@ class TaskEndpoints:
             type=Task,
             example=OPEN,
             headers={"Location": Location, "ETag": ETag},
-        ),
-            201, "The task, as it is stored.", type=Task, example=OPEN, headers={"Location": Location, "ETag": ETag}
         ),
         body=Body(
             Annotated[NewTask, CONSISTENT],
