@@ -110,7 +110,7 @@ FIELDS: dict[str, tuple[Json, set[str]]] = {
     "ErrorBody": (ERROR, {"detail", "code"}),
     "ValidationErrorBody": (
         {**ERROR, "errors": {"type": "array", "items": reference("FieldError")}},
-        {"detail", "code", "errors"},
+        {"detail", "code"},
     ),
     "FieldError": ({"field": {"type": "string"}, "message": {"type": "string"}}, {"field", "message"}),
 }
