@@ -131,7 +131,8 @@ class OperationWriter:
         described = self._described(type_)
         # A list is sent by repeating the parameter.
         form = {"style": "form", "explode": True} if described["schema"].get("type") == "array" else {}
-        return {"name": name, "in": "query", "required": False, **form, **described}
+        # OpenAPI means by this what `QueryParameters` does: an empty value counts as not sent.
+        return {"name": name, "in": "query", "required": False, "allowEmptyValue": True, **form, **described}
 
     def _described(self, type_: Any) -> dict[str, Any]:
         described = self.schemas.described(type_)
