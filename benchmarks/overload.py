@@ -208,8 +208,8 @@ class Subject:
         new_id = "lower(hex(randomblob(16)))" if self.store == "sqlite" else "gen_random_uuid()"
         self.place.run(
             f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {LISTED_TASKS})"  # noqa: S608
-            " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at)"
-            f" SELECT user_id, {new_id}, title, status, priority, created_at, updated_at"
+            " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at, version)"
+            f" SELECT user_id, {new_id}, title, status, priority, created_at, updated_at, version"
             f" FROM tasks, numbers WHERE user_id = '{LISTER}'"
         )
         return request_bytes("GET", f"/api/{LISTER}/tasks", token_for(LISTER))

@@ -9,7 +9,18 @@ from uuid import UUID
 import attrs
 
 from taskd.closing import close
-from taskd.storage import StoreError, StoreUnavailable, TaskNotFound, TaskStore
+from taskd.queries import TaskPage, TaskQuery
+from taskd.storage import (
+    EVERYTHING,
+    CreationKey,
+    KeyReused,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+    TaskDeleted,
+    TaskNotFound,
+    TaskStore,
+)
 from taskd.tasks import NewTask, Task, TaskChanges
 from taskd.time_limit import TimedOut, TimeLimit
 
@@ -18,6 +29,8 @@ __all__ = ["BoundedStore"]
 T = TypeVar("T")
 
 _EXACTLY_TASKS = frozenset((Task,))
+# These errors say nothing about the plugin.
+_EXPECTED = (StoreUnavailable, TaskNotFound, PreconditionFailed, KeyReused, TaskDeleted)
 
 # The limit that the contract of `TaskStore` sets.
 CALL_TIMEOUT_S = 10.0
@@ -39,29 +52,37 @@ class BoundedStore(TaskStore):
     plugin: str
     _limit: TimeLimit = attrs.field(init=False, factory=lambda: TimeLimit(CALL_TIMEOUT_S))
 
-    def list(self, owner: str) -> Coroutine[Any, Any, list[Task]]:
-        """Return all tasks of *owner*, newest first."""
-        return self._bounded("list", self.store.list(owner), _tasks)
+    def list(self, owner: str, query: TaskQuery = EVERYTHING) -> Coroutine[Any, Any, TaskPage]:
+        """Return the tasks of *owner* that *query* asks for."""
+        return self._bounded("list", self.store.list(owner, query), _page)
 
-    def create(self, owner: str, new: NewTask) -> Coroutine[Any, Any, Task]:
-        """Store a new task and return it."""
-        return self._bounded("create", self.store.create(owner, new), _task)
+    def seq(self, owner: str) -> Coroutine[Any, Any, int]:
+        """Return the number of changes of *owner*'s tasks."""
+        return self._bounded("seq", self.store.seq(owner), _number)
 
     def get(self, owner: str, task_id: UUID) -> Coroutine[Any, Any, Task]:
         """Return a task."""
         return self._bounded("get", self.store.get(owner, task_id), _task)
 
-    def update(self, owner: str, task_id: UUID, changes: TaskChanges) -> Coroutine[Any, Any, Task]:
+    def create(
+        self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
+    ) -> Coroutine[Any, Any, Task]:
+        """Store a new task and return it."""
+        return self._bounded("create", self.store.create(owner, new, task_id=task_id, key=key), _task)
+
+    def update(
+        self, owner: str, task_id: UUID, changes: TaskChanges, *, version: int | None = None
+    ) -> Coroutine[Any, Any, Task]:
         """Change a task and return it."""
-        return self._bounded("update", self.store.update(owner, task_id, changes), _task)
+        return self._bounded("update", self.store.update(owner, task_id, changes, version=version), _task)
 
-    def toggle(self, owner: str, task_id: UUID) -> Coroutine[Any, Any, Task]:
+    def toggle(self, owner: str, task_id: UUID, *, version: int | None = None) -> Coroutine[Any, Any, Task]:
         """Complete a task, or reopen a completed one, and return it."""
-        return self._bounded("toggle", self.store.toggle(owner, task_id), _task)
+        return self._bounded("toggle", self.store.toggle(owner, task_id, version=version), _task)
 
-    def delete(self, owner: str, task_id: UUID) -> Coroutine[Any, Any, None]:
+    def delete(self, owner: str, task_id: UUID, *, version: int | None = None) -> Coroutine[Any, Any, None]:
         """Delete a task."""
-        return self._bounded("delete", self.store.delete(owner, task_id))
+        return self._bounded("delete", self.store.delete(owner, task_id, version=version))
 
     def ping(self) -> Coroutine[Any, Any, None]:
         """Raise `StoreUnavailable` unless the store can serve requests."""
@@ -89,7 +110,7 @@ class BoundedStore(TaskStore):
         except SystemExit as error:
             # SystemExit would end the server.
             raise StoreError(f"{self.plugin} tried to exit in {method}") from error
-        except (StoreUnavailable, TaskNotFound):
+        except _EXPECTED:
             raise
         except StoreError as error:
             # This makes the log name the plugin.
@@ -107,11 +128,19 @@ def _task(method: str, result: object) -> None:
         raise StoreError(f"{method} returned a {type(result).__name__}, not a taskd.tasks.Task")
 
 
-def _tasks(method: str, result: object) -> None:
-    """Raise `StoreError` unless what *method* returned is a list of tasks."""
-    if not isinstance(result, (list, tuple)):
-        raise StoreError(f"{method} returned a {type(result).__name__}, not a list of taskd.tasks.Task")
+def _number(method: str, result: object) -> None:
+    """Raise `StoreError` unless what *method* returned is a whole number."""
+    if type(result) is not int:
+        raise StoreError(f"{method} returned a {type(result).__name__}, not an int")
+
+
+def _page(method: str, result: object) -> None:
+    """Raise `StoreError` unless what *method* returned is a page of tasks."""
+    if not isinstance(result, TaskPage):
+        raise StoreError(f"{method} returned a {type(result).__name__}, not a taskd.queries.TaskPage")
+    if not isinstance(result.tasks, (list, tuple)):
+        raise StoreError(f"{method} returned a page with a {type(result.tasks).__name__}, not a list of tasks")
     # The fastest check for the usual case: every item is exactly a Task.
-    if not _EXACTLY_TASKS.issuperset(map(type, result)):
-        for task in result:
+    if not _EXACTLY_TASKS.issuperset(map(type, result.tasks)):
+        for task in result.tasks:
             _task(method, task)

@@ -1,7 +1,7 @@
 """
 Which tasks a list contains, in which order, and where its pages begin.
 
-A `TaskQuery` filters, sorts and pages tasks in memory.  Stores that do so in another way, such as SQL, return the same.
+A `TaskQuery` filters, sorts and pages tasks in memory.  Every store returns the same, however it does so.
 """
 
 from __future__ import annotations

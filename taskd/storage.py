@@ -10,9 +10,26 @@ from uuid import UUID
 
 import attrs
 
+from taskd.queries import TaskPage, TaskQuery
 from taskd.tasks import NewTask, Task, TaskChanges
 
-__all__ = ["Located", "Location", "Migratable", "StoreError", "StoreUnavailable", "TaskNotFound", "TaskStore"]
+__all__ = [
+    "EVERYTHING",
+    "CreationKey",
+    "KeyReused",
+    "Located",
+    "Location",
+    "Migratable",
+    "PreconditionFailed",
+    "StoreError",
+    "StoreUnavailable",
+    "TaskDeleted",
+    "TaskNotFound",
+    "TaskStore",
+]
+
+EVERYTHING = TaskQuery()
+"""All tasks, newest first."""
 
 
 class StoreError(Exception):
@@ -48,6 +65,32 @@ class TaskNotFound(StoreError):
     """The owner has no such task: it never existed, was deleted, or is another user's."""
 
 
+class PreconditionFailed(StoreError):
+    """The task has another version than the caller expected, or a task that is to be created exists already."""
+
+
+class KeyReused(StoreError):
+    """The owner has created another task with the same idempotency key."""
+
+
+class TaskDeleted(StoreError):
+    """The task that was created with this idempotency key has been deleted since."""
+
+
+@attrs.frozen
+class CreationKey:
+    """
+    What identifies a request to create a task, so that the task is created only once if the request is repeated.
+
+    Args:
+        key: 1 to 255 visible ASCII characters, chosen by the client.
+        fingerprint: A hash of the body, by which another request with the same key is noticed.
+    """
+
+    key: str
+    fingerprint: bytes
+
+
 class TaskStore(abc.ABC):
     """
     Where tasks are kept.
@@ -57,33 +100,73 @@ class TaskStore(abc.ABC):
     atomic: concurrent calls have the same result as consecutive ones, and a write that has returned survives a crash of
     this process or of the store.
 
+    Each owner has a counter, `seq`, that every write raises, together with the change itself.  Its new value becomes
+    the `version` of a task that is created or changed.  So a task never has a version again that it had before, not
+    even if it was deleted and created again.  An `update` that changes nothing raises it, too.
+
     Creating a store does no I/O: it connects on first use, in the event loop that is running then.  Every method may
     raise `StoreError`; one that raises `StoreUnavailable` must do so within 10 seconds.
     """
 
     @abc.abstractmethod
-    async def list(self, owner: str) -> list[Task]:
-        """Return all tasks of *owner*, newest first."""
+    async def list(self, owner: str, query: TaskQuery = EVERYTHING) -> TaskPage:
+        """Return the tasks of *owner* that *query* asks for; by default all of them, newest first."""
 
     @abc.abstractmethod
-    async def create(self, owner: str, new: NewTask) -> Task:
-        """Store a new task (see `Task.create`) and return it."""
+    async def seq(self, owner: str) -> int:
+        """
+        Return the number of changes of *owner*'s tasks: 0 at first, and more after each change.
+
+        The number only has to grow; it may grow by more than one.
+        """
 
     @abc.abstractmethod
     async def get(self, owner: str, task_id: UUID) -> Task:
         """Return a task, or raise `TaskNotFound`."""
 
     @abc.abstractmethod
-    async def update(self, owner: str, task_id: UUID, changes: TaskChanges) -> Task:
-        """Change a task as `Task.changed` does and return it, or raise `TaskNotFound`."""
+    async def create(
+        self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
+    ) -> Task:
+        """
+        Store a new task (see `Task.create`) and return it.
+
+        Args:
+            owner: Whose task it is.
+            new: What the client sent.
+            task_id: The id of the task, if the client has made it; `taskd.tasks.check_new_id` accepts it.
+            key: If given, and *owner* has created a task with the same key in the last 24 hours, or longer, that task
+                is returned instead, as it is now.  Never given together with *task_id*.
+
+        Raises:
+            PreconditionFailed: *owner* already has a task with *task_id*.
+            KeyReused: *owner* has used the key with another fingerprint.
+            TaskDeleted: The task that *owner* created with the key was deleted.
+        """
 
     @abc.abstractmethod
-    async def toggle(self, owner: str, task_id: UUID) -> Task:
-        """Complete a task, or reopen it if it is completed, and return it; raise `TaskNotFound` if there is none."""
+    async def update(self, owner: str, task_id: UUID, changes: TaskChanges, *, version: int | None = None) -> Task:
+        """
+        Change a task as `Task.changed` does and return it.
+
+        Args:
+            owner: Whose task it is.
+            task_id: Which task to change.
+            changes: The changes.
+            version: If given, the task is changed only if this is its version.
+
+        Raises:
+            TaskNotFound: *owner* has no such task.
+            PreconditionFailed: The task has another version.
+        """
 
     @abc.abstractmethod
-    async def delete(self, owner: str, task_id: UUID) -> None:
-        """Delete a task permanently, or raise `TaskNotFound`."""
+    async def toggle(self, owner: str, task_id: UUID, *, version: int | None = None) -> Task:
+        """Complete a task, or reopen it if it is completed, and return it; otherwise like `update`."""
+
+    @abc.abstractmethod
+    async def delete(self, owner: str, task_id: UUID, *, version: int | None = None) -> None:
+        """Delete a task permanently; otherwise like `update`."""
 
     @abc.abstractmethod
     async def ping(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from typing import Annotated, Any, ClassVar
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import attrs
 from msgspec import UNSET, Meta, UnsetType
@@ -35,6 +35,7 @@ __all__ = [
     "TaskID",
     "Title",
     "UnsetType",
+    "check_new_id",
 ]
 
 
@@ -149,6 +150,7 @@ class Task:
     created_at: Annotated[Moment, Meta(description="When it was created.")]
     updated_at: Annotated[Moment, Meta(description="When it was last changed.")]
     completed_at: Annotated[Moment, Meta(description="When it was completed; null if it is not.")] | None
+    version: Annotated[int, Meta(ge=0, description="Grows with every change. `ETag` has it, too; see `If-Match`.")]
 
     def __attrs_pre_init__(self) -> None:
         """Put the fields in order: msgspec writes them in the order in which they were first set."""
@@ -160,15 +162,18 @@ class Task:
         vars(self).update(is_completed=is_completed, completed=is_completed)
 
     @classmethod
-    def create(cls, owner: str, new: NewTask, now: dt.datetime) -> Task:
+    def create(cls, owner: str, new: NewTask, now: dt.datetime, *, task_id: UUID | None = None, version: int) -> Task:
         """
         Return the task that *owner* creates from *new* at the time *now*.
 
-        The id is a version 7 UUID (RFC 9562, section 5.7), so that later ids sort later.
+        Without a *task_id*, the id is a new version 7 UUID (RFC 9562, section 5.7), so that later ids sort later.  A
+        *task_id* from the client begins with the time when the client created the task.
         """
+        created_at = now if task_id is None else time_of(task_id)
+        changed_at = max(created_at, now)
         status = new.target_status()
         return cls(
-            id=uuid7(),
+            id=task_id or uuid7(),
             user_id=owner,
             title=new.title,
             description=new.description,
@@ -176,13 +181,14 @@ class Task:
             priority=new.priority,
             due_at=new.due_at,
             tags=new.tags,
-            created_at=now,
-            updated_at=now,
-            completed_at=now if status is Status.COMPLETED else None,
+            created_at=created_at,
+            updated_at=changed_at,
+            completed_at=changed_at if status is Status.COMPLETED else None,
+            version=version,
         )
 
-    def changed(self, changes: TaskChanges, now: dt.datetime) -> Task:
-        """Return this task with *changes* made at the time *now*."""
+    def changed(self, changes: TaskChanges, now: dt.datetime, *, version: int) -> Task:
+        """Return this task with *changes* made at the time *now*, which gives it a new *version*."""
         moment = max(self.updated_at, now)
         target = changes.target_status()
         status = self.status if target is UNSET else target
@@ -192,13 +198,40 @@ class Task:
             if (value := getattr(changes, field)) is not UNSET
         }
         completed_at = (self.completed_at or moment) if status is Status.COMPLETED else None
-        return _evolve(self, **given, status=status, updated_at=moment, completed_at=completed_at)
+        return _evolve(self, **given, status=status, updated_at=moment, completed_at=completed_at, version=version)
 
-    def toggled(self, now: dt.datetime) -> Task:
+    def toggled(self, now: dt.datetime, *, version: int) -> Task:
         """Return this task, completed at the time *now*, or reopened if it was completed."""
-        return self.changed(TaskChanges(is_completed=not self.is_completed), now)
+        return self.changed(TaskChanges(is_completed=not self.is_completed), now, version=version)
+
+    def at_version(self, version: int) -> Task:
+        """Return this task with another *version*."""
+        task = object.__new__(Task)
+        vars(task).update(vars(self), version=version)
+        return task
 
 
+def time_of(task_id: UUID) -> dt.datetime:
+    """Return when *task_id*, a version 7 UUID, was made, to the millisecond (RFC 9562, section 5.7)."""
+    return _EPOCH + dt.timedelta(milliseconds=task_id.int >> 80)
+
+
+def check_new_id(task_id: UUID, now: dt.datetime) -> None:
+    """
+    Check an id that a client made for a new task.
+
+    Raises:
+        ValueError: It is not a version 7 UUID, or its time is more than a day after *now*.
+    """
+    if task_id.variant != RFC_4122 or task_id.version != 7:
+        raise ValueError("must be a version 7 UUID")
+    if task_id.int >> 80 > (now + _MAX_AHEAD - _EPOCH) // dt.timedelta(milliseconds=1):
+        raise ValueError("must not be from the future")
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+# The clocks of clients may be wrong.
+_MAX_AHEAD = dt.timedelta(days=1)
 _IN_ORDER = dict.fromkeys(field.name for field in attrs.fields(Task))
 
 

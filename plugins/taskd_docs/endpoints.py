@@ -13,9 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from taskd.routes import NOTHING_HERE, JSONResponse, public, url_prefix
+from taskd.routes import NOTHING_HERE, JSONResponse, accept_weights, public, url_prefix
 from taskd_docs.files import PATHS, File
-from taskd_docs.negotiation import weights
 
 __all__ = ["Documentation"]
 
@@ -105,6 +104,6 @@ def _page(template: Template, prefix: str) -> Response:
 
 def _prefers_html(request: Request) -> bool:
     """Return whether the client prefers HTML."""
-    wanted = weights(request.headers.get("accept", ""))
+    wanted = accept_weights(request, "accept")
     weight = wanted.get("text/html", 0)
     return weight >= wanted.get("*/*", 0) and weight > wanted.get("application/json", 0)

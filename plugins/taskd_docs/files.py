@@ -15,8 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import NotModifiedResponse
 
-from taskd.routes import is_unmodified
-from taskd_docs.negotiation import weights
+from taskd.routes import accepts_gzip, is_unmodified
 
 __all__ = ["PATHS", "File"]
 
@@ -59,7 +58,7 @@ class File:
         """Return the response to *request*: the file, or a 304 if the client already has it."""
         headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         content = self.content
-        if weights(request.headers.get("accept-encoding", "")).get("gzip"):
+        if accepts_gzip(request):
             content = self.compressed
             headers["Content-Encoding"] = "gzip"
         response = Response(content, headers=headers, media_type=self.media_type)

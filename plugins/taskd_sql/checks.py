@@ -38,14 +38,15 @@ MIN_FREE_BYTES = 64 * 1024 * 1024
 # Remedies that several checks share.
 _VERIFY = "Set sslmode=verify-full in DATABASE_URL, and sslrootcert=FILE if the certificate is from your own authority."
 _GRANT = (
-    "As the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO the user in DATABASE_URL;"
-    " GRANT SELECT ON taskd_version TO the same user."
+    "As the owner of the tables: GRANT SELECT, INSERT, UPDATE, DELETE ON tasks, owners, idempotency_keys TO the user in"
+    " DATABASE_URL; GRANT SELECT ON taskd_version TO the same user."
 )
 
 _PRIVILEGES = """
-    SELECT to_regclass('tasks') IS NOT NULL, bool_and(has_table_privilege(to_regclass('tasks'), privilege)),
+    SELECT to_regclass('tasks') IS NOT NULL, bool_and(has_table_privilege(to_regclass(name), privilege)),
         current_setting('transaction_read_only') = 'on'
-    FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+    FROM unnest(ARRAY['tasks', 'owners', 'idempotency_keys']) AS name,
+        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
 """
 _REVISION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  our own name
 

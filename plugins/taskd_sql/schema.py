@@ -3,6 +3,9 @@ Define the tables.  `schema.sql` creates the same tables in PostgreSQL, and so d
 
 The primary key of the tasks begins with the owner and ends with an id that increases over time.  So one index is enough
 to find single tasks, list them in their default order, and isolate owners from each other.
+
+Every statement that changes a task raises its owner's `seq` first, and so locks the row in `owners`: the changes of an
+owner happen one after the other.  Triggers raise it for statements that do not: those of older servers, and of people.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     CheckConstraint,
     Column,
     ColumnElement,
     DateTime,
     Dialect,
     Enum,
+    Index,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -30,9 +36,10 @@ from sqlalchemy import (
     Uuid,
     insert,
     literal_column,
+    text,
 )
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from taskd.tasks import Priority, Status
@@ -43,7 +50,9 @@ __all__ = [
     "VERSION_TABLE",
     "creation",
     "is_newer",
+    "keys",
     "metadata",
+    "owners",
     "revision_in",
     "table_error",
     "tasks",
@@ -56,7 +65,7 @@ __all__ = [
 # A revision's name says which older versions of taskd it still supports: with the schema of `0003_serves_0002`, a
 # version that needs revision 0002 works as before, both while the database is being migrated and afterwards.  A
 # revision named just `0003` supports no older version.
-REVISIONS = ("0001", "0002_serves_0001")
+REVISIONS = ("0001", "0002_serves_0001", "0003_serves_0001")
 _NAME = re.compile(r"(?P<number>\d{4})(_serves_(?P<oldest>\d{4}))?", re.ASCII)
 # Not Alembic's default name: the frontend may use Alembic in the same database.
 VERSION_TABLE = "taskd_version"
@@ -120,6 +129,8 @@ def _one_of(members: type[enum.Enum], name: str) -> Enum:
     )
 
 
+# Byte order is that of code points, is enough for equality, and does not change with the system's locales.
+_BYTES = Text().with_variant(Text(collation="C"), "postgresql")
 _TEXTS = JSONTexts().with_variant(ARRAY(Text(), as_tuple=True, dimensions=1), "postgresql")
 
 metadata = MetaData()
@@ -127,8 +138,7 @@ metadata = MetaData()
 tasks = Table(
     "tasks",
     metadata,
-    # Byte order is enough for equality and the index, and does not change with the system's locales.
-    Column("user_id", Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True),
+    Column("user_id", _BYTES, primary_key=True),
     Column("id", Uuid(), primary_key=True),
     Column("title", Text(), nullable=False),
     Column("description", Text()),
@@ -138,9 +148,35 @@ tasks = Table(
     Column("created_at", UTCDateTime(), nullable=False),
     Column("updated_at", UTCDateTime(), nullable=False),
     Column("completed_at", UTCDateTime()),
-    # The default is for older servers, which do not know this column.
+    # The defaults are for older servers, which do not know these columns.
     Column("tags", _TEXTS, nullable=False, server_default=NoTexts()),
+    Column("version", BigInteger(), nullable=False, server_default=text("0")),
+    # For searching and sorting: the texts after case folding; null in rows that older servers have written.
+    Column("title_folded", _BYTES),
+    Column("description_folded", _BYTES),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="tasks_completed_at"),
+    sqlite_with_rowid=False,
+)
+
+owners = Table(
+    "owners",
+    metadata,
+    Column("user_id", _BYTES, primary_key=True),
+    # Grows with every change of the owner's tasks.
+    Column("seq", BigInteger(), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What requests with an `Idempotency-Key` have created.
+keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", _BYTES, primary_key=True),
+    Column("key", _BYTES, primary_key=True),
+    Column("fingerprint", LargeBinary(), nullable=False),
+    Column("task_id", Uuid(), nullable=False),
+    Column("created_at", UTCDateTime(), nullable=False),
+    Index("idempotency_keys_age", "user_id", "created_at"),
     sqlite_with_rowid=False,
 )
 
@@ -153,7 +189,27 @@ version = Table(
 
 
 # Those that the table has had since the first revision.
-_FIRST_COLUMNS = {column.name for column in tasks.c} - {"tags"}
+_FIRST_COLUMNS = {column.name for column in tasks.c} - {"tags", "version", "title_folded", "description_folded"}
+
+_RAISE = """
+    INSERT INTO owners (user_id, seq) VALUES ({row}.user_id, 1)
+    ON CONFLICT (user_id) DO UPDATE SET seq = seq + 1;
+"""
+_STAMP = """
+    UPDATE tasks
+    SET version = (SELECT seq FROM owners WHERE user_id = NEW.user_id), title_folded = NULL, description_folded = NULL
+    WHERE user_id = NEW.user_id AND id = NEW.id;
+"""
+# The triggers, for new SQLite files; `schema.sql` has those for PostgreSQL.
+_SQLITE_TRIGGERS = (
+    f"""CREATE TRIGGER tasks_inserted AFTER INSERT ON tasks WHEN NEW.version = 0 BEGIN
+{_RAISE.format(row="NEW")}{_STAMP}END""",
+    f"""CREATE TRIGGER tasks_updated AFTER UPDATE ON tasks
+WHEN NEW.version = OLD.version AND NEW.title_folded IS OLD.title_folded BEGIN
+{_RAISE.format(row="NEW")}{_STAMP}END""",
+    f"""CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN
+{_RAISE.format(row="OLD")}END""",
+)
 
 # Queries for the columns of the table `tasks`, by dialect.
 COLUMNS = {
@@ -166,9 +222,12 @@ COLUMNS = {
 
 
 def creation(dialect: Dialect) -> Iterator[str]:
-    """Return the statements that create the schema in an empty database."""
+    """Return the statements that create the schema in an empty SQLite file."""
     for table in metadata.sorted_tables:
         yield str(CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            yield str(CreateIndex(index).compile(dialect=dialect))
+    yield from _SQLITE_TRIGGERS
     stamp = insert(version).values(version_num=literal_column(f"'{REVISIONS[-1]}'"))
     yield str(stamp.compile(dialect=dialect))
 
@@ -222,7 +281,10 @@ def table_error(revision: str | None, columns: Collection[str]) -> tuple[str, st
 # What is wrong, and what to do about it.
 _NO_TABLE = (
     f"{VERSION_TABLE} has a revision, but there is no table tasks",
-    f"Restore a backup; or, to start without tasks, drop the table {VERSION_TABLE} and run taskd migrate.",
+    (
+        f"Restore a backup; or, to start without tasks, drop the tables {VERSION_TABLE}, owners and idempotency_keys,"
+        " and run taskd migrate."
+    ),
 )
 _ANOTHER_TABLE = (
     "there is a table tasks that is not taskd's",
@@ -230,5 +292,8 @@ _ANOTHER_TABLE = (
 )
 _NO_REVISION = (
     f"there is a table tasks, but {VERSION_TABLE} has no revision",
-    f"Create {VERSION_TABLE} as in schema.sql, with revision 0001 if tasks has no tags, or else {REVISIONS[-1]}.",
+    (
+        f"Create {VERSION_TABLE} as in schema.sql, with revision {REVISIONS[0]} if tasks has no tags, {REVISIONS[1]} if"
+        f" it has no version, or else {REVISIONS[-1]}."
+    ),
 )

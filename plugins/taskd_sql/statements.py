@@ -1,7 +1,8 @@
 """
-Define every statement once for both dialects, and compile it once for each.
+Define every statement, and compile it for a dialect.
 
-Each statement is one atomic step.  Parameters must not have the names of columns, which SQLAlchemy reserves.
+Each write is one atomic step: a single statement in PostgreSQL, and a transaction of several in SQLite, where a
+statement cannot change two tables.  Parameters must not have the names of columns, which SQLAlchemy reserves.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from typing import Any
 
 import attrs
 from sqlalchemy import (
+    CTE,
     Boolean,
     ColumnElement,
     Dialect,
     Executable,
-    Select,
+    Insert,
+    ScalarSelect,
+    Update,
     and_,
     bindparam,
     case,
@@ -23,53 +27,144 @@ from sqlalchemy import (
     exists,
     false,
     func,
-    insert,
     literal,
+    literal_column,
     null,
+    or_,
     select,
+    true,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from taskd.tasks import Status
-from taskd_sql.schema import tasks, version
+from taskd_sql.schema import keys, owners, tasks, version
 
 __all__ = [
-    "CREATE",
-    "DELETE",
+    "FIND_KEY",
+    "FOLD",
     "GET",
-    "LIST",
-    "LIST_START",
+    "IS_OWN",
+    "IS_UNFOLDED",
     "PING",
-    "SHORT_LIST",
-    "STATEMENTS",
-    "TOGGLE",
-    "UPDATE",
+    "SEQ",
+    "SINGLE",
+    "TASK_COLUMNS",
+    "UNFOLDED",
+    "WRITES",
     "Statement",
+    "parameter",
 ]
 
-# How many tasks are read at once; longer lists are read in slices.
-SHORT_LIST = 500
+# How many tasks are folded at once.
+FOLDED_AT_ONCE = 100
+# How many old keys are forgotten whenever one is added.
+FORGOTTEN_AT_ONCE = 10
+
+# The columns that tasks are made from, in order.
+TASK_COLUMNS = [column for column in tasks.c if not column.name.endswith("_folded")]
 
 
-def _parameter(name: str, column: ColumnElement[Any]) -> Any:
+def parameter(name: str, column: ColumnElement[Any]) -> Any:
+    """Return the parameter *name*, of the same type as *column*."""
     return bindparam(name, type_=column.type)
 
 
-_IS_OWN = tasks.c.user_id == _parameter("owner", tasks.c.user_id)
-_IS_THAT = and_(_IS_OWN, tasks.c.id == _parameter("task_id", tasks.c.id))
+IS_OWN = tasks.c.user_id == parameter("owner", tasks.c.user_id)
+_OWNER = parameter("owner", owners.c.user_id)
+_IS_THAT = and_(IS_OWN, tasks.c.id == parameter("task_id", tasks.c.id))
+_EXPECTED = parameter("expected", tasks.c.version)
+_IS_EXPECTED = and_(_IS_THAT, or_(_EXPECTED.is_(None), tasks.c.version == _EXPECTED))
+# Rows that older servers have written.
+IS_UNFOLDED = or_(
+    tasks.c.title_folded.is_(None), and_(tasks.c.description.is_not(None), tasks.c.description_folded.is_(None))
+)
+
+_ONE: ColumnElement[int] = literal_column("1")
 
 # updated_at never decreases, even if the clock is set back.
-_NOW = _parameter("now", tasks.c.updated_at)
+_NOW = parameter("now", tasks.c.updated_at)
 _MOMENT = case((tasks.c.updated_at > _NOW, tasks.c.updated_at), else_=_NOW)
 
 
-def _change(status: ColumnElement[Any], **values: Any) -> Executable:
-    """Return the statement that sets *status* and other *values* of a task, and the times that depend on them."""
-    completed_at = case((status == Status.COMPLETED, func.coalesce(tasks.c.completed_at, _MOMENT)), else_=null())
-    changed = (
-        update(tasks).where(_IS_THAT).values(status=status, updated_at=_MOMENT, completed_at=completed_at, **values)
+# Returns the schema's revision, and fails if a table or a column is missing or may not be read.  It reads no rows: if
+# many had been deleted, the server would read all of those before it found one that is left.
+PING = select(version.c.version_num, *[exists(select(table).where(false())) for table in (tasks, owners, keys)])
+GET = select(*TASK_COLUMNS).where(_IS_THAT)
+SEQ = select(owners.c.seq).where(owners.c.user_id == _OWNER)
+# What was created with a key, and the task as it is now, or nulls.
+_IS_KEY = and_(keys.c.user_id == _OWNER, keys.c.key == parameter("which_key", keys.c.key))
+_IS_ITS_TASK = and_(tasks.c.user_id == keys.c.user_id, tasks.c.id == keys.c.task_id)
+FIND_KEY = select(keys.c.fingerprint, *TASK_COLUMNS).select_from(keys.outerjoin(tasks, _IS_ITS_TASK)).where(_IS_KEY)
+UNFOLDED = (
+    select(tasks.c.id, tasks.c.version, tasks.c.title, tasks.c.description)
+    .where(IS_OWN, IS_UNFOLDED)
+    .order_by(tasks.c.id)
+    .limit(literal(FOLDED_AT_ONCE))
+)
+# The version stays the same: for clients, nothing changes.
+FOLD = (
+    update(tasks)
+    .where(_IS_EXPECTED)
+    .values(
+        title_folded=parameter("new_title_folded", tasks.c.title_folded),
+        description_folded=parameter("new_description_folded", tasks.c.description_folded),
     )
-    return changed.returning(*tasks.c)
+)
+
+
+@attrs.frozen
+class _Raised:
+    """
+    The statement that raises the owner's `seq`, if *condition* holds, and its new value.
+
+    It comes first, so that it locks the owner's row before any other.
+    """
+
+    dialect: Dialect
+    condition: ColumnElement[Any]
+
+    def statement(self) -> Any:
+        """Return the statement."""
+        raised = _insert(self.dialect, owners).from_select(
+            [owners.c.user_id, owners.c.seq], select(_OWNER, _ONE).where(self.condition)
+        )
+        return raised.on_conflict_do_update(
+            index_elements=[owners.c.user_id], set_={"seq": owners.c.seq + _ONE}
+        ).returning(owners.c.seq)
+
+    def write(self, make: Callable[[ScalarSelect[Any]], Any], *before: CTE | Executable) -> Sequence[Executable]:
+        """
+        Return the statements that raise `seq` and then do what *make* returns for its new value, which may be null.
+
+        Args:
+            make: Returns the last statement.
+            before: What to run first: for PostgreSQL, in common table expressions.
+        """
+        if self.dialect.name == "sqlite":
+            seq = select(owners.c.seq).where(owners.c.user_id == _OWNER).scalar_subquery()
+            return (*before, self.statement(), make(seq))
+        raised = self.statement().cte("raised")
+        return (make(select(raised.c.seq).scalar_subquery()).add_cte(*before, raised),)
+
+
+def _insert(dialect: Dialect, table: Any) -> Any:
+    return {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[dialect.name](table)
+
+
+def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Sequence[Executable]:
+    """Return the statements that set *status* and other *values* of a task, and the times that depend on them."""
+    completed_at = case((status == Status.COMPLETED, func.coalesce(tasks.c.completed_at, _MOMENT)), else_=null())
+
+    def change(seq: ScalarSelect[Any]) -> Update:
+        return (
+            update(tasks)
+            .where(_IS_EXPECTED, seq.is_not(None))
+            .values(status=status, updated_at=_MOMENT, completed_at=completed_at, version=seq, **values)
+            .returning(*TASK_COLUMNS)
+        )
+
+    return _Raised(dialect, exists(select(tasks.c.id).where(_IS_EXPECTED))).write(change)
 
 
 def _status(status: Status) -> ColumnElement[Any]:
@@ -78,34 +173,86 @@ def _status(status: Status) -> ColumnElement[Any]:
 
 def _new_or_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
     """Return the parameter *name*, or the value of *column* if the parameter is null."""
-    return func.coalesce(_parameter(name, column), column)
+    return func.coalesce(parameter(name, column), column)
 
 
-def _new_unless_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """Return the value of *column* if the parameter `keep_` *name* is true, else the parameter *name*, null or not."""
-    return case((bindparam(f"keep_{name}", type_=Boolean()), column), else_=_parameter(name, column))
+def _new_unless_kept(column: ColumnElement[Any], name: str, keep: str) -> ColumnElement[Any]:
+    """Return the value of *column* if the parameter *keep* is true, else the parameter *name*, null or not."""
+    return case((bindparam(keep, type_=Boolean()), column), else_=parameter(name, column))
 
 
-# Returns the schema's revision, and fails if a column of the tasks is missing or may not be read.  It reads no rows: if
-# many had been deleted, the server would read all of those before it found one that is left.
-PING = select(version.c.version_num, exists(select(tasks).where(false())))
-LIST = select(tasks).where(_IS_OWN).order_by(tasks.c.id.desc())
-# One extra row shows that the list is longer.
-LIST_START = LIST.limit(literal(SHORT_LIST + 1))
-GET = select(tasks).where(_IS_THAT)
-CREATE = insert(tasks)
-DELETE = delete(tasks).where(_IS_THAT).returning(tasks.c.id)
-UPDATE = _change(
-    _new_or_kept(tasks.c.status, "new_status"),
-    title=_new_or_kept(tasks.c.title, "new_title"),
-    description=_new_unless_kept(tasks.c.description, "new_description"),
-    priority=_new_or_kept(tasks.c.priority, "new_priority"),
-    due_at=_new_unless_kept(tasks.c.due_at, "new_due_at"),
-    tags=_new_or_kept(tasks.c.tags, "new_tags"),
-)
-TOGGLE = _change(case((tasks.c.status == Status.COMPLETED, _status(Status.PENDING)), else_=_status(Status.COMPLETED)))
+def _update(dialect: Dialect) -> Sequence[Executable]:
+    return _changing(
+        dialect,
+        _new_or_kept(tasks.c.status, "new_status"),
+        title=_new_or_kept(tasks.c.title, "new_title"),
+        title_folded=_new_or_kept(tasks.c.title_folded, "new_title_folded"),
+        description=_new_unless_kept(tasks.c.description, "new_description", "keep_description"),
+        description_folded=_new_unless_kept(tasks.c.description_folded, "new_description_folded", "keep_description"),
+        priority=_new_or_kept(tasks.c.priority, "new_priority"),
+        due_at=_new_unless_kept(tasks.c.due_at, "new_due_at", "keep_due_at"),
+        tags=_new_or_kept(tasks.c.tags, "new_tags"),
+    )
 
-STATEMENTS = (PING, LIST, LIST_START, GET, CREATE, DELETE, UPDATE, TOGGLE)
+
+def _toggle(dialect: Dialect) -> Sequence[Executable]:
+    is_completed = tasks.c.status == Status.COMPLETED
+    return _changing(dialect, case((is_completed, _status(Status.PENDING)), else_=_status(Status.COMPLETED)))
+
+
+def _delete(dialect: Dialect) -> Sequence[Executable]:
+    def remove(seq: ScalarSelect[Any]) -> Any:
+        return delete(tasks).where(_IS_EXPECTED, seq.is_not(None)).returning(tasks.c.id)
+
+    return _Raised(dialect, exists(select(tasks.c.id).where(_IS_EXPECTED))).write(remove)
+
+
+def _new_task(dialect: Dialect) -> Callable[[ScalarSelect[Any]], Insert]:
+    """Return what makes the statement that inserts a task, unless there is one with its id."""
+    given = [column for column in tasks.c if column is not tasks.c.version]
+
+    def add(seq: ScalarSelect[Any]) -> Insert:
+        values = select(*[parameter(f"new_{column.name}", column) for column in given], seq).where(seq.is_not(None))
+        added: Insert = (
+            _insert(dialect, tasks)
+            .from_select([*given, tasks.c.version], values)
+            .on_conflict_do_nothing()
+            .returning(tasks.c.version)
+        )
+        return added
+
+    return add
+
+
+def _create(dialect: Dialect) -> Sequence[Executable]:
+    is_taken = exists(select(tasks.c.id).where(IS_OWN, tasks.c.id == parameter("new_id", tasks.c.id)))
+    return _Raised(dialect, ~is_taken).write(_new_task(dialect))
+
+
+def _create_once(dialect: Dialect) -> Sequence[Executable]:
+    """Return the statements that insert a task unless its key is known, and forget some of the oldest keys."""
+    names = {keys.c.user_id: "owner", keys.c.key: "which_key", keys.c.task_id: "new_id", keys.c.created_at: "now"}
+    values = {column: parameter(names.get(column, "its_fingerprint"), column) for column in keys.c}
+    known = _insert(dialect, keys).values(values).on_conflict_do_nothing().returning(keys.c.task_id)
+    is_old = and_(keys.c.user_id == _OWNER, keys.c.created_at < parameter("forget_before", keys.c.created_at))
+    oldest = select(keys.c.key).where(is_old).order_by(keys.c.created_at).limit(literal(FORGOTTEN_AT_ONCE))
+    forget = delete(keys).where(keys.c.user_id == _OWNER, keys.c.key.in_(oldest))
+    if dialect.name == "sqlite":
+        return (*_Raised(dialect, true()).write(_new_task(dialect), known), forget)
+    added = known.cte("known")
+    return _Raised(dialect, exists(select(added.c.task_id))).write(_new_task(dialect), forget.cte("forgotten"), added)
+
+
+# The statements that are no part of a larger write, and are the same for both dialects.
+SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
+# What makes the statements of each write for a dialect.
+WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
+    "create": _create,
+    "create_once": _create_once,
+    "update": _update,
+    "toggle": _toggle,
+    "delete": _delete,
+}
 
 Processor = Callable[[Any], Any]
 
@@ -117,22 +264,20 @@ class Statement:
 
     Attributes:
         sql: The text, with the driver's positional placeholders.
-        is_read: Whether the statement changes nothing.
         parameters: The parameter at each position, and a function that converts its value for the driver.
         constants: The values of parameters that the statement itself sets.
         columns: For each column of the result, a function that converts the driver's value.
     """
 
     sql: str
-    is_read: bool
     parameters: tuple[tuple[str, Processor | None], ...]
     constants: Mapping[str, Any]
     columns: tuple[Processor | None, ...]
 
     @classmethod
-    def compile(cls, statement: Executable, dialect: Dialect) -> Statement:
+    def compile(cls, statement: Any, dialect: Dialect) -> Statement:
         """Compile *statement* for *dialect*.  This takes a few hundred microseconds, so do it only once."""
-        compiled: Any = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        compiled: Any = statement.compile(dialect=dialect)
         parameters = []
         for name in compiled.positiontup:
             impl = compiled.binds[name].type.dialect_impl(dialect)
@@ -140,7 +285,7 @@ class Statement:
         columns = getattr(statement, "exported_columns", ())
         readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         constants = {name: value for name, value in compiled.params.items() if value is not None}
-        return cls(compiled.string, isinstance(statement, Select), tuple(parameters), constants, tuple(readers))
+        return cls(compiled.string, tuple(parameters), constants, tuple(readers))
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the driver's arguments for the *values* of the parameters."""
@@ -148,5 +293,5 @@ class Statement:
         return [process(values[name]) if process else values[name] for name, process in self.parameters]
 
     def read(self, row: Sequence[Any]) -> list[Any]:
-        """Return the converted values of the driver's *row*."""
-        return [process(value) if process else value for process, value in zip(self.columns, row, strict=True)]
+        """Return the converted values of the first columns of the driver's *row*: as many as this statement has."""
+        return [process(value) if process else value for process, value in zip(self.columns, row, strict=False)]

@@ -7,7 +7,6 @@ import datetime as dt
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -17,15 +16,27 @@ from sqlalchemy import Executable
 
 from taskd.checks import Check
 from taskd.outages import OutageLog
+from taskd.queries import TaskPage, TaskQuery
 from taskd.routes import in_slices
-from taskd.storage import Location, StoreUnavailable, TaskNotFound, TaskStore
+from taskd.storage import (
+    EVERYTHING,
+    CreationKey,
+    KeyReused,
+    Location,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+    TaskDeleted,
+    TaskNotFound,
+    TaskStore,
+)
 from taskd.tasks import UNSET, NewTask, Task, TaskChanges
-from taskd_sql import statements
+from taskd_sql import lists, statements
 from taskd_sql.engine.database import Rows
 from taskd_sql.engine.errors import Refused, SchemaMismatch
 from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.engine.sqlite import SQLiteDatabase
-from taskd_sql.schema import revision_in, tasks, version_error
+from taskd_sql.schema import revision_in, version_error
 from taskd_sql.statements import Statement
 from taskd_sql.url import PostgresURL, SQLiteURL
 
@@ -34,13 +45,18 @@ __all__ = ["SQLTaskStore"]
 # A child of the core's logger, so that it has the same configuration.
 logger = logging.getLogger(f"taskd.{__name__}")
 
-_COLUMNS = [column.name for column in tasks.c]
+# How many tasks are read at once; longer lists are read in slices.
+SHORT_LIST = 500
+# Longer than the contract promises to remember an idempotency key.
+REMEMBERED = dt.timedelta(hours=48)
+
+_NAMES = [column.name for column in statements.TASK_COLUMNS]
 
 
 @attrs.define(eq=False)
 class SQLTaskStore(TaskStore):
     """
-    Stores tasks in *database*.  Each method runs one statement, in one round trip; only a long list needs more.
+    Stores tasks in *database*.  Nearly every call is one round trip; only a long list needs more, and what goes wrong.
 
     Attributes:
         migration_url: The URL for changing the schema of the same database.
@@ -49,16 +65,25 @@ class SQLTaskStore(TaskStore):
     database: PostgresDatabase | SQLiteDatabase
     migration_url: PostgresURL | SQLiteURL
     _compiled: dict[Executable, Statement] = attrs.field(init=False, repr=False)
+    _writes: dict[str, Sequence[Statement]] = attrs.field(init=False, repr=False)
+    _lists: lists.ListStatements = attrs.field(init=False, repr=False)
     _service: OutageLog = attrs.field(init=False, repr=False)
     _writing: OutageLog = attrs.field(init=False, repr=False)
     _schema: OutageLog = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Compile every statement for the database's dialect, once."""
+        """Compile the statements for the database's dialect, once."""
         self._service = OutageLog(self.database.name, logger)
         self._writing = OutageLog(f"Writing to {self.database.name}", logger)
         self._schema = OutageLog(f"The schema of {self.database.name}", logger)
-        self._compiled = {each: Statement.compile(each, self.database.dialect) for each in statements.STATEMENTS}
+        dialect = self.database.dialect
+        self._compiled = {each: Statement.compile(each, dialect) for each in statements.SINGLE}
+        self._writes = {
+            name: [Statement.compile(each, dialect) for each in make(dialect)]
+            for name, make in statements.WRITES.items()
+        }
+        self._lists = lists.ListStatements(dialect)
+        self._lists.get(EVERYTHING)
 
     @property
     def location(self) -> Location:
@@ -68,58 +93,143 @@ class SQLTaskStore(TaskStore):
         description, is_local = database.location, database.is_local
         return Location(description=description, is_local=is_local, setting="DATABASE_URL", file=file)
 
-    async def list(self, owner: str) -> list[Task]:
-        """Return all tasks of *owner*, newest first."""
-        rows = await self._run(statements.LIST_START, {"owner": owner}, owner)
-        if len(rows) > statements.SHORT_LIST:
-            rows = await self._fetch_many(statements.LIST, {"owner": owner}, owner)
-        return list(chain.from_iterable(await in_slices(partial(self._tasks, statements.LIST), rows)))
+    async def list(self, owner: str, query: TaskQuery = EVERYTHING) -> TaskPage:
+        """Return the tasks of *owner* that *query* asks for."""
+        header, rows = await self._rows(owner, query)
+        while header.is_unfolded:
+            await self._fold(owner)
+            header, rows = await self._rows(owner, query)
+        has_more = query.limit is not None and len(rows) > query.limit
+        if has_more:
+            rows.pop()
+        tasks = list(chain.from_iterable(await in_slices(self._tasks, rows)))
+        return TaskPage(tasks, header.seq, has_more=has_more, total=header.total)
 
-    async def create(self, owner: str, new: NewTask) -> Task:
-        """Insert a row and return the task."""
-        task = Task.create(owner, new, _now())
-        await self._run(statements.CREATE, {name: getattr(task, name) for name in _COLUMNS}, owner)
-        return task
+    async def _rows(self, owner: str, query: TaskQuery) -> tuple[_Header, Rows]:
+        """Return one row more than the query asks for, if there is one."""
+        statement = self._lists.get(query)
+        at_once = SHORT_LIST if query.limit is None else min(query.limit, SHORT_LIST)
+        rows = await self._read(statement, lists.arguments(owner, query, at_once + 1), owner)
+        if len(rows) > SHORT_LIST + 1 and query.limit != SHORT_LIST:
+            limit = None if query.limit is None else query.limit + 1
+            rows = await self._read_many(statement, lists.arguments(owner, query, limit), owner)
+        return _Header.of(rows.pop(0)), rows
+
+    async def _fold(self, owner: str) -> None:
+        """Fold the texts of some tasks that an older server has written."""
+        rows = await self._read(self._compiled[statements.UNFOLDED], {"owner": owner}, owner)
+        fold = self._compiled[statements.FOLD]
+        changes = [
+            {
+                "owner": owner,
+                "task_id": task_id,
+                "expected": version,
+                "new_title_folded": title.casefold(),
+                "new_description_folded": _folded(description),
+            }
+            for task_id, version, title, description in map(self._compiled[statements.UNFOLDED].read, rows)
+        ]
+        with self._logging_outages(is_read=False):
+            await self.database.write_many(fold.sql, [fold.arguments(each) for each in changes], owner=owner)
+
+    async def seq(self, owner: str) -> int:
+        """Return how often the tasks of *owner* have changed."""
+        rows = await self._read(self._compiled[statements.SEQ], {"owner": owner}, owner)
+        return rows[0][0] if rows else 0
 
     async def get(self, owner: str, task_id: UUID) -> Task:
         """Return a task."""
-        return _only(await self._fetch(statements.GET, {"owner": owner, "task_id": task_id}, owner))
+        rows = await self._read(self._compiled[statements.GET], {"owner": owner, "task_id": task_id}, owner)
+        if not rows:
+            raise TaskNotFound
+        return self._task(rows[0])
 
-    async def update(self, owner: str, task_id: UUID, changes: TaskChanges) -> Task:
-        """Update a row and return the task."""
+    async def create(
+        self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
+    ) -> Task:
+        """Insert a row and return the task, or the one that was created with the same *key*."""
+        now = _now()
+        task = Task.create(owner, new, now, task_id=task_id, version=0)
         values = {
             "owner": owner,
-            "task_id": task_id,
-            "now": _now(),
+            **{f"new_{name}": getattr(task, name) for name in _NAMES},
+            "new_title_folded": task.title.casefold(),
+            "new_description_folded": _folded(task.description),
+        }
+        if key is not None:
+            return await self._create_once(owner, task, key, {**values, "now": now})
+        if rows := await self._write("create", values, owner):
+            return task.at_version(rows[0][0])
+        if task_id is None:
+            raise StoreError("a new id was not unique")
+        raise PreconditionFailed
+
+    async def _create_once(self, owner: str, task: Task, key: CreationKey, values: Mapping[str, Any]) -> Task:
+        """Store *task*, whose columns have these *values*, unless its key is known; return what the key stands for."""
+        values = {
+            **values,
+            "which_key": key.key,
+            "its_fingerprint": key.fingerprint,
+            "forget_before": values["now"] - REMEMBERED,
+        }
+        while True:
+            if rows := await self._write("create_once", values, owner):
+                return task.at_version(rows[0][0])
+            if known := await self._read(self._compiled[statements.FIND_KEY], values, owner):
+                return self._created(known[0], key)
+            # The key was so old that it has just been forgotten.
+
+    def _created(self, row: Sequence[Any], key: CreationKey) -> Task:
+        """Return the task in a *row* with a fingerprint and the columns of a task, which are null if it is deleted."""
+        fingerprint, owner, *_ = row
+        if bytes(fingerprint) != key.fingerprint:
+            raise KeyReused
+        if owner is None:
+            raise TaskDeleted
+        return self._task(row[1:])
+
+    async def update(self, owner: str, task_id: UUID, changes: TaskChanges, *, version: int | None = None) -> Task:
+        """Update a row and return the task."""
+        values = {
             "new_title": _none_if_unset(changes.title),
+            "new_title_folded": None if changes.title is UNSET else changes.title.casefold(),
             "new_status": _none_if_unset(changes.target_status()),
             "new_priority": _none_if_unset(changes.priority),
             "new_description": _none_if_unset(changes.description),
-            "keep_new_description": changes.description is UNSET,
+            "new_description_folded": None if changes.description is UNSET else _folded(changes.description),
+            "keep_description": changes.description is UNSET,
             "new_due_at": _none_if_unset(changes.due_at),
-            "keep_new_due_at": changes.due_at is UNSET,
+            "keep_due_at": changes.due_at is UNSET,
             "new_tags": _none_if_unset(changes.tags),
         }
-        return _only(await self._fetch(statements.UPDATE, values, owner))
+        return self._task(await self._change("update", owner, task_id, version, {**values, "now": _now()}))
 
-    async def toggle(self, owner: str, task_id: UUID) -> Task:
+    async def toggle(self, owner: str, task_id: UUID, *, version: int | None = None) -> Task:
         """Toggle a row and return the task."""
-        values = {"owner": owner, "task_id": task_id, "now": _now()}
-        return _only(await self._fetch(statements.TOGGLE, values, owner))
+        return self._task(await self._change("toggle", owner, task_id, version, {"now": _now()}))
 
-    async def delete(self, owner: str, task_id: UUID) -> None:
+    async def delete(self, owner: str, task_id: UUID, *, version: int | None = None) -> None:
         """Delete a row."""
-        if not await self._run(statements.DELETE, {"owner": owner, "task_id": task_id}, owner):
-            raise TaskNotFound
+        await self._change("delete", owner, task_id, version, {})
+
+    async def _change(
+        self, name: str, owner: str, task_id: UUID, version: int | None, values: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Return the row of the task that the write *name* has changed, if it has this *version*."""
+        which = {"owner": owner, "task_id": task_id}
+        if rows := await self._write(name, {**which, "expected": version, **values}, owner):
+            return rows[0]
+        if version is not None and await self._read(self._compiled[statements.GET], which, owner):
+            raise PreconditionFailed
+        raise TaskNotFound
 
     async def ping(self) -> None:
         """Check that the database responds, and has the schema that this version of taskd needs."""
-        begun_s = time.monotonic()
-        rows = await self._run(statements.PING, {})
-        if reason := version_error(revision_in(rows)):
-            mismatch = SchemaMismatch(reason)
-            self._log_outage(mismatch, statements.PING)
-            raise mismatch
+        with self._logging_outages(is_ping=True) as begun_s:
+            rows = await self.database.fetch(self._compiled[statements.PING].sql)
+        with self._logging_outages(is_ping=True):
+            if reason := version_error(revision_in(rows)):
+                raise SchemaMismatch(reason)
         self._schema.succeeded(begun_s)
 
     async def diagnose(self) -> AsyncIterator[Check]:
@@ -149,58 +259,69 @@ class SQLTaskStore(TaskStore):
         """Close the database."""
         await self.database.close()
 
-    async def _run(self, executable: Executable, values: Mapping[str, Any], owner: str = "") -> Rows:
-        statement = self._compiled[executable]
-        with self._logging_outages(executable) as begun_s:
-            arguments = statement.arguments(values)
-            rows = await self.database.fetch(statement.sql, arguments, is_read=statement.is_read, owner=owner)
-        # A statement that changed no row would succeed even on a full disk, so it proves nothing.
-        if not statement.is_read and (rows or executable is statements.CREATE):
+    async def _read(self, statement: Statement, values: Mapping[str, Any], owner: str) -> Rows:
+        with self._logging_outages():
+            return await self.database.fetch(statement.sql, statement.arguments(values), owner=owner)
+
+    async def _read_many(self, statement: Statement, values: Mapping[str, Any], owner: str) -> Rows:
+        with self._logging_outages():
+            return await self.database.fetch_many(statement.sql, statement.arguments(values), owner=owner)
+
+    async def _write(self, name: str, values: Mapping[str, Any], owner: str) -> Rows:
+        with self._logging_outages(is_read=False) as begun_s:
+            steps = [(each.sql, each.arguments(values)) for each in self._writes[name]]
+            rows = await self.database.write(steps, owner=owner)
+        # A write that changed no row would succeed even on a full disk, so it proves nothing.
+        if rows:
             self._writing.succeeded(begun_s)
         return rows
 
-    async def _fetch_many(self, executable: Executable, values: Mapping[str, Any], owner: str) -> Rows:
-        statement = self._compiled[executable]
-        with self._logging_outages(executable):
-            return await self.database.fetch_many(statement.sql, statement.arguments(values), owner=owner)
-
     @contextlib.contextmanager
-    def _logging_outages(self, executable: Executable) -> Iterator[float]:
-        """Log an outage that begins or ends with *executable*, which the block runs; yield when the block started."""
+    def _logging_outages(self, *, is_read: bool = True, is_ping: bool = False) -> Iterator[float]:
+        """
+        Log an outage that begins or ends in the block, which runs a statement; yield when the block started.
+
+        An outage is that of the part that works again once such a statement succeeds: while writes are refused, for
+        example, reads may succeed without ending it.
+        """
         begun_s = time.monotonic()
         try:
             yield begun_s
         except StoreUnavailable as error:
-            self._log_outage(error, executable)
+            if isinstance(error, SchemaMismatch) and is_ping:
+                self._schema.failed(str(error))
+            elif isinstance(error, Refused) and not is_read:
+                self._writing.failed(str(error))
+            else:
+                self._service.failed(str(error))
+            error.is_logged = True
             raise
         self._service.succeeded(begun_s)
 
-    def _log_outage(self, error: StoreUnavailable, executable: Executable) -> None:
-        """
-        Log *error* as an outage of the part that is known to work again once *executable* succeeds.
+    def _task(self, row: Sequence[Any]) -> Task:
+        """Return the task in the first columns of *row*."""
+        return Task(**dict(zip(_NAMES, self._compiled[statements.GET].read(row), strict=True)))
 
-        While writes are refused, for example, reads may succeed without ending that outage.
-        """
-        if isinstance(error, SchemaMismatch) and executable is statements.PING:
-            self._schema.failed(str(error))
-        elif isinstance(error, Refused) and not self._compiled[executable].is_read:
-            self._writing.failed(str(error))
-        else:
-            self._service.failed(str(error))
-        error.is_logged = True
-
-    async def _fetch(self, executable: Executable, values: Mapping[str, Any], owner: str) -> Sequence[Task]:
-        return self._tasks(executable, await self._run(executable, values, owner))
-
-    def _tasks(self, executable: Executable, rows: Rows) -> Sequence[Task]:
-        read = self._compiled[executable].read
-        return [Task(**dict(zip(_COLUMNS, read(row), strict=True))) for row in rows]
+    def _tasks(self, rows: Rows) -> Sequence[Task]:
+        return [self._task(row) for row in rows]
 
 
-def _only(found: Sequence[Task]) -> Task:
-    if not found:
-        raise TaskNotFound
-    return found[0]
+@attrs.frozen
+class _Header:
+    """What the first row of a list says."""
+
+    seq: int
+    total: int | None
+    is_unfolded: bool
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> _Header:
+        seq, total, is_unfolded = row[-lists.HEADER_LENGTH :]
+        return cls(seq or 0, total, bool(is_unfolded))
+
+
+def _folded(text: str | None) -> str | None:
+    return None if text is None else text.casefold()
 
 
 def _none_if_unset(value: Any) -> Any:

@@ -6,49 +6,69 @@ The guard has already verified that `request.user.identity` is the path's `{user
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 import attrs
-from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from taskd.routes import Body, JSONResponse, Returns, list_response, operation, read_body, url_prefix
-from taskd.storage import TaskNotFound, TaskStore
-from taskd.tasks import COMPLETION, CONSISTENT, UNSET, Completion, NewTask, Priority, Status, Task, TaskChanges, TaskID
+from taskd.routes import (
+    Body,
+    FieldError,
+    IfMatch,
+    InvalidParameter,
+    JSONResponse,
+    Returns,
+    is_unmodified,
+    list_response,
+    list_unmodified,
+    must_not_exist,
+    operation,
+    parse_body,
+    read_body,
+    receive_body,
+    url_prefix,
+    version_tag,
+    weak_version_tag,
+)
+from taskd.storage import PreconditionFailed, TaskNotFound, TaskStore
+from taskd.tasks import (
+    COMPLETION,
+    CONSISTENT,
+    UNSET,
+    Completion,
+    NewTask,
+    Task,
+    TaskChanges,
+    TaskID,
+    check_new_id,
+)
+from taskd_tasks.examples import DONE, OPEN
+from taskd_tasks.headers import (
+    CreateHeader,
+    ETag,
+    IdempotencyKeyHeader,
+    IfMatchHeader,
+    IfNoneMatchHeader,
+    Link,
+    ListETag,
+    Location,
+    TotalCount,
+)
+from taskd_tasks.keys import creation_key
 from taskd_tasks.parameters import PARAMETERS
 from taskd_tasks.query import ListRequest
 
 __all__ = ["TaskEndpoints"]
 
-Location = Annotated[str, Meta(description="Where the task is.")]
-Link = Annotated[
-    str,
-    Meta(
-        description="Leads to the next page (RFC 8288): a reference, relative to the URL of the request, and"
-        ' `rel="next"`. The last page has none.'
-    ),
-]
-TotalCount = Annotated[int, Meta(description="How many tasks there are on all pages, if `count` is true.", ge=0)]
+T = TypeVar("T")
 
-# The examples in the API document.
-OPEN = Task(
-    id=UUID("019ab7d4-5c00-7b2a-9d3e-4f5061728394"),
-    user_id="dev",
-    title="Water the plants",
-    description=None,
-    status=Status.PENDING,
-    priority=Priority.HIGH,
-    due_at=dt.datetime(2026, 11, 27, 17, 0, tzinfo=dt.timezone.utc),
-    tags=("home",),
-    created_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
-    updated_at=dt.datetime(2026, 11, 25, 8, 30, 12, 345678, tzinfo=dt.timezone.utc),
-    completed_at=None,
-)
-DONE = OPEN.toggled(dt.datetime(2026, 11, 26, 18, 4, 5, 678901, tzinfo=dt.timezone.utc))
+UNCHANGED = Returns(304, "Nothing has changed: `If-None-Match` has the current tag.", headers={"ETag": ETag})
 
 
 @attrs.frozen
@@ -64,9 +84,12 @@ class TaskEndpoints:
             "The tasks.",
             type=list[Task],
             example=[OPEN],
+            headers={"ETag": ListETag},
             optional_headers={"Link": Link, "X-Total-Count": TotalCount},
         ),
+        UNCHANGED,
         query=PARAMETERS.types,
+        headers={"If-None-Match": IfNoneMatchHeader},
     )
     async def list(self, request: Request) -> Response:
         """
@@ -81,18 +104,28 @@ class TaskEndpoints:
         unless a change concerns what you filter or sort by.
         """
         asked = ListRequest.of(request)
-        page = asked.query.page(await self.store.list(request.user.identity), 0)
-        headers = asked.headers(page)
-        writing = list_response(page.tasks)
+        owner = request.user.identity
+        # The number is read before the tasks, never after: a list may be newer than its tag, but not older.
+        if "if-none-match" in request.headers:
+            tag = weak_version_tag(await self.store.seq(owner))
+            if is_unmodified(request, tag):
+                return list_unmodified({"ETag": tag})
+        page = await self.store.list(owner, asked.query)
+        headers = {"ETag": weak_version_tag(page.seq), **asked.headers(page)}
+        writing = list_response(request, page.tasks, headers=headers)
         # Otherwise, the tasks could not be freed in slices.
         del page
-        response = await writing
-        response.headers.update(headers)
-        return response
+        return await writing
 
     @operation(
         "createTask",
-        Returns(201, "The task, as it is stored.", type=Task, example=OPEN, headers={"Location": Location}),
+        Returns(
+            201,
+            "The task, as it is stored.",
+            type=Task,
+            example=OPEN,
+            headers={"Location": Location, "ETag": ETag},
+        ),
         body=Body(
             Annotated[NewTask, CONSISTENT],
             examples={
@@ -106,31 +139,54 @@ class TaskEndpoints:
                 },
             },
         ),
+        errors=[409],
+        headers={"Idempotency-Key": IdempotencyKeyHeader},
     )
     async def create(self, request: Request) -> Response:
         """
         Create a task.
 
-        The server sets `id`, `user_id`, `created_at`, `updated_at` and `completed_at`. If the body has them, they are
-        ignored.
-        """
-        new = await read_body(request, NewTask)
-        task = await self.store.create(request.user.identity, new)
-        location = f"{url_prefix(request)}/api/{quote(task.user_id, safe='')}/tasks/{task.id}"
-        return JSONResponse(task, status_code=201, headers={"Location": location})
+        The server sets `id`, `user_id`, `created_at`, `updated_at`, `completed_at` and `version`. If the body has them,
+        they are ignored.
 
-    @operation("getTask", Returns(200, "The task.", type=Task, example=OPEN), errors=[404], parameters={"id": TaskID})
+        If you may send a request twice, because you got no response to the first, send `Idempotency-Key`. The response
+        to a repetition is the task as it is now, or a 409 if it was deleted. With another body, it is a 422 with the
+        code `key_reused`.
+        """
+        body = await receive_body(request)
+        new = parse_body(request, body, NewTask)
+        key = creation_key(request, body)
+        return _created(request, await self.store.create(request.user.identity, new, key=key))
+
+    @operation(
+        "getTask",
+        Returns(200, "The task.", type=Task, example=OPEN, headers={"ETag": ETag}),
+        UNCHANGED,
+        errors=[404],
+        parameters={"id": TaskID},
+        headers={"If-None-Match": IfNoneMatchHeader},
+    )
     async def get(self, request: Request) -> Response:
         """
         Get a task.
 
         404 if there is no such task, or if it is another user's.
         """
-        return JSONResponse(await self.store.get(request.user.identity, _task_id(request)))
+        task = await self.store.get(request.user.identity, _task_id(request))
+        if is_unmodified(request, version_tag(task.version)):
+            return _not_modified(version_tag(task.version))
+        return _task_response(task)
 
     @operation(
         "updateTask",
-        Returns(200, "The task, as it is now.", type=Task, example=DONE),
+        Returns(200, "The task, as it is now.", type=Task, example=DONE, headers={"ETag": ETag}),
+        Returns(
+            201,
+            "The task, which was created.",
+            type=Task,
+            example=OPEN,
+            headers={"Location": Location, "ETag": ETag},
+        ),
         body=Body(
             Annotated[TaskChanges, CONSISTENT],
             examples={
@@ -138,39 +194,69 @@ class TaskEndpoints:
                 "clear the optional fields": {"description": None, "due_at": None, "tags": []},
             },
         ),
-        errors=[404],
+        errors=[404, 412],
         parameters={"id": TaskID},
+        headers={"If-Match": IfMatchHeader, "If-None-Match": CreateHeader},
     )
     async def update(self, request: Request) -> Response:
         """
-        Change some fields of a task.
+        Change some fields of a task, or create it.
 
         Fields that you leave out keep their values. `null` clears `description` and `due_at`. `tags` replaces all tags.
         `is_completed: false` without `status` sets `status` to `pending`, even if it was `in_progress`.
-        """
-        changes = await read_body(request, TaskChanges)
-        return JSONResponse(await self.store.update(request.user.identity, _task_id(request), changes))
 
-    @operation("deleteTask", Returns(204, "The task is gone."), errors=[404], parameters={"id": TaskID})
+        With `If-None-Match: *`, the task is created under the id in the path, and the body is that of a POST. So you
+        can create tasks while you are offline, or restore one that was deleted. The id must be a version 7 UUID (RFC
+        9562, section 5.7) in lower case, whose time is at most one day ahead.
+        """
+        if must_not_exist(request):
+            return await self._create_at_path(request)
+        changes = await read_body(request, TaskChanges)
+        owner, task_id = request.user.identity, _task_id(request)
+
+        async def change(version: int | None) -> Task:
+            return await self.store.update(owner, task_id, changes, version=version)
+
+        return _task_response(await self._if_matching(request, task_id, change))
+
+    async def _create_at_path(self, request: Request) -> Response:
+        new = await read_body(request, NewTask)
+        if IfMatch.of(request) is not None:
+            raise InvalidParameter(FieldError("If-None-Match", "must not be sent together with If-Match"))
+        return _created(request, await self.store.create(request.user.identity, new, task_id=_new_task_id(request)))
+
+    @operation(
+        "deleteTask",
+        Returns(204, "The task is gone."),
+        errors=[404, 412],
+        parameters={"id": TaskID},
+        headers={"If-Match": IfMatchHeader},
+    )
     async def delete(self, request: Request) -> Response:
         """
         Delete a task.
 
         The task is deleted permanently.
         """
-        await self.store.delete(request.user.identity, _task_id(request))
+        owner, task_id = request.user.identity, _task_id(request)
+
+        async def remove(version: int | None) -> None:
+            await self.store.delete(owner, task_id, version=version)
+
+        await self._if_matching(request, task_id, remove)
         return Response(status_code=204)
 
     @operation(
         "completeTask",
-        Returns(200, "The task, as it is now.", type=Task, example=DONE),
+        Returns(200, "The task, as it is now.", type=Task, example=DONE, headers={"ETag": ETag}),
         body=Body(
             Annotated[Completion, COMPLETION],
             examples={"toggle": {}, "complete": {"is_completed": True}, "reopen": {"is_completed": False}},
             is_required=False,
         ),
-        errors=[404],
+        errors=[404, 412],
         parameters={"id": TaskID},
+        headers={"If-Match": IfMatchHeader},
     )
     async def complete(self, request: Request) -> Response:
         """
@@ -182,9 +268,62 @@ class TaskEndpoints:
         """
         status = (await read_body(request, Completion, is_required=False)).target_status()
         owner, task_id = request.user.identity, _task_id(request)
-        if status is UNSET:
-            return JSONResponse(await self.store.toggle(owner, task_id))
-        return JSONResponse(await self.store.update(owner, task_id, TaskChanges(status=status)))
+
+        async def change(version: int | None) -> Task:
+            if status is UNSET:
+                return await self.store.toggle(owner, task_id, version=version)
+            return await self.store.update(owner, task_id, TaskChanges(status=status), version=version)
+
+        return _task_response(await self._if_matching(request, task_id, change))
+
+    async def _if_matching(self, request: Request, task_id: UUID, write: Callable[[int | None], Awaitable[T]]) -> T:
+        """
+        Call *write* with the version that the task must have according to `If-Match`, or with None.
+
+        Raises:
+            TaskNotFound: There is no such task.
+            PreconditionFailed: The task has another version.
+        """
+        demanded = IfMatch.of(request)
+        if demanded is None or demanded.versions is None:
+            return await write(None)
+        if demanded.version is not None:
+            return await write(demanded.version)
+        while True:
+            task = await self.store.get(request.user.identity, task_id)
+            if not demanded.matches(task.version):
+                raise PreconditionFailed
+            # If the task is changed before it is written, its new version may be among those demanded, too.
+            with contextlib.suppress(PreconditionFailed):
+                return await write(task.version)
+
+
+def _task_response(task: Task) -> Response:
+    return JSONResponse(task, headers={"ETag": version_tag(task.version)})
+
+
+def _created(request: Request, task: Task) -> Response:
+    location = f"{url_prefix(request)}/api/{quote(task.user_id, safe='')}/tasks/{task.id}"
+    return JSONResponse(task, status_code=201, headers={"Location": location, "ETag": version_tag(task.version)})
+
+
+def _not_modified(tag: str) -> Response:
+    """Return a 304 (RFC 9110, section 15.4.5)."""
+    return Response(status_code=304, headers={"ETag": tag})
+
+
+def _new_task_id(request: Request) -> UUID:
+    """Return the id in the path, with which a task is to be created."""
+    try:
+        task_id = _task_id(request)
+        check_new_id(task_id, dt.datetime.now(dt.timezone.utc))
+    except TaskNotFound:
+        reason = "must be a UUID in lower case, with hyphens"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return task_id
+    raise InvalidParameter(FieldError("id", reason))
 
 
 def _task_id(request: Request) -> UUID:

@@ -53,6 +53,7 @@ def types_of(endpoint: Endpoint) -> Iterator[Any]:
     """Yield the types that the operation of *endpoint* needs schemas for."""
     yield from _parameters(endpoint).values()
     yield from endpoint.operation.query.values()
+    yield from endpoint.operation.headers.values()
     if endpoint.operation.body is not None:
         yield endpoint.operation.body.type
     for returns in endpoint.operation.returns:
@@ -116,6 +117,7 @@ class OperationWriter:
             "parameters": [
                 *[self._path_parameter(name, type_) for name, type_ in _parameters(endpoint).items()],
                 *[self._query_parameter(name, type_) for name, type_ in operation.query.items()],
+                *[self._header_parameter(name, type_) for name, type_ in operation.headers.items()],
             ],
             **({"requestBody": self._body(operation.body)} if operation.body is not None else {}),
             "responses": self._responses(endpoint),
@@ -133,6 +135,10 @@ class OperationWriter:
         form = {"style": "form", "explode": True} if described["schema"].get("type") == "array" else {}
         # OpenAPI means by this what `QueryParameters` does: an empty value counts as not sent.
         return {"name": name, "in": "query", "required": False, "allowEmptyValue": True, **form, **described}
+
+    def _header_parameter(self, name: str, type_: Any) -> dict[str, Any]:
+        """Write a Parameter Object for a header."""
+        return {"name": name, "in": "header", "required": False, **self._described(type_)}
 
     def _described(self, type_: Any) -> dict[str, Any]:
         described = self.schemas.described(type_)

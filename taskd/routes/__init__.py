@@ -1,12 +1,13 @@
 """Describe endpoints, read bodies, parameters and preconditions, and write responses and errors as JSON."""
 
-from taskd.routes.body import read_body
+from taskd.routes.body import parse_body, read_body, receive_body
 from taskd.routes.errors import NOTHING_HERE, ErrorBody
 from taskd.routes.field_errors import FieldError, InvalidBody, InvalidParameter
+from taskd.routes.negotiation import accept_weights, accepts_gzip
 from taskd.routes.operations import Body, Returns, operation, public
 from taskd.routes.parameters import QueryParameters, ReadBy
 from taskd.routes.preconditions import IfMatch, is_unmodified, must_not_exist, version_tag, weak_version_tag
-from taskd.routes.responses import JSONResponse, list_response, url_prefix
+from taskd.routes.responses import JSONResponse, list_response, list_unmodified, url_prefix
 from taskd.routes.slices import in_slices
 
 __all__ = [
@@ -21,13 +22,18 @@ __all__ = [
     "QueryParameters",
     "ReadBy",
     "Returns",
+    "accept_weights",
+    "accepts_gzip",
     "in_slices",
     "is_unmodified",
     "list_response",
+    "list_unmodified",
     "must_not_exist",
     "operation",
+    "parse_body",
     "public",
     "read_body",
+    "receive_body",
     "url_prefix",
     "version_tag",
     "weak_version_tag",

@@ -25,7 +25,7 @@ from taskd.fields import FieldType
 from taskd.routes.field_errors import FieldError, InvalidBody
 from taskd.routes.media_types import why_not_json
 
-__all__ = ["TOO_LARGE", "decode", "read_body", "structure"]
+__all__ = ["TOO_LARGE", "decode", "parse_body", "read_body", "receive_body", "structure"]
 
 T = TypeVar("T")
 
@@ -49,7 +49,11 @@ async def read_body(request: Request, cls: type[T], *, is_required: bool = True)
         HTTPException: 415 if the body is declared as anything but JSON in UTF-8; 413 if it is larger than 64 KiB.
         InvalidBody: The body is not a JSON object, or some of its fields break a rule.
     """
-    body = await _received(request)
+    return parse_body(request, await receive_body(request), cls, is_required=is_required)
+
+
+def parse_body(request: Request, body: bytes, cls: type[T], *, is_required: bool = True) -> T:
+    """Read the *body* that `receive_body` returned for *request*; everything else is as for `read_body`."""
     if body:
         content_type = request.headers.get("content-type", "")
         # The most common value needs no parsing.
@@ -60,8 +64,13 @@ async def read_body(request: Request, cls: type[T], *, is_required: bool = True)
     return structure(value, cls)
 
 
-async def _received(request: Request) -> bytes:
-    """Return the body of *request*; raise an error if it is too large."""
+async def receive_body(request: Request) -> bytes:
+    """
+    Receive the body of *request*, for an endpoint that needs its bytes as well; otherwise, use `read_body`.
+
+    Raises:
+        HTTPException: 413 if it is larger than 64 KiB.
+    """
     declared = request.headers.get("content-length", "")
     too_large = HTTPException(413, TOO_LARGE)
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:

@@ -17,7 +17,7 @@ from taskd.routes.field_errors import FieldError, InvalidRequest
 from taskd.routes.media_types import NOT_JSON
 from taskd.routes.operations import Returns
 from taskd.routes.responses import JSONResponse
-from taskd.storage import StoreUnavailable, TaskNotFound
+from taskd.storage import KeyReused, PreconditionFailed, StoreUnavailable, TaskDeleted, TaskNotFound
 
 __all__ = [
     "ERRORS",
@@ -33,8 +33,9 @@ INTERNAL_ERROR = "Internal server error"
 NOTHING_HERE = "There is nothing at this path."
 """The detail of a 404 for a path that nothing serves."""
 NO_SUCH_TASK = "There is no such task."
-OTHER_VERSION = "The task has another version than those in If-Match."
+CHANGED = "The task has another version than If-Match names, or exists already."
 DELETED = "The task that this key created has been deleted."
+REUSED = "This key has been used with another body."
 STORE_DOWN = "The storage cannot be reached now; try again later."
 
 
@@ -79,6 +80,18 @@ async def _on_task_not_found(request: Request, error: Exception) -> Response:
     return error_response(404, NO_SUCH_TASK)
 
 
+async def _on_precondition_failed(request: Request, error: Exception) -> Response:
+    return error_response(412, CHANGED)
+
+
+async def _on_key_reused(request: Request, error: Exception) -> Response:
+    return JSONResponse(ErrorBody(REUSED, ErrorCode.KEY_REUSED), 422)
+
+
+async def _on_task_deleted(request: Request, error: Exception) -> Response:
+    return JSONResponse(ErrorBody(DELETED, ErrorCode.TASK_DELETED), 409)
+
+
 async def _on_store_unavailable(request: Request, error: Exception) -> Response:
     assert isinstance(error, StoreUnavailable)
     if not error.is_logged:
@@ -100,6 +113,9 @@ ERROR_HANDLERS: Mapping[Any, Any] = {
     HTTPException: _on_http_exception,
     InvalidRequest: _on_invalid_request,
     TaskNotFound: _on_task_not_found,
+    PreconditionFailed: _on_precondition_failed,
+    KeyReused: _on_key_reused,
+    TaskDeleted: _on_task_deleted,
     StoreUnavailable: _on_store_unavailable,
     ClientDisconnect: _on_client_disconnect,
     Exception: _on_any_exception,
@@ -128,7 +144,7 @@ ERRORS = {
     ),
     "NotFound": _returns(ErrorCode.NOT_FOUND, NO_SUCH_TASK, "There is no such task, or it is another user's."),
     "Conflict": _returns(ErrorCode.TASK_DELETED, DELETED),
-    "PreconditionFailed": _returns(ErrorCode.PRECONDITION_FAILED, OTHER_VERSION),
+    "PreconditionFailed": _returns(ErrorCode.PRECONDITION_FAILED, CHANGED),
     "TooLarge": _returns(ErrorCode.BODY_TOO_LARGE, TOO_LARGE),
     "NotJSON": _returns(ErrorCode.UNSUPPORTED_MEDIA_TYPE, NOT_JSON),
     "InvalidBody": _returns(

@@ -76,6 +76,7 @@ class Operation:
     errors: frozenset[int] = attrs.field(default=frozenset(), validator=deep_iterable(instance_of(int)))
     parameters: Mapping[str, Any] = attrs.field(factory=dict, validator=_has_names)
     query: Mapping[str, Any] = attrs.field(factory=dict, validator=_has_names)
+    headers: Mapping[str, Any] = attrs.field(factory=dict, validator=_has_names)
 
     @returns.validator
     def _check_statuses(self, _: attrs.Attribute[Any], returns: tuple[Returns, ...]) -> None:
@@ -90,6 +91,7 @@ def operation(
     errors: Iterable[int] = (),
     parameters: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
+    headers: Mapping[str, Any] | None = None,
 ) -> Callable[[E], E]:
     """
     Describe an endpoint for the API document.
@@ -102,12 +104,13 @@ def operation(
             its kind have.
         parameters: The types of the path's parameters, except for `user_id`, with a `msgspec.Meta` to describe each.
         query: The types of the parameters that it reads with `taskd.routes.QueryParameters`.
+        headers: The types of the request's headers that it reads, except for those with credentials; all are optional.
 
     Returns:
         A decorator.  It returns the endpoint itself, or a wrapper if attributes cannot be set on it, as with a bound
         method.
     """
-    declared = Operation(operation_id, returns, body, frozenset(errors), parameters or {}, query or {})
+    declared = Operation(operation_id, returns, body, frozenset(errors), parameters or {}, query or {}, headers or {})
 
     def declare(endpoint: E) -> E:
         return _mark(endpoint, _OPERATION, declared)

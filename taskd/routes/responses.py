@@ -1,4 +1,4 @@
-"""Write JSON responses; long lists are written in slices."""
+"""Write JSON responses; long lists are written in slices, and compressed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.staticfiles import NotModifiedResponse
 from starlette.types import Receive, Scope, Send
 
+from taskd.routes.compression import MIN_COMPRESSED_BYTES, gzipped
+from taskd.routes.negotiation import accepts_gzip
 from taskd.routes.slices import SLICE_LENGTH, in_slices
 
-__all__ = ["HEADERS", "REQUEST_ID", "JSONResponse", "encode", "list_response", "url_prefix"]
+__all__ = ["HEADERS", "REQUEST_ID", "JSONResponse", "encode", "list_response", "list_unmodified", "url_prefix"]
 
 # A request id that the response may copy from the request.
 REQUEST_ID = "[A-Za-z0-9._-]{1,128}"
@@ -47,32 +51,51 @@ class _PartsResponse(Response):
 
     media_type = JSONResponse.media_type
 
-    def __init__(self, parts: Sequence[bytes]) -> None:
-        super().__init__(headers={"Content-Length": str(sum(map(len, parts)))})
+    def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(headers={**headers, "Content-Length": str(sum(map(len, parts)))})
         self.parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the parts, and let the event loop run between them."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for part in self.parts:
+        *parts, last = self.parts
+        for part in parts:
             await send({"type": "http.response.body", "body": part, "more_body": True})
             await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
-async def list_response(items: Sequence[object]) -> Response:
+async def list_response(
+    request: Request, items: Sequence[object], headers: Mapping[str, str] | None = None
+) -> Response:
     """
-    Return a response with *items*, instances of attrs classes, as a JSON array.
+    Return the response to *request* with *items*, instances of attrs classes, as a JSON array.
 
-    It sends the same bytes as `JSONResponse(items)`, but a long list does not block the event loop while it is encoded
-    and sent.
+    It has the same content as `JSONResponse(items)`, but a long list does not block the event loop while it is encoded
+    and sent, and one of 8 KiB or more is compressed if the client accepts that.  An `ETag` among the *headers* must be
+    weak, because it is the same for both forms.
     """
     if len(items) <= SLICE_LENGTH:
-        return JSONResponse(items)
-    own = list(items)
-    # Unless the caller keeps references to the items, they are freed one slice at a time.
-    del items
-    return _PartsResponse(await _encode_list(own))
+        parts = [encode(items)]
+    else:
+        own = list(items)
+        # Unless the caller keeps references to the items, they are freed one slice at a time.
+        del items
+        parts = await _encode_list(own)
+    all_headers = dict(headers or {})
+    if sum(map(len, parts)) >= MIN_COMPRESSED_BYTES and accepts_gzip(request):
+        parts = await gzipped(parts)
+        all_headers["Content-Encoding"] = "gzip"
+    response = _PartsResponse(parts, all_headers)
+    response.headers.add_vary_header("Accept-Encoding")
+    return response
+
+
+def list_unmodified(headers: Mapping[str, str]) -> Response:
+    """Return the 304 for a client that has the list already; *headers* are those of the list, with its `ETag`."""
+    response = NotModifiedResponse(Headers(headers))
+    response.headers.add_vary_header("Accept-Encoding")
+    return response
 
 
 def encode(value: object) -> bytes:

@@ -12,12 +12,10 @@ from starlette.types import Scope
 from taskd.routes.errors import error_response
 from taskd.routes.media_types import NAME
 
-__all__ = ["CORS", "VARY", "LoopbackOrigins", "is_preflight"]
+__all__ = ["CORS", "LoopbackOrigins", "is_preflight"]
 
 Header = tuple[bytes, bytes]
 
-# Every response depends on the origin, because it says whether pages of that origin may read it.
-VARY = (b"vary", b"Origin")
 _VARY_OF_PREFLIGHTS = (
     "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network"
 )

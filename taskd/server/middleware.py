@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from taskd.routes.errors import error_response
 from taskd.routes.responses import REQUEST_ID
 from taskd.routes.router import ENCODED_SLASH, HAS_ENCODED_SLASH
-from taskd.server.cors import CORS, VARY, is_preflight
-from taskd.server.response import NO_STORE, NOSNIFF, X_REQUEST_ID, new_request_id
+from taskd.server.caching import NEVER_STORED, UNRESTRICTED, CacheHeaders
+from taskd.server.cors import CORS, is_preflight
+from taskd.server.response import NOSNIFF, X_REQUEST_ID, new_request_id
 
 __all__ = ["RESPONSE_HEADERS", "HTTPMiddleware"]
 
@@ -27,6 +28,9 @@ Header = tuple[bytes, bytes]
 
 # The scope's key for the headers to add to the response: if the server itself responds, it adds them, too.
 RESPONSE_HEADERS = "taskd.response_headers"
+
+_READ_METHODS = ("GET", "HEAD")
+_READ_STATUSES = (200, 304)
 
 _SLASH = re.compile("%2f", re.IGNORECASE)
 _REQUEST_ID = re.compile(REQUEST_ID.encode())
@@ -51,7 +55,9 @@ class HTTPMiddleware:
             request_headers: The names of the headers in which credentials are sent.
         """
         self.app = app
+        request_headers = tuple(request_headers)
         self._cors = CORS(origins, request_headers)
+        self._reads = CacheHeaders.of_reads(request_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and add the headers to its response."""
@@ -67,9 +73,9 @@ class HTTPMiddleware:
             elif name == b"upgrade":
                 upgrade = value
         response = _Response(send, request_id or new_request_id())
-        scope[RESPONSE_HEADERS] = response.added
         if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
-            response.added.append(NO_STORE)
+            response.caching = NEVER_STORED
+            response.caching_if_read = self._reads if scope["method"] in _READ_METHODS else NEVER_STORED
         app: ASGIApp = self.app
         if origin is not None and is_preflight(scope):
             app = self._cors.preflight_response(Headers(scope=scope))
@@ -78,36 +84,41 @@ class HTTPMiddleware:
                 response.added.append((b"connection", b"close"))
         else:
             response.added += self._cors.headers(origin) if origin is not None else ()
-            response.added.append(VARY)
             if (upgrade is not None or scope["method"] == "CONNECT") and _has_body(scope):
                 app = _refuse_upgrade
             else:
                 _normalise_path(scope)
+        scope[RESPONSE_HEADERS] = (*response.added, *response.caching.fields)
         await _run(app, scope, receive, response)
 
 
 class _Response:
     """
-    Sends the messages of a response, with the headers in `added`.
+    Sends the messages of a response, with the common headers.
 
     Attributes:
+        added: The common headers, except for those that are about caching.
+        caching: The headers about caching.
+        caching_if_read: The same, if the status is that of a successful read.
         is_started: Whether the client has received some of the response, or will.
         is_finished: Whether the client has received all of the response, or will.
     """
 
-    __slots__ = ("_send", "added", "is_finished", "is_started", "request_id")
+    __slots__ = ("_send", "added", "caching", "caching_if_read", "is_finished", "is_started", "request_id")
 
     def __init__(self, send: Send, request_id: bytes) -> None:
         self._send = send
         self.request_id = request_id
         self.added: list[Header] = [(X_REQUEST_ID, request_id), NOSNIFF]
+        self.caching = self.caching_if_read = UNRESTRICTED
         self.is_started = self.is_finished = False
 
     async def send(self, message: Message) -> None:
         """Send a message from the application."""
         self.is_started = True
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *self.added]
+            caching = self.caching_if_read if message["status"] in _READ_STATUSES else self.caching
+            message["headers"] = [*caching.added_to(message.get("headers", ())), *self.added]
         elif message["type"] == "http.response.body":
             self.is_finished = not message.get("more_body", False)
         await self._send(message)

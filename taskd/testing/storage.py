@@ -35,7 +35,7 @@ class StoreContract:
 
     async def test_a_new_owner_has_no_tasks(self, store: TaskStore, owner: str) -> None:
         """The list of an owner without tasks is empty."""
-        assert [] == await store.list(owner)
+        assert [] == (await store.list(owner)).tasks
 
     async def test_create_applies_the_defaults(self, store: TaskStore, owner: str) -> None:
         """A task created with only a title is pending, has medium priority, and is otherwise empty."""
@@ -60,7 +60,7 @@ class StoreContract:
         task = await store.create(owner, new)
 
         assert task == await store.get(owner, task.id)
-        assert [task] == await store.list(owner)
+        assert [task] == (await store.list(owner)).tasks
         assert (new.title, new.description, new.priority, due_at, new.tags) == (
             task.title,
             task.description,
@@ -74,7 +74,7 @@ class StoreContract:
         """Tasks are listed newest first."""
         made = [await store.create(owner, NewTask(title=str(number))) for number in range(10)]
 
-        assert made[::-1] == await store.list(owner)
+        assert made[::-1] == (await store.list(owner)).tasks
 
     @pytest.mark.parametrize(
         "changes",
@@ -107,7 +107,7 @@ class StoreContract:
 
         after = await store.update(owner, before.id, changes)
 
-        assert before.changed(changes, after.updated_at) == after
+        assert before.changed(changes, after.updated_at, version=after.version) == after
         assert before.updated_at <= after.updated_at
         assert after == await store.get(owner, before.id)
 
@@ -136,14 +136,14 @@ class StoreContract:
 
         await store.delete(owner, task.id)
 
-        assert [] == await store.list(owner)
+        assert [] == (await store.list(owner)).tasks
         await self._assert_unknown(store, owner, task)
 
     async def test_owners_do_not_see_each_other(self, store: TaskStore, owner: str) -> None:
         """For other owners, a task does not exist, and they cannot change it."""
         task = await store.create(owner, NewTask(title="t"))
 
-        assert [] == await store.list(f"{owner}x")
+        assert [] == (await store.list(f"{owner}x")).tasks
         await self._assert_unknown(store, f"{owner}x", task)
         assert task == await store.get(owner, task.id)
 
@@ -164,7 +164,7 @@ class StoreContract:
         for owner in owners:
             await store.create(owner, NewTask(title=owner[-1:] + "."))
 
-        assert [1] * len(owners) == [len(await store.list(owner)) for owner in owners]
+        assert [1] * len(owners) == [len((await store.list(owner)).tasks) for owner in owners]
 
     async def test_ping_returns_while_the_store_answers(self, store: TaskStore) -> None:
         """A store that responds is ready."""

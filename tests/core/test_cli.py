@@ -55,7 +55,7 @@ REMOTE_STORE_PLUGIN = """
 import taskd
 
 class Store(taskd.storage.TaskStore):
-    list = create = get = update = toggle = delete = ping = None
+    list = seq = create = get = update = toggle = delete = ping = None
     location = taskd.storage.Location(description="the moon", is_local=False)
 
 @taskd.hookimpl

@@ -32,7 +32,7 @@ class Backend(AuthenticationBackend):
         calls.append("backend.close")
 
 class Store(TaskStore):
-    list = create = get = update = toggle = delete = None
+    list = seq = create = get = update = toggle = delete = None
 
     async def ping(self):
         return

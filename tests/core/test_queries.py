@@ -95,7 +95,6 @@ def test_without_parameters_all_tasks_are_listed_newest_first() -> None:
         (TaskQuery(search=" "), [3]),
         (TaskQuery(search="e\u0301"), []),
     ],
-    ids=repr,
 )
 def test_each_filter_keeps_what_the_contract_says(query: TaskQuery, kept: list[int]) -> None:
     """A filter alone keeps these tasks, and says that it leaves out others."""

@@ -13,7 +13,8 @@ import pytest
 
 from taskd import bounded_store, closing, time_limit
 from taskd.bounded_store import BoundedStore
-from taskd.storage import StoreUnavailable, TaskStore
+from taskd.queries import TaskQuery
+from taskd.storage import EVERYTHING, StoreUnavailable, TaskStore
 from taskd.testing import lifespan, running_server
 from taskd.time_limit import TimedOut, TimeLimit
 from tests.conftest import SECRET, client_of
@@ -122,12 +123,12 @@ class TestStorage:
 class Store(TaskStore):
     """A store whose `list` and `ping` do what a test wants."""
 
-    get = create = update = toggle = delete = None  # type: ignore[assignment]
+    seq = get = create = update = toggle = delete = None  # type: ignore[assignment]
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self.work = work
 
-    async def list(self, owner: str) -> Any:  # noqa: ARG002
+    async def list(self, owner: str, query: TaskQuery = EVERYTHING) -> Any:  # noqa: ARG002
         return await self.work()
 
     async def ping(self) -> None:

@@ -255,6 +255,9 @@ class TestFiles:
             ("gzip;q=0", None),
             ("br, gzip;q=0.000, deflate", None),
             ("notgzip", None),
+            ("*", "gzip"),
+            ("*;q=0", None),
+            ("identity, gzip;q=0.5", None),
         ],
     )
     async def test_it_is_compressed_for_who_takes_that(

@@ -93,7 +93,7 @@ class TestFound:
         self, site: Site, call: tuple[str, str, bytes], hook: str, result: object, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The client is not answered `null`, and the log names the plugin, the method and what it returned."""
-        source = f"async def wrong(self, *args):\n    return {result!r}\nStore.list = Store.create = wrong\n"
+        source = f"async def wrong(self, *_, **__):\n    return {result!r}\nStore.list = Store.create = wrong\n"
         site.install("memory", STORE + source + "Store.get = Store.update = Store.toggle = wrong\n")
         method, path, body = call
 
@@ -105,7 +105,7 @@ class TestFound:
             response.status_code,
             response.json(),
         )
-        kind = type(result[0] if hook == "list" and isinstance(result, list) else result).__name__
+        kind = type(result).__name__
         assert f"taskd.storage.StoreError: {hook} returned a {kind}, not a " in caplog.text
         assert 1 == caplog.text.count("The store is that of plugin 'memory' of acme 1.0.")
 

@@ -70,7 +70,7 @@ class TestCancellation:
                 await store.create(user_id, NewTask(title="t"))
             waiting.set()
             await free.wait()
-            return await store.list(user_id)
+            return (await store.list(user_id)).tasks
 
         waiting, free = asyncio.Event(), asyncio.Event()
         async with locked(postgres_url) as holder:

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from tests.support.databases import PostgresPlace
+from tests.support.databases import DROP_TABLES, PostgresPlace
 from tests.support.doctor import examined
 from tests.support.migrating import complaint
 from tests.support.pgbouncer import PgBouncer
@@ -56,7 +56,7 @@ async def test_it_is_unavailable_behind_a_pooler(
 @pytest.mark.parametrize("options", [(), ("--sql",)], ids=["migrate", "sql"])
 def test_it_is_not_migrated(latin1: PostgresPlace, options: tuple[str, ...]) -> None:
     """One line says which encoding is needed."""
-    latin1.run("DROP TABLE tasks; DROP TABLE taskd_version")
+    latin1.run(DROP_TABLES)
 
     assert SAID == complaint(*options, DATABASE_URL=latin1.url)
     assert ["0"] == latin1.run("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")

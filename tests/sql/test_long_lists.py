@@ -20,8 +20,7 @@ from taskd.tasks import NewTask
 from taskd_sql.engine.database import ROWS_AT_ONCE, Database
 from taskd_sql.engine.sqlite import SQLiteDatabase
 from taskd_sql.plugin import taskd_storage
-from taskd_sql.statements import SHORT_LIST
-from taskd_sql.store import SQLTaskStore
+from taskd_sql.store import SHORT_LIST, SQLTaskStore
 from tests.support.databases import Place, PostgresPlace
 from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres import SCHEMA, PostgresServer
@@ -50,8 +49,8 @@ async def fill(place: Place, store: SQLTaskStore, count: int) -> None:
         new_id = "('f000000000007000' || lpad(n::text, 16, '0'))::uuid"
     place.run(
         f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"  # noqa: S608
-        " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at)"
-        f" SELECT user_id, {new_id}, CAST(n AS text), status, priority, created_at, updated_at FROM tasks, numbers"
+        " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at, version)"
+        f" SELECT user_id, {new_id}, CAST(n AS text), status, priority, created_at, updated_at, 1 FROM tasks, numbers"
     )
 
 
@@ -62,7 +61,7 @@ async def test_it_is_complete_and_in_order(place: Place, count: int) -> None:
         place.run(SCHEMA.read_text())
     async with opened(place.url) as store:
         await fill(place, store, count)
-        tasks = await store.list(OWNER)
+        tasks = (await store.list(OWNER)).tasks
 
     assert [str(number) for number in range(count, 0, -1)] == [task.title for task in tasks]
 
@@ -76,8 +75,8 @@ async def test_pgbouncer_may_switch_connections(postgres_place: PostgresPlace, p
         await fill(postgres_place, store, 1200)
         lists = await asyncio.gather(*[each.list(OWNER) for each in (store, other) for _ in range(4)])
 
-    assert 1 == len({tuple(tasks) for tasks in lists})
-    assert 1200 == len(lists[0])
+    assert 1 == len({tuple(page.tasks) for page in lists})
+    assert 1200 == len(lists[0].tasks)
 
 
 class Gated(abc.ABC):
@@ -175,7 +174,7 @@ async def test_it_is_a_snapshot(gated: Gated) -> None:
             await asyncio.to_thread(gated.place.run, "DELETE FROM tasks WHERE title IN ('1', '12')")
 
         assert [str(number) for number in range(1, 13)] == await listing
-        assert 10 == len(await store.list(OWNER))
+        assert 10 == len((await store.list(OWNER)).tasks)
 
 
 async def test_only_one_is_read_at_a_time(gated: Gated) -> None:
@@ -187,8 +186,8 @@ async def test_only_one_is_read_at_a_time(gated: Gated) -> None:
             await gated.until_reached()
             with pytest.raises(StoreUnavailable, match="long lists"):
                 await titles(store.database, gated)
-            assert [] == await store.list("other")
-            assert 12 == len(await store.list(OWNER))
+            assert [] == (await store.list("other")).tasks
+            assert 12 == len((await store.list(OWNER)).tasks)
             await store.create("other", NewTask(title="t"))
             await store.ping()
             assert not listing.done()

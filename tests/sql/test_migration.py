@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 import taskd_sql.schema
 from taskd.tasks import Task
@@ -66,6 +66,10 @@ NOTE_WHO_CHANGES = """
     BEGIN INSERT INTO who VALUES (current_setting('application_name')); END $$;
     CREATE EVENT TRIGGER note ON ddl_command_end EXECUTE FUNCTION note();
 """
+DROP_TRIGGERS = {
+    PostgresPlace: "DROP FUNCTION tasks_raise_version CASCADE; DROP FUNCTION tasks_note_deletion CASCADE",
+    SQLitePlace: "DROP TRIGGER tasks_inserted; DROP TRIGGER tasks_updated; DROP TRIGGER tasks_deleted",
+}
 DIALECTS: dict[type[Place], Callable[[], Dialect]] = {
     PostgresPlace: postgresql.dialect,
     SQLitePlace: sqlite.dialect,
@@ -119,7 +123,10 @@ class TestSchema:
         dialect: Dialect = DIALECTS[type(place)]()
         for table in schema.metadata.sorted_tables:
             by_statements.run(str(CreateTable(table).compile(dialect=dialect)))
+            for index in table.indexes:
+                by_statements.run(str(CreateIndex(index).compile(dialect=dialect)))
         migrate(by_migrating)
+        by_migrating.run(DROP_TRIGGERS[type(place)])
 
         assert by_migrating.schema() == by_statements.schema()
 
@@ -247,7 +254,7 @@ class TestTags:
         async def listed() -> list[Task]:
             store = taskd_storage({"DATABASE_URL": old_place.url})
             try:
-                return await store.list("alice")
+                return (await store.list("alice")).tasks
             finally:
                 await store.close()
 

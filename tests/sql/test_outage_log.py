@@ -16,7 +16,7 @@ from taskd_sql.schema import REVISIONS
 from taskd_sql.url import parse
 from tests.conftest import SECRET, client_of
 from tests.support.applications import build, get
-from tests.support.databases import Place
+from tests.support.databases import DROP_TABLES, Place
 from tests.support.postgres import PostgresServer, free_port
 from tests.support.proxy import LOOPBACK, Proxy
 from tests.support.serving import IMPATIENT, create, read, serving, until
@@ -151,7 +151,7 @@ async def test_a_wrong_schema_is_logged_once(
         responses += await asyncio.gather(*[client.get("/readyz") for _ in range(10)])
         livez = await client.get("/livez")
         told = [record.getMessage() for record in caplog.records]
-        await asyncio.to_thread(place.run, "DROP TABLE IF EXISTS tasks; DROP TABLE IF EXISTS taskd_version;")
+        await asyncio.to_thread(place.run, DROP_TABLES)
         await runner.upgrade(parse(place.url))
         mended = await client.get("/readyz")
 

@@ -116,7 +116,7 @@ class TestFlood:
         flood = [asyncio.create_task(database.fetch("SELECT wait()", owner=user_id)) for _ in range(3)]
         await until(lambda: readers.limiter.waiting == 1)
 
-        assert [] == await store.list("other")
+        assert [] == (await store.list("other")).tasks
         await store.ping()
         assert 1 == readers.limiter.waiting
         go_on.set()
@@ -137,13 +137,13 @@ class TestFlood:
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
-        assert [] == await store.list("other")
+        assert [] == (await store.list("other")).tasks
         assert (2, 1) == (readers.limiter.in_use, len(readers.idle))
         go_on.set()
         await until(lambda: not readers.limiter.in_use)
 
         assert 3 == len(readers.idle)
-        assert [] == await store.list(user_id)
+        assert [] == (await store.list(user_id)).tasks
         await store.close()
 
 
@@ -208,7 +208,7 @@ class TestQueue:
         assert 0.0 <= first < store.waited_s(is_read=True)
         for limiter in made:
             limiter.capacity = 1
-        assert [] == await call
+        assert [] == (await call).tasks
         assert 0.0 == store.waited_s(is_read=True)
         await store.close()
 

@@ -349,7 +349,7 @@ class TestPool:
             await until_waiting(holder, 4)
 
         assert 4 == len({pid for [(pid, _)] in await asyncio.gather(*calls)})
-        assert [] == await store.list(user_id)
+        assert [] == (await store.list(user_id)).tasks
         await store.close()
 
     async def test_a_changed_table_is_read_as_it_is(self, own_url: str, user_id: str) -> None:
@@ -399,7 +399,7 @@ class TestPooler:
         settings = {"TASKD_ALLOW_PLAINTEXT": "1", "TASKD_SQL_POOLER": "no"}
         store = taskd_storage({"DATABASE_URL": url, **settings})
         assert [("6s",)] == [tuple(row) for row in await store.database.fetch("SHOW statement_timeout")]
-        assert [] == await store.list(user_id)
+        assert [] == (await store.list(user_id)).tasks
         await store.close()
 
     async def test_a_server_may_restart_behind_it(
@@ -441,7 +441,7 @@ def test_libpq_s_variables_are_ignored(postgres_url: str, user_id: str, monkeypa
     monkeypatch.setenv("PGKRBSRVNAME", "nobody")
     store = taskd_storage({"DATABASE_URL": postgres_url})
 
-    assert [] == asyncio.run(store.list(user_id))
+    assert [] == asyncio.run(store.list(user_id)).tasks
 
 
 def test_a_unix_socket_works(postgres: PostgresServer, postgres_url: str, user_id: str) -> None:
@@ -457,7 +457,9 @@ def test_a_unix_socket_works(postgres: PostgresServer, postgres_url: str, user_i
         return list(steps)
 
     assert [] == asyncio.run(use())
-    assert ["t"] == [task.title for task in asyncio.run(taskd_storage({"DATABASE_URL": postgres_url}).list(user_id))]
+    assert ["t"] == [
+        task.title for task in asyncio.run(taskd_storage({"DATABASE_URL": postgres_url}).list(user_id)).tasks
+    ]
 
 
 def test_the_database_defaults_to_the_user_s_name(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ async def test_no_statement_is_compiled_for_a_request(
         task = await store.create(user_id, NewTask(title="t"))
         await store.update(user_id, task.id, TaskChanges(title="u"))
         await store.toggle(user_id, task.id)
-        assert [await store.get(user_id, task.id)] == await store.list(user_id)
+        assert [await store.get(user_id, task.id)] == (await store.list(user_id)).tasks
         await store.delete(user_id, task.id)
         monkeypatch.undo()
 
@@ -82,7 +82,7 @@ def test_a_store_works_in_one_event_loop_after_another(database_url: str, user_i
     for number in range(3):
         asyncio.run(store.create(user_id, NewTask(title=str(number))))
 
-    assert ["2", "1", "0"] == [task.title for task in asyncio.run(store.list(user_id))]
+    assert ["2", "1", "0"] == [task.title for task in asyncio.run(store.list(user_id)).tasks]
     asyncio.run(close_in_another_loop(store))
 
 
@@ -111,7 +111,7 @@ def test_two_loops_do_not_disturb_each_other(database_url: str, user_id: str) ->
             second.run(store.create(user_id, NewTask(title=f"{number}b")))
         first.run(store.close())
 
-        assert 6 == len(second.run(store.list(user_id)))
+        assert 6 == len(second.run(store.list(user_id)).tasks)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # a closed loop cannot close its sockets
@@ -149,7 +149,7 @@ def test_a_statement_that_outlives_its_loop_blocks_no_other(tmp_path: Path, user
     titles: list[str] = []
     with asyncio.Runner() as runner:
         while not titles:
-            titles = [task.title for task in runner.run(store.list(user_id))]
+            titles = [task.title for task in runner.run(store.list(user_id)).tasks]
 
     assert ["t"] == titles
     assert ["tasks.db"] == [file.name for file in tmp_path.iterdir()]
@@ -198,7 +198,7 @@ async def test_a_store_may_be_closed_while_it_opens(tmp_path: Path, user_id: str
         await asyncio.sleep(0)
         await store.close()
 
-        assert [] == await first == await store.list(user_id)
+        assert [] == (await first).tasks == (await store.list(user_id)).tasks
 
 
 async def test_a_closed_store_opens_again(database_url: str, user_id: str) -> None:
@@ -207,7 +207,7 @@ async def test_a_closed_store_opens_again(database_url: str, user_id: str) -> No
         task = await store.create(user_id, NewTask(title="t"))
         await store.close()
 
-        assert [task] == await store.list(user_id)
+        assert [task] == (await store.list(user_id)).tasks
 
 
 async def test_concurrent_first_calls_share_one_connection(tmp_path: Path, user_id: str) -> None:
@@ -215,7 +215,7 @@ async def test_concurrent_first_calls_share_one_connection(tmp_path: Path, user_
     async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
         await asyncio.gather(*[store.create(user_id, NewTask(title="t")) for _ in range(20)])
 
-        assert 20 == len(await store.list(user_id))
+        assert 20 == len((await store.list(user_id)).tasks)
 
 
 async def test_sqlite_is_durable_and_private(tmp_path: Path, user_id: str) -> None:
@@ -264,7 +264,7 @@ async def test_opening_a_file_is_tried_again(tmp_path: Path, user_id: str, chang
         file.touch()
         change(file)
 
-        assert [] == await store.list(user_id)
+        assert [] == (await store.list(user_id)).tasks
 
 
 async def test_a_call_behind_a_slow_statement_is_not_run_afterwards(
@@ -279,7 +279,7 @@ async def test_a_call_behind_a_slow_statement_is_not_run_afterwards(
         held = await database._open_connections.get()
         await held.writer.idle[0].create_function("wait", 0, lambda: go_on.wait(60))
         with pytest.raises(StoreUnavailable):
-            await database.fetch("SELECT wait()", is_read=False)
+            await database.write([("SELECT wait()", ())], owner="")
         calls = [store.create(user_id, NewTask(title="t")) for _ in range(3)]
         refused = await asyncio.gather(*calls, return_exceptions=True)
         assert [StoreUnavailable] * 3 == [type(each) for each in refused]
@@ -287,7 +287,7 @@ async def test_a_call_behind_a_slow_statement_is_not_run_afterwards(
         await until(lambda: not held.writer.limiter.in_use)
 
         created = await store.create(user_id, NewTask(title="u"))
-        assert [created] == await store.list(user_id)
+        assert [created] == (await store.list(user_id)).tasks
 
 
 async def test_a_read_cannot_change_an_sqlite_file(tmp_path: Path, user_id: str) -> None:
@@ -297,7 +297,7 @@ async def test_a_read_cannot_change_an_sqlite_file(tmp_path: Path, user_id: str)
         with pytest.raises(StoreUnavailable, match="SQLITE_READONLY"):
             await store.database.fetch("DELETE FROM tasks")
 
-        assert [task] == await store.list(user_id)
+        assert [task] == (await store.list(user_id)).tasks
 
 
 async def test_a_call_that_timed_out_in_the_queue_is_not_run_afterwards(tmp_path: Path, user_id: str) -> None:
@@ -310,7 +310,7 @@ async def test_a_call_that_timed_out_in_the_queue_is_not_run_afterwards(tmp_path
             with pytest.raises(StoreUnavailable):
                 await store.create(user_id, NewTask(title="t"))
 
-        assert [] == await store.list(user_id)
+        assert [] == (await store.list(user_id)).tasks
 
 
 async def test_all_time_outs_together_keep_the_limit_on_sqlite(
@@ -334,10 +334,10 @@ async def test_all_time_outs_together_keep_the_limit_on_sqlite(
                 await store.create(user_id, NewTask(title="t"))
         await held.writer.idle[0].create_function("wait", 0, lambda: go_on.wait(60))
         with pytest.raises(StoreUnavailable, match="no response in time"):
-            await database.fetch("SELECT wait()", is_read=False)
+            await database.write([("SELECT wait()", ())], owner="")
         go_on.set()
 
-        assert [] == await store.list(user_id)
+        assert [] == (await store.list(user_id)).tasks
 
 
 async def test_a_transaction_left_open_is_rolled_back(postgres_url: str) -> None:
@@ -393,7 +393,7 @@ async def test_a_frozen_server_blocks_nobody(postgres_url: str, user_id: str, mo
         finally:
             os.kill(pid, signal.SIGCONT)
 
-        assert [] == await store.list(user_id)
+        assert [] == (await store.list(user_id)).tasks
 
 
 async def test_a_call_that_timed_out_on_a_lock_is_not_run_afterwards(postgres_url: str, user_id: str) -> None:
@@ -407,4 +407,4 @@ async def test_a_call_that_timed_out_on_a_lock_is_not_run_afterwards(postgres_ur
                 await store.create(user_id, NewTask(title="t"))
         await connection.close()
 
-        assert [] == await store.list(user_id)
+        assert [] == (await store.list(user_id)).tasks

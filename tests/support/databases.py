@@ -18,6 +18,8 @@ import pytest
 from tests.support.postgres import PostgresServer
 
 VERSION = "SELECT version_num FROM taskd_version"
+TABLES = ("tasks", "taskd_version", "owners", "idempotency_keys")
+DROP_TABLES = "".join(f"DROP TABLE IF EXISTS {name};" for name in TABLES)
 
 
 class Place(abc.ABC):

@@ -6,7 +6,11 @@ from tests.support.commands import invoke
 from tests.support.databases import Place
 
 # What migrating an empty database prints.
-STEPS = ["0001: The table of tasks.", "0002_serves_0001: The tags of tasks."]
+STEPS = [
+    "0001: The table of tasks.",
+    "0002_serves_0001: The tags of tasks.",
+    "0003_serves_0001: The versions of tasks, idempotency keys, and texts to search in.",
+]
 DONE = "\n".join(STEPS)
 UP_TO_DATE = "The schema is up to date."
 PASSWORD = "hunter2"

@@ -52,17 +52,20 @@ import datetime as dt
 NOW = dt.datetime.now(dt.timezone.utc)
 
 class Store(taskd.storage.TaskStore):
-    create = get = update = toggle = delete = ping = None
+    seq = create = get = update = toggle = delete = ping = None
 
-    async def list(self, owner):
-        return [taskd.tasks.Task.create(owner, taskd.tasks.NewTask(title=f"a task of {owner}"), NOW)]
+    async def list(self, owner, query):
+        task = taskd.tasks.Task.create(owner, taskd.tasks.NewTask(title=f"a task of {owner}"), NOW, version=1)
+        return query.page([task], 1)
 
 @hookimpl
 def taskd_storage():
     return Store()
 """
 
-METHODS = ("list", "create", "get", "update", "toggle", "delete", "ping", "close")
+METHODS = ("list", "seq", "create", "get", "update", "toggle", "delete", "ping", "close")
+# What a quick method returns, if it matters.
+QUICK = {"list": "taskd.queries.TaskPage([], 0)", "seq": "0"}
 # What a method of a store may do instead of returning.
 SLEEPS = "await asyncio.Event().wait()"
 SWALLOWS = """
@@ -100,7 +103,8 @@ def routes_source(*routes: str) -> str:
 def slow_store(*slow: str, statement: str = SLEEPS) -> str:
     """Return the source of a plugin whose store runs *statement* in the methods *slow*, and is quick in the others."""
     methods = "".join(
-        f"\n    async def {method}(self, *args):\n        {statement if method in slow else 'return []'}\n"
+        f"\n    async def {method}(self, *_, **__):"
+        f"\n        {statement if method in slow else f'return {QUICK.get(method)}'}\n"
         for method in METHODS
     )
     hook = "@taskd.hookimpl\ndef taskd_storage():\n    return Slow()\n"

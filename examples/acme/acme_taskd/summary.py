@@ -32,7 +32,7 @@ class SummaryEndpoint:
 
         Only the user's own tasks are counted, by status.
         """
-        tasks = await self.store.list(request.user.identity)
+        tasks = (await self.store.list(request.user.identity)).tasks
         return JSONResponse(Summary(**Counter(task.status.value for task in tasks)))
 
 

@@ -14,9 +14,11 @@ from sqlalchemy import Dialect
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
 
-__all__ = ["CALL_TIMEOUT_S", "CANCEL_TIMEOUT_S", "ROWS_AT_ONCE", "Database", "LongReads", "Rows", "now"]
+__all__ = ["CALL_TIMEOUT_S", "CANCEL_TIMEOUT_S", "ROWS_AT_ONCE", "Database", "LongReads", "Rows", "Step", "now"]
 
 Rows = list[Sequence[Any]]
+# A statement, with the dialect's placeholders, and the values for them.
+Step = tuple[str, Sequence[Any]]
 
 # The limit for a whole call: waiting for its turn, connecting, running and retrying.  Even with the time it takes
 # to cancel the call and the delays of a loaded server, this stays below the ten seconds that the API promises clients.
@@ -50,14 +52,13 @@ class Database(Protocol):
         """Whether the tasks are on this machine."""
         ...
 
-    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True, owner: str = "") -> Rows:
+    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, owner: str = "") -> Rows:
         """
-        Run one statement and return its rows.  Its changes are durable when this method returns.
+        Run one statement that changes nothing, and return its rows.
 
         Args:
             sql: The statement, with the dialect's placeholders.
             arguments: The values for the placeholders.
-            is_read: Whether the statement changes nothing, so that it may be retried if there is no response.
             owner: Whose tasks the statement concerns; owners take turns.  "" is for calls without an owner, such as the
                 health check.
 
@@ -65,6 +66,33 @@ class Database(Protocol):
             StoreUnavailable: The statement could not be run or got no response within `CALL_TIMEOUT_S` plus one second,
                 or too many calls are waiting.
             StoreError: The database rejected the statement.
+        """
+        ...
+
+    async def write(self, steps: Sequence[Step], *, owner: str) -> Rows:
+        """
+        Run statements in one transaction, and return the rows of the last one that has a RETURNING clause.
+
+        If a statement with that clause returns no row, nothing is changed, and no row is returned.  Otherwise, the
+        changes are durable when this method returns.
+
+        Args:
+            steps: The statements; for PostgreSQL, only one.
+            owner: Whose tasks the statements concern.
+
+        Raises:
+            StoreUnavailable: As for `fetch`.
+            StoreError: As for `fetch`.
+        """
+        ...
+
+    async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
+        """
+        Run one statement with each of *arguments*, in one transaction.
+
+        Raises:
+            StoreUnavailable: As for `fetch`.
+            StoreError: As for `fetch`.
         """
         ...
 

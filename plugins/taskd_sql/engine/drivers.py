@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -25,10 +26,19 @@ from databases.backends.sqlite import SQLitePool
 from databases.core import Connection, DatabaseURL
 
 from taskd_sql.engine import tls
+from taskd_sql.engine.database import Rows
 from taskd_sql.engine.dns import Lookup
 from taskd_sql.engine.errors import wrong_encoding
 
-__all__ = ["POSTGRES_ERRORS", "PostgresPool", "PostgresServer", "postgres_pool", "sqlite_connection", "terminate"]
+__all__ = [
+    "POSTGRES_ERRORS",
+    "PostgresPool",
+    "PostgresServer",
+    "in_transaction",
+    "postgres_pool",
+    "sqlite_connection",
+    "terminate",
+]
 
 CLOSE_TIMEOUT_S = 1.0
 # How often to check whether a connection's thread is still alive.
@@ -148,6 +158,30 @@ async def sqlite_connection(file: Path, busy_timeout_s: float) -> AsyncIterator[
     database._backend._pool = _SQLiteConnections(DatabaseURL(url), timeout=busy_timeout_s)  # noqa: SLF001
     async with database.connection() as connection:
         yield connection.raw_connection
+
+
+async def in_transaction(work: Callable[[sqlite3.Connection], Rows | None], connection: Any) -> Rows:
+    """
+    Do *work* in a transaction on an aiosqlite *connection*, and return its rows.
+
+    If it returns None, the transaction is rolled back, and no rows are returned.  aiosqlite has no public method to run
+    several statements in its thread at once: to hand over each of them would take longer than running it.
+    """
+    rows: Rows = await connection._execute(_transaction, work, connection._conn)  # noqa: SLF001
+    return rows
+
+
+def _transaction(work: Callable[[sqlite3.Connection], Rows | None], connection: sqlite3.Connection) -> Rows:
+    # Otherwise, two transactions that read first and write later could not both wait for the lock.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        rows = work(connection)
+        connection.execute("ROLLBACK" if rows is None else "COMMIT")
+    finally:
+        # The error may already have ended the transaction, as a full disk does.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return rows or []
 
 
 class _SQLiteConnections(SQLitePool):

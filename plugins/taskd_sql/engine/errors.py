@@ -81,8 +81,8 @@ _WORDS = {
     "28000": "this user may not connect",
     "3D000": "there is no such database",
     "25006": "the database is read-only",
-    "42501": "this user may not use the tables; as their owner, run GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO"
-    " this user, and GRANT SELECT ON taskd_version TO this user",
+    "42501": "this user may not use the tables; as their owner, run GRANT SELECT, INSERT, UPDATE, DELETE ON tasks,"
+    " owners, idempotency_keys TO this user, and GRANT SELECT ON taskd_version TO this user",
     "53300": "the server has no connections left",
     "57P03": "the server is starting up or shutting down",
 }

@@ -14,7 +14,16 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
-from taskd_sql.engine.database import CALL_TIMEOUT_S, CANCEL_TIMEOUT_S, ROWS_AT_ONCE, Database, LongReads, Rows, now
+from taskd_sql.engine.database import (
+    CALL_TIMEOUT_S,
+    CANCEL_TIMEOUT_S,
+    ROWS_AT_ONCE,
+    Database,
+    LongReads,
+    Rows,
+    Step,
+    now,
+)
 from taskd_sql.engine.drivers import POSTGRES_ERRORS, PostgresPool, postgres_pool, terminate
 from taskd_sql.engine.errors import no_postgres, postgres_error, timed_out
 from taskd_sql.engine.loop_bound import LoopBound
@@ -108,15 +117,26 @@ class PostgresDatabase(Database):
         """How long opening a connection may take; the URL takes precedence over the setting."""
         return self.url.connect_timeout_s or self.settings.connect_timeout_s
 
-    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True, owner: str = "") -> Rows:
-        """Run one statement on a connection from the pool; retry where that is safe."""
+    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, owner: str = "") -> Rows:
+        """Run one statement that changes nothing on a connection from the pool; retry it if it is interrupted."""
+        return await self._retrying(self._call(_fetching(sql, arguments), owner, is_read=True))
 
-        def run(connection: Any) -> Awaitable[Rows]:
-            rows: Awaitable[Rows] = connection.fetch(sql, *arguments)
-            return rows
+    async def write(self, steps: Sequence[Step], *, owner: str) -> Rows:
+        """Run one statement on a connection from the pool; retry it where that is safe."""
+        ((sql, arguments),) = steps
+        return await self._retrying(self._call(_fetching(sql, arguments), owner, is_read=False))
 
-        until = now() + CALL_TIMEOUT_S
-        return await self._retrying(_Call(run, owner, until, self.settings.statement_timeout_s, is_read))
+    async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
+        """Run one statement with each of *arguments*, in one transaction and about one round trip."""
+
+        def run(connection: Any) -> Awaitable[None]:
+            done: Awaitable[None] = connection.executemany(sql, arguments)
+            return done
+
+        await self._retrying(self._call(run, owner, is_read=False))
+
+    def _call(self, run: Callable[[Any], Awaitable[T]], owner: str, *, is_read: bool) -> _Call[T]:
+        return _Call(run, owner, now() + CALL_TIMEOUT_S, self.settings.statement_timeout_s, is_read)
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
         """Run one statement that returns many rows, with a cursor on a pooled connection; retry it if interrupted."""
@@ -159,7 +179,7 @@ class PostgresDatabase(Database):
         async def compare(connection: Any) -> bool:
             return bool(connection.get_server_pid() == await connection.fetchval("SELECT pg_backend_pid()"))
 
-        return await self._attempt(_Call(compare, "", now() + CALL_TIMEOUT_S, self.settings.statement_timeout_s))
+        return await self._attempt(self._call(compare, "", is_read=True))
 
     async def _retrying(self, call: _Call[T]) -> T:
         return await retrying(lambda: self._attempt(call), is_read=call.is_read, until=call.until)
@@ -242,6 +262,14 @@ class PostgresDatabase(Database):
         # limit, which also notifies the caller.
         timeout_s = self.settings.statement_timeout_s + CANCEL_TIMEOUT_S
         return {**name, "statement_timeout": str(round(timeout_s * 1000))}
+
+
+def _fetching(sql: str, arguments: Sequence[Any]) -> Callable[[Any], Awaitable[Rows]]:
+    def run(connection: Any) -> Awaitable[Rows]:
+        rows: Awaitable[Rows] = connection.fetch(sql, *arguments)
+        return rows
+
+    return run
 
 
 async def _watched(work: Callable[[Any], Awaitable[T]], connection: Any, pool: _Pool) -> T:

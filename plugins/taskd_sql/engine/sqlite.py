@@ -7,6 +7,7 @@ import contextlib
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -16,8 +17,17 @@ from sqlalchemy.dialects.sqlite import aiosqlite as dialects
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
 from taskd_sql import schema
-from taskd_sql.engine.database import CALL_TIMEOUT_S, CANCEL_TIMEOUT_S, ROWS_AT_ONCE, Database, LongReads, Rows, now
-from taskd_sql.engine.drivers import sqlite_connection
+from taskd_sql.engine.database import (
+    CALL_TIMEOUT_S,
+    CANCEL_TIMEOUT_S,
+    ROWS_AT_ONCE,
+    Database,
+    LongReads,
+    Rows,
+    Step,
+    now,
+)
+from taskd_sql.engine.drivers import in_transaction, sqlite_connection
 from taskd_sql.engine.errors import sqlite_error
 from taskd_sql.engine.loop_bound import LoopBound
 from taskd_sql.engine.sqlite_file import OpenFiles, prepare
@@ -113,6 +123,16 @@ async def _enable_write_ahead_log(connection: Any, within_s: float) -> None:
         await asyncio.sleep(random.uniform(*PAUSES_S))  # noqa: S311  not used for security
 
 
+def _run_steps(steps: Sequence[Step], connection: sqlite3.Connection) -> Rows | None:
+    """Return the rows of the last statement that returns some, or None if one that should does not."""
+    rows: Rows = []
+    for sql, arguments in steps:
+        cursor = connection.execute(sql, arguments)
+        if cursor.description is not None and not (rows := cursor.fetchall()):
+            return None
+    return rows
+
+
 @attrs.define(eq=False)
 class SQLiteDatabase(Database):
     """
@@ -146,14 +166,29 @@ class SQLiteDatabase(Database):
         """Whether the tasks are on this machine: always true for SQLite."""
         return True
 
-    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, is_read: bool = True, owner: str = "") -> Rows:
-        """Run one statement when it is its turn.  SQLite itself waits for locks."""
+    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, owner: str = "") -> Rows:
+        """Run one statement that changes nothing when it is its turn, on a connection that reads."""
 
         def read(connection: Any) -> Awaitable[Rows]:
             rows: Awaitable[Rows] = connection.execute_fetchall(sql, arguments)
             return rows
 
-        return await self._lend(read, owner, now() + CALL_TIMEOUT_S, is_read=is_read)
+        return await self._lend(read, owner, now() + CALL_TIMEOUT_S, is_read=True)
+
+    async def write(self, steps: Sequence[Step], *, owner: str) -> Rows:
+        """Run statements in one transaction when it is its turn.  SQLite itself waits for locks."""
+        return await self._lend(
+            partial(in_transaction, partial(_run_steps, steps)), owner, now() + CALL_TIMEOUT_S, is_read=False
+        )
+
+    async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
+        """Run one statement with each of *arguments*, in one transaction."""
+
+        def run(connection: sqlite3.Connection) -> Rows:
+            connection.executemany(sql, arguments)
+            return []
+
+        await self._lend(partial(in_transaction, run), owner, now() + CALL_TIMEOUT_S, is_read=False)
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
         """Run one statement that returns many rows, on a connection that reads."""

@@ -1,0 +1,240 @@
+"""
+Make the statements that list tasks.
+
+Each combination of sorting, filtering and paging is one statement, compiled when it is first needed; the values of
+filters are parameters.  The primary key's index finds the owner's rows, in the default order; PostgreSQL and SQLite
+sort them only for other orders.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import attrs
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Dialect,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.types import TypeEngine
+
+from taskd.queries import Order, Position, Sort, TaskQuery
+from taskd.tasks import Priority, Status
+from taskd_sql.schema import owners, tasks
+from taskd_sql.statements import IS_OWN, IS_UNFOLDED, TASK_COLUMNS, Statement, parameter
+
+__all__ = ["HEADER_LENGTH", "ListStatements", "arguments"]
+
+# The last columns, which have a value only in the first row.
+_HEADER: Mapping[str, TypeEngine[Any]] = {"seq": BigInteger(), "total": BigInteger(), "is_unfolded": Boolean()}
+HEADER_LENGTH = len(_HEADER)
+# More than any user has tasks.
+_NO_LIMIT = 2**62
+
+_STATUS_BITS = {status: 1 << number for number, status in enumerate(Status)}
+_PRIORITY_BITS = {priority: 1 << number for number, priority in enumerate(Priority)}
+_NONE: ColumnElement[int] = literal_column("0", Integer())
+_SOME: ColumnElement[int] = literal_column("1", Integer())
+# Compared only among tasks that all lack `due_at`.
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+
+
+class _Contains(ColumnElement[bool]):
+    """Whether a text contains another."""
+
+    inherit_cache = False
+
+    def __init__(self, text: ColumnElement[str], part: ColumnElement[str]) -> None:
+        self.text, self.part = text, part
+        self.type = Boolean()
+
+
+@compiles(_Contains)
+def _write_contains(element: _Contains, compiler: Any, **options: Any) -> str:
+    name = "instr" if compiler.dialect.name == "sqlite" else "strpos"
+    text, part = compiler.process(element.text, **options), compiler.process(element.part, **options)
+    return f"({name}({text}, {part}) > 0)"
+
+
+class _HasAll(ColumnElement[bool]):
+    """Whether a list of texts contains all of another."""
+
+    inherit_cache = False
+
+    def __init__(self, texts: ColumnElement[Any], needed: ColumnElement[Any]) -> None:
+        self.texts, self.needed = texts, needed
+        self.type = Boolean()
+
+
+@compiles(_HasAll)
+def _write_has_all(element: _HasAll, compiler: Any, **options: Any) -> str:
+    texts, needed = compiler.process(element.texts, **options), compiler.process(element.needed, **options)
+    if compiler.dialect.name == "sqlite":
+        missing = f"SELECT 1 FROM json_each({needed}) WHERE value NOT IN (SELECT value FROM json_each({texts}))"  # noqa: S608
+        return f"(NOT EXISTS ({missing}))"
+    return f"({texts} @> {needed})"
+
+
+def _bits(column: ColumnElement[Any], bits: Mapping[Any, int]) -> ColumnElement[int]:
+    """Return the bit of the value of *column*; bits sort as the values do."""
+    whens: dict[Any, Any] = {
+        literal_column(f"'{member.value}'"): literal_column(str(bit), Integer()) for member, bit in bits.items()
+    }
+    return case(whens, value=column)
+
+
+_STATUS = _bits(tasks.c.status, _STATUS_BITS)
+_PRIORITY = _bits(tasks.c.priority, _PRIORITY_BITS)
+
+
+def _is_among(bit: ColumnElement[int], mask: str) -> ColumnElement[bool]:
+    return bit.bitwise_and(bindparam(mask, type_=Integer())) != _NONE
+
+
+def _filters() -> ColumnElement[bool]:
+    """Return the condition that a task passes all filters; their parameters are those of `arguments`."""
+    after, before = parameter("due_after", tasks.c.due_at), parameter("due_before", tasks.c.due_at)
+    text = parameter("search", tasks.c.title_folded)
+    return and_(
+        _is_among(_STATUS, "statuses"),
+        _is_among(_PRIORITY, "priorities"),
+        or_(after.is_(None), tasks.c.due_at >= after),
+        or_(before.is_(None), tasks.c.due_at < before),
+        _HasAll(tasks.c.tags, parameter("needed_tags", tasks.c.tags)),
+        or_(
+            text.is_(None),
+            _Contains(tasks.c.title_folded, text),
+            _Contains(tasks.c.description_folded, text),
+        ),
+    )
+
+
+@attrs.frozen
+class _Key:
+    """A value by which tasks are sorted, in one direction; never null."""
+
+    value: ColumnElement[Any]
+    order: Order
+
+    def ordered(self) -> ColumnElement[Any]:
+        return self.value.asc() if self.order is Order.ASC else self.value.desc()
+
+    def is_after(self, start: ColumnElement[Any]) -> ColumnElement[bool]:
+        return self.value > start if self.order is Order.ASC else self.value < start
+
+
+def _keys(sort: Sort, order: Order) -> Sequence[_Key]:
+    """Return what tasks are sorted by: the last key is the id, which is different for each task."""
+    values: Mapping[Sort, Sequence[_Key]] = {
+        Sort.CREATED_AT: (),
+        Sort.UPDATED_AT: (_Key(tasks.c.updated_at, order),),
+        Sort.DUE_AT: (
+            _Key(case((tasks.c.due_at.is_(None), _SOME), else_=_NONE), Order.ASC),
+            _Key(func.coalesce(tasks.c.due_at, literal(_EPOCH, tasks.c.due_at.type)), order),
+        ),
+        Sort.PRIORITY: (_Key(_PRIORITY, order),),
+        Sort.TITLE: (_Key(tasks.c.title_folded, order),),
+    }
+    return (*values[sort], _Key(tasks.c.id, order))
+
+
+def _values_at(sort: Sort, position: Position) -> Sequence[Any]:
+    """Return the values of the `_keys` of *sort* at *position*."""
+    key: Any = position.key
+    values: Mapping[Sort, Sequence[Any]] = {
+        Sort.CREATED_AT: (),
+        Sort.DUE_AT: (int(key is None), _EPOCH if key is None else key),
+        Sort.PRIORITY: (1 << key,) if sort is Sort.PRIORITY else (),
+    }
+    return (*values.get(sort, (key,)), position.id)
+
+
+def _is_on_page(keys: Iterator[_Key], numbers: Iterator[int]) -> ColumnElement[bool]:
+    """Return the condition that a task comes after the beginning of the page: its first different key does."""
+    key = next(keys)
+    start = bindparam(f"start_{next(numbers)}", type_=key.value.type)
+    if key.value is tasks.c.id:
+        return key.is_after(start)
+    return or_(key.is_after(start), and_(key.value == start, _is_on_page(keys, numbers)))
+
+
+def _statement(sort: Sort, order: Order, *, is_filtered: bool, is_later_page: bool) -> Any:
+    """
+    Return the statement for a list.
+
+    Its first row has no task, but three more columns, which are null in the other rows: the owner's `seq`; how many
+    tasks match; and whether texts must be folded first.  One statement sees one moment, so that all of it belongs
+    together.  (Databases may reorder the parts of `UNION ALL`, but do not.)
+    """
+    keys = _keys(sort, order)
+    matches = and_(IS_OWN, _filters()) if is_filtered else IS_OWN
+    wants_total, needs_folding = (bindparam(name, type_=Boolean()) for name in ("wants_total", "needs_folding"))
+    total = select(func.count()).select_from(tasks).where(matches).scalar_subquery()
+    header = select(
+        *[cast(null(), column.type).label(column.name) for column in TASK_COLUMNS],
+        select(owners.c.seq).where(owners.c.user_id == parameter("owner", owners.c.user_id)).scalar_subquery(),
+        case((wants_total, total)),
+        case((needs_folding, exists(select(tasks.c.id).where(IS_OWN, IS_UNFOLDED)))),
+    )
+    rows: Select[Any] = (
+        select(*TASK_COLUMNS, *[cast(null(), type_).label(name) for name, type_ in _HEADER.items()])
+        .where(matches, _is_on_page(iter(keys), count()) if is_later_page else true())
+        .order_by(*[key.ordered() for key in keys])
+        .limit(bindparam("row_limit", type_=BigInteger()))
+    )
+    return union_all(header, select(rows.subquery()))
+
+
+def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, Any]:
+    """Return the values of the parameters of *query*'s statement, except that it returns *limit* tasks."""
+    start = () if query.after is None else _values_at(query.sort, query.after)
+    return {
+        "owner": owner,
+        "row_limit": _NO_LIMIT if limit is None else limit,
+        "wants_total": query.count,
+        "needs_folding": bool(query.search) or query.sort is Sort.TITLE,
+        "statuses": sum(_STATUS_BITS[status] for status in query.statuses),
+        "priorities": sum(_PRIORITY_BITS[priority] for priority in query.priorities),
+        "due_after": query.due_after,
+        "due_before": query.due_before,
+        "needed_tags": query.tags,
+        "search": query.folded_search,
+        **{f"start_{number}": value for number, value in enumerate(start)},
+    }
+
+
+@attrs.frozen
+class ListStatements:
+    """The statements for lists in one dialect, each of which is compiled when it is first used."""
+
+    dialect: Dialect
+    _compiled: dict[tuple[Sort, Order, bool, bool], Statement] = attrs.field(init=False, factory=dict)
+
+    def get(self, query: TaskQuery) -> Statement:
+        """Return the statement for *query*."""
+        kind = (query.sort, query.order, query.is_filtered, query.after is not None)
+        if kind not in self._compiled:
+            sort, order, is_filtered, is_later_page = kind
+            made = _statement(sort, order, is_filtered=is_filtered, is_later_page=is_later_page)
+            self._compiled[kind] = Statement.compile(made, self.dialect)
+        return self._compiled[kind]
