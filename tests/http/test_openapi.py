@@ -246,6 +246,8 @@ class TestContract:
         assert list(QUERY.items()) == [(each["name"], limits(each["schema"])) for each in parameters]
         assert ["status", "priority", "tag"] == repeated
         assert all(each["required"] is False and each["description"] for each in parameters)
+        # An empty value counts as not sent.
+        assert all(each["allowEmptyValue"] is True for each in parameters)
 
 
 class TestSameBytes:
