@@ -35,6 +35,7 @@ CREATE TABLE tasks (
 CREATE TABLE owners (
     user_id text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
+    is_folded boolean NOT NULL DEFAULT false,
     PRIMARY KEY (user_id)
 );
 
@@ -55,7 +56,7 @@ CREATE OR REPLACE FUNCTION tasks_raise_version() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO owners AS o (user_id, seq) VALUES (NEW.user_id, 1)
-    ON CONFLICT (user_id) DO UPDATE SET seq = o.seq + 1
+    ON CONFLICT (user_id) DO UPDATE SET seq = o.seq + 1, is_folded = false
     RETURNING o.seq INTO NEW.version;
     NEW.title_folded := NULL;
     NEW.description_folded := NULL;

@@ -25,7 +25,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    exists,
     func,
     literal,
     literal_column,
@@ -41,12 +40,12 @@ from sqlalchemy.types import TypeEngine
 from taskd.queries import Order, Position, Sort, TaskQuery
 from taskd.tasks import Priority, Status
 from taskd_sql.schema import owners, tasks
-from taskd_sql.statements import IS_OWN, IS_UNFOLDED, TASK_COLUMNS, Statement, parameter
+from taskd_sql.statements import IS_OWN, TASK_COLUMNS, Statement, parameter
 
 __all__ = ["HEADER_LENGTH", "ListStatements", "arguments"]
 
 # The last columns, which have a value only in the first row.
-_HEADER: Mapping[str, TypeEngine[Any]] = {"seq": BigInteger(), "total": BigInteger(), "is_unfolded": Boolean()}
+_HEADER: Mapping[str, TypeEngine[Any]] = {"seq": BigInteger(), "total": BigInteger(), "is_folded": Boolean()}
 HEADER_LENGTH = len(_HEADER)
 # More than any user has tasks.
 _NO_LIMIT = 2**62
@@ -183,18 +182,17 @@ def _statement(sort: Sort, order: Order, *, is_filtered: bool, is_later_page: bo
     Return the statement for a list.
 
     Its first row has no task, but three more columns, which are null in the other rows: the owner's `seq`; how many
-    tasks match; and whether texts must be folded first.  One statement sees one moment, so that all of it belongs
+    tasks match; and whether all texts are known to be folded.  One statement sees one moment, so that all of it belongs
     together.  (Databases may reorder the parts of `UNION ALL`, but do not.)
     """
     keys = _keys(sort, order)
     matches = and_(IS_OWN, _filters()) if is_filtered else IS_OWN
-    wants_total, needs_folding = (bindparam(name, type_=Boolean()) for name in ("wants_total", "needs_folding"))
     total = select(func.count()).select_from(tasks).where(matches).scalar_subquery()
     header = select(
         *[cast(null(), column.type).label(column.name) for column in TASK_COLUMNS],
-        select(owners.c.seq).where(owners.c.user_id == parameter("owner", owners.c.user_id)).scalar_subquery(),
-        case((wants_total, total)),
-        case((needs_folding, exists(select(tasks.c.id).where(IS_OWN, IS_UNFOLDED)))),
+        _of_owner(owners.c.seq),
+        case((bindparam("wants_total", type_=Boolean()), total)),
+        _of_owner(owners.c.is_folded) if is_filtered or sort is Sort.TITLE else cast(null(), Boolean()),
     )
     rows: Select[Any] = (
         select(*TASK_COLUMNS, *[cast(null(), type_).label(name) for name, type_ in _HEADER.items()])
@@ -205,6 +203,10 @@ def _statement(sort: Sort, order: Order, *, is_filtered: bool, is_later_page: bo
     return union_all(header, select(rows.subquery()))
 
 
+def _of_owner(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return select(column).where(owners.c.user_id == parameter("owner", owners.c.user_id)).scalar_subquery()
+
+
 def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, Any]:
     """Return the values of the parameters of *query*'s statement, except that it returns *limit* tasks."""
     start = () if query.after is None else _values_at(query.sort, query.after)
@@ -212,7 +214,6 @@ def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, A
         "owner": owner,
         "row_limit": _NO_LIMIT if limit is None else limit,
         "wants_total": query.count,
-        "needs_folding": bool(query.search) or query.sort is Sort.TITLE,
         "statuses": sum(_STATUS_BITS[status] for status in query.statuses),
         "priorities": sum(_PRIORITY_BITS[priority] for priority in query.priorities),
         "due_after": query.due_after,

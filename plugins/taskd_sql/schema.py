@@ -20,6 +20,7 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    false,
     insert,
     literal_column,
     text,
@@ -151,7 +153,7 @@ tasks = Table(
     # The defaults are for older servers, which do not know these columns.
     Column("tags", _TEXTS, nullable=False, server_default=NoTexts()),
     Column("version", BigInteger(), nullable=False, server_default=text("0")),
-    # For searching and sorting: the texts after case folding; null in rows that older servers have written.
+    # For searching and sorting: the texts after case folding; null where an older server has written a text.
     Column("title_folded", _BYTES),
     Column("description_folded", _BYTES),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="tasks_completed_at"),
@@ -164,6 +166,8 @@ owners = Table(
     Column("user_id", _BYTES, primary_key=True),
     # Grows with every change of the owner's tasks.
     Column("seq", BigInteger(), nullable=False),
+    # Whether all of the owner's tasks are known to have folded texts.
+    Column("is_folded", Boolean(), nullable=False, server_default=false()),
     sqlite_with_rowid=False,
 )
 
@@ -196,6 +200,7 @@ _RAISE = """
     ON CONFLICT (user_id) DO UPDATE SET seq = seq + 1;
 """
 _STAMP = """
+    UPDATE owners SET is_folded = 0 WHERE user_id = NEW.user_id;
     UPDATE tasks
     SET version = (SELECT seq FROM owners WHERE user_id = NEW.user_id), title_folded = NULL, description_folded = NULL
     WHERE user_id = NEW.user_id AND id = NEW.id;

@@ -43,9 +43,9 @@ from taskd_sql.schema import keys, owners, tasks, version
 __all__ = [
     "FIND_KEY",
     "FOLD",
+    "FOLDED",
     "GET",
     "IS_OWN",
-    "IS_UNFOLDED",
     "PING",
     "SEQ",
     "SINGLE",
@@ -75,8 +75,7 @@ _OWNER = parameter("owner", owners.c.user_id)
 _IS_THAT = and_(IS_OWN, tasks.c.id == parameter("task_id", tasks.c.id))
 _EXPECTED = parameter("expected", tasks.c.version)
 _IS_EXPECTED = and_(_IS_THAT, or_(_EXPECTED.is_(None), tasks.c.version == _EXPECTED))
-# Rows that older servers have written.
-IS_UNFOLDED = or_(
+_IS_UNFOLDED = or_(
     tasks.c.title_folded.is_(None), and_(tasks.c.description.is_not(None), tasks.c.description_folded.is_(None))
 )
 
@@ -98,7 +97,7 @@ _IS_ITS_TASK = and_(tasks.c.user_id == keys.c.user_id, tasks.c.id == keys.c.task
 FIND_KEY = select(keys.c.fingerprint, *TASK_COLUMNS).select_from(keys.outerjoin(tasks, _IS_ITS_TASK)).where(_IS_KEY)
 UNFOLDED = (
     select(tasks.c.id, tasks.c.version, tasks.c.title, tasks.c.description)
-    .where(IS_OWN, IS_UNFOLDED)
+    .where(IS_OWN, _IS_UNFOLDED)
     .order_by(tasks.c.id)
     .limit(literal(FOLDED_AT_ONCE))
 )
@@ -110,6 +109,12 @@ FOLD = (
         title_folded=parameter("new_title_folded", tasks.c.title_folded),
         description_folded=parameter("new_description_folded", tasks.c.description_folded),
     )
+)
+# Nothing may have been written since `seq` was read, because an older server may have done so.
+FOLDED = (
+    update(owners)
+    .where(owners.c.user_id == _OWNER, owners.c.seq == parameter("last_seq", owners.c.seq))
+    .values(is_folded=true())
 )
 
 
@@ -244,7 +249,7 @@ def _create_once(dialect: Dialect) -> Sequence[Executable]:
 
 
 # The statements that are no part of a larger write, and are the same for both dialects.
-SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
+SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD, FOLDED)
 # What makes the statements of each write for a dialect.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,

@@ -16,7 +16,7 @@ from sqlalchemy import Executable
 
 from taskd.checks import Check
 from taskd.outages import OutageLog
-from taskd.queries import TaskPage, TaskQuery
+from taskd.queries import Sort, TaskPage, TaskQuery
 from taskd.routes import in_slices
 from taskd.storage import (
     EVERYTHING,
@@ -96,8 +96,8 @@ class SQLTaskStore(TaskStore):
     async def list(self, owner: str, query: TaskQuery = EVERYTHING) -> TaskPage:
         """Return the tasks of *owner* that *query* asks for."""
         header, rows = await self._rows(owner, query)
-        while header.is_unfolded:
-            await self._fold(owner)
+        if not header.is_folded and (query.search or query.sort is Sort.TITLE):
+            await self._fold(owner, header.seq)
             header, rows = await self._rows(owner, query)
         has_more = query.limit is not None and len(rows) > query.limit
         if has_more:
@@ -115,22 +115,19 @@ class SQLTaskStore(TaskStore):
             rows = await self._read_many(statement, lists.arguments(owner, query, limit), owner)
         return _Header.of(rows.pop(0)), rows
 
-    async def _fold(self, owner: str) -> None:
-        """Fold the texts of some tasks that an older server has written."""
-        rows = await self._read(self._compiled[statements.UNFOLDED], {"owner": owner}, owner)
-        fold = self._compiled[statements.FOLD]
-        changes = [
-            {
-                "owner": owner,
-                "task_id": task_id,
-                "expected": version,
-                "new_title_folded": title.casefold(),
-                "new_description_folded": _folded(description),
-            }
-            for task_id, version, title, description in map(self._compiled[statements.UNFOLDED].read, rows)
-        ]
-        with self._logging_outages(is_read=False):
-            await self.database.write_many(fold.sql, [fold.arguments(each) for each in changes], owner=owner)
+    async def _fold(self, owner: str, seq: int) -> None:
+        """Fold the texts that an older server has written, and note that there are no more, unless *seq* has grown."""
+        unfolded, fold, folded = (
+            self._compiled[each] for each in (statements.UNFOLDED, statements.FOLD, statements.FOLDED)
+        )
+        while rows := await self._read(unfolded, {"owner": owner}, owner):
+            arguments = [fold.arguments(_folding(owner, *unfolded.read(row))) for row in rows]
+            with self._logging_outages(is_read=False):
+                await self.database.write_many(fold.sql, arguments, owner=owner)
+        with contextlib.suppress(StoreUnavailable):
+            # If nothing can be written now, the next search looks again.
+            values = {"owner": owner, "last_seq": seq}
+            await self.database.write([(folded.sql, folded.arguments(values))], owner=owner)
 
     async def seq(self, owner: str) -> int:
         """Return how often the tasks of *owner* have changed."""
@@ -312,12 +309,23 @@ class _Header:
 
     seq: int
     total: int | None
-    is_unfolded: bool
+    is_folded: bool
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> _Header:
-        seq, total, is_unfolded = row[-lists.HEADER_LENGTH :]
-        return cls(seq or 0, total, bool(is_unfolded))
+        seq, total, is_folded = row[-lists.HEADER_LENGTH :]
+        return cls(seq or 0, total, bool(is_folded))
+
+
+def _folding(owner: str, task_id: UUID, version: int, title: str, description: str | None) -> Mapping[str, Any]:
+    """Return the parameters of the statement that adds the folded texts of a task."""
+    return {
+        "owner": owner,
+        "task_id": task_id,
+        "expected": version,
+        "new_title_folded": title.casefold(),
+        "new_description_folded": _folded(description),
+    }
 
 
 def _folded(text: str | None) -> str | None:

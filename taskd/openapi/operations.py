@@ -133,7 +133,8 @@ class OperationWriter:
         described = self._described(type_)
         # A list is sent by repeating the parameter.
         form = {"style": "form", "explode": True} if described["schema"].get("type") == "array" else {}
-        return {"name": name, "in": "query", "required": False, **form, **described}
+        # OpenAPI means by this what `QueryParameters` does: an empty value counts as not sent.
+        return {"name": name, "in": "query", "required": False, "allowEmptyValue": True, **form, **described}
 
     def _header_parameter(self, name: str, type_: Any) -> dict[str, Any]:
         """Write a Parameter Object for a header."""

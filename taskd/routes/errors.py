@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import attrs
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -57,7 +57,13 @@ class ErrorBody:
 class ValidationErrorBody(ErrorBody):
     """What is wrong with a request. Nothing was stored."""
 
-    errors: Annotated[tuple[FieldError, ...], Meta(description="All that is wrong, in the order of the fields.")]
+    errors: (
+        Annotated[
+            tuple[FieldError, ...],
+            Meta(description="All that is wrong, in the order of the fields. Only `key_reused` comes without it."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 def error_response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -85,7 +91,7 @@ async def _on_precondition_failed(request: Request, error: Exception) -> Respons
 
 
 async def _on_key_reused(request: Request, error: Exception) -> Response:
-    return JSONResponse(ErrorBody(REUSED, ErrorCode.KEY_REUSED), 422)
+    return JSONResponse(ValidationErrorBody(REUSED, ErrorCode.KEY_REUSED), 422)
 
 
 async def _on_task_deleted(request: Request, error: Exception) -> Response:

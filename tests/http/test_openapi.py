@@ -126,7 +126,7 @@ FIELDS: dict[str, tuple[Json, set[str]]] = {
     "ErrorBody": (ERROR, {"detail", "code"}),
     "ValidationErrorBody": (
         {**ERROR, "errors": {"type": "array", "items": reference("FieldError")}},
-        {"detail", "code", "errors"},
+        {"detail", "code"},
     ),
     "FieldError": ({"field": {"type": "string"}, "message": {"type": "string"}}, {"field", "message"}),
 }
@@ -263,6 +263,8 @@ class TestContract:
         assert list(QUERY.items()) == [(each["name"], limits(each["schema"])) for each in parameters]
         assert ["status", "priority", "tag"] == repeated
         assert all(each["required"] is False and each["description"] for each in parameters)
+        # An empty value counts as not sent.
+        assert all(each["allowEmptyValue"] is True for each in parameters)
 
     def test_the_headers_of_requests_are_those_of_the_contract(self) -> None:
         """Each operation names the headers that it reads; none is required, and each is explained."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 import taskd_sql.schema
-from taskd.tasks import Task
+from taskd.queries import TaskQuery
+from taskd.storage import PreconditionFailed
+from taskd.tasks import NewTask, TaskChanges
 from taskd.testing import running_server
 from taskd_sql import schema
 from taskd_sql.migrations import connection, runner
 from taskd_sql.plugin import taskd_storage
+from taskd_sql.statements import FOLDED_AT_ONCE
+from taskd_sql.store import SQLTaskStore
 from taskd_sql.url import PostgresURL, parse
 from tests.conftest import SECRET, token_for
 from tests.sql.test_pool import life
@@ -60,6 +65,7 @@ VALUES (
     '2030-01-01T00:00:00.000000+00:00', '2030-01-01T00:00:00.000000+00:00', NULL
 )
 """
+ANOTHER_TASK = A_TASK.replace("419c012", "419c013")
 NOTE_WHO_CHANGES = """
     CREATE TABLE who (name text);
     CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$
@@ -228,37 +234,40 @@ class TestCompatibility:
         assert all(name["oldest"] < name["number"] for name in names if name and name["oldest"])
 
 
+@pytest.fixture
+def old_place(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A database that the oldest taskd has migrated, with a task."""
+
+    def upgrade_to_0001(connection: Connection) -> None:
+        config = runner._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(runner, "_upgrade", upgrade_to_0001)
+        migrate(place)
+    place.run(A_TASK)
+    return place
+
+
+@asynccontextmanager
+async def opened(place: Place) -> AsyncIterator[SQLTaskStore]:
+    store = taskd_storage({"DATABASE_URL": place.url})
+    yield store
+    await store.close()
+
+
 class TestTags:
     """Revision 0002 adds the tags."""
 
-    @pytest.fixture
-    def old_place(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
-        """A database that a taskd without tags has migrated, with a task."""
-
-        def upgrade_to_0001(connection: Connection) -> None:
-            config = runner._config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "0001")
-
-        with monkeypatch.context() as patches:
-            patches.setattr(runner, "_upgrade", upgrade_to_0001)
-            migrate(place)
-        place.run(A_TASK)
-        return place
-
-    def test_tasks_of_older_servers_have_no_tags(self, old_place: Place) -> None:
+    @pytest.mark.anyio
+    async def test_tasks_of_older_servers_have_no_tags(self, old_place: Place) -> None:
         """Neither those from before the migration, nor those that an older server creates after it."""
-        assert STEPS[1:] == migrate(old_place).splitlines()
-        old_place.run(A_TASK.replace("419c012", "419c013"))
+        await runner.upgrade(parse(old_place.url))
+        old_place.run(ANOTHER_TASK)
 
-        async def listed() -> list[Task]:
-            store = taskd_storage({"DATABASE_URL": old_place.url})
-            try:
-                return (await store.list("alice")).tasks
-            finally:
-                await store.close()
-
-        assert [("t", ()), ("t", ())] == [(task.title, task.tags) for task in asyncio.run(listed())]
+        async with opened(old_place) as store:
+            assert [("t", ()), ("t", ())] == [(task.title, task.tags) for task in (await store.list("alice")).tasks]
 
     def test_the_table_is_not_rewritten(self, postgres_place: PostgresPlace) -> None:
         """However many tasks there are, PostgreSQL only changes its catalog."""
@@ -271,6 +280,98 @@ class TestTags:
 
         assert [HEAD] == postgres_place.run(VERSION)
         assert file == postgres_place.run("SELECT pg_relation_filenode('tasks')")
+
+
+@pytest.mark.anyio
+class TestVersions:
+    """Revision 0003 adds versions, and what is needed to search; older servers go on writing."""
+
+    @pytest.fixture
+    async def migrated(self, old_place: Place) -> Place:
+        await runner.upgrade(parse(old_place.url))
+        return old_place
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            ANOTHER_TASK,
+            "UPDATE tasks SET title = 'u' WHERE user_id = 'alice'",
+            "UPDATE tasks SET status = 'completed', completed_at = updated_at WHERE user_id = 'alice'",
+            "DELETE FROM tasks WHERE user_id = 'alice'",
+        ],
+        ids=["create", "update", "toggle", "delete"],
+    )
+    async def test_what_an_older_server_writes_raises_the_version(self, migrated: Place, statement: str) -> None:
+        """So clients notice it: list and task have new tags."""
+        async with opened(migrated) as store:
+            bob = await store.create("bob", NewTask(title="t"))
+            before = await store.list("alice")
+            migrated.run(statement)
+            after = await store.list("alice")
+
+            assert await store.seq("alice") == after.seq > before.seq
+            assert all(task.version == after.seq for task in after.tasks if task not in before.tasks)
+            assert before.tasks != after.tasks
+            assert ([bob], bob.version) == ((await store.list("bob")).tasks, await store.seq("bob"))
+
+    async def test_a_condition_fails_after_an_older_server_has_written(self, migrated: Place) -> None:
+        """Its change is not overwritten by mistake."""
+        async with opened(migrated) as store:
+            [task] = (await store.list("alice")).tasks
+            migrated.run("UPDATE tasks SET title = 'theirs' WHERE user_id = 'alice'")
+
+            with pytest.raises(PreconditionFailed):
+                await store.update("alice", task.id, TaskChanges(title="ours"), version=task.version)
+            assert "theirs" == (await store.get("alice", task.id)).title
+
+    async def test_what_an_older_server_writes_is_found(self, migrated: Place) -> None:
+        """Before and after a search, and whichever of the texts it changes."""
+        query = TaskQuery(search="STRASSE")
+        async with opened(migrated) as store:
+            assert [] == (await store.list("alice", query)).tasks
+            for change in ("title = 'Straße'", "title = 't', description = 'In der straße'"):
+                migrated.run(f"UPDATE tasks SET {change}")  # noqa: S608
+                assert 1 == len((await store.list("alice", query)).tasks)
+            [task] = (await store.list("alice")).tasks
+            await store.update("alice", task.id, TaskChanges(title="u"))
+            assert 1 == len((await store.list("alice", query)).tasks)
+            migrated.run("UPDATE tasks SET description = NULL WHERE user_id = 'alice'")
+            assert [] == (await store.list("alice", query)).tasks
+
+    async def test_many_tasks_are_found_at_the_first_search(self, migrated: Place) -> None:
+        """All of those that an older server has written are prepared for it; their versions stay the same."""
+        many = 2 * FOLDED_AT_ONCE + 1
+        number = "substr(printf('%012d', n), -12)" if isinstance(migrated, SQLitePlace) else "lpad(n::text, 12, '0')"
+        new_id = f"'01a202b8f11b754fa9d2' || {number}"
+        as_id = new_id if isinstance(migrated, SQLitePlace) else f"({new_id})::uuid"
+        migrated.run(
+            f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {many})"  # noqa: S608
+            " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at)"
+            f" SELECT user_id, {as_id}, 'ΤΊΤΛΟΣ', status, priority, created_at, updated_at FROM tasks, numbers"
+        )
+        async with opened(migrated) as store:
+            before = await store.list("alice")
+            found = await store.list("alice", TaskQuery(search="τίτλος", count=True))
+
+            assert many - 1 == len(found.tasks) == found.total
+            assert before == await store.list("alice")
+
+    async def test_whoever_could_create_tasks_still_can(self, postgres_place: PostgresPlace) -> None:
+        """The migration grants the rights for the new tables, so servers need none of their own."""
+        postgres_place.server.psql(postgres_place.name, "-c", f"CREATE ROLE {postgres_place.name} LOGIN")
+        script = await asyncio.to_thread(migrate, postgres_place, "--sql")
+        before, marker, after = script.partition("-- Running upgrade 0002_serves_0001 -> 0003_serves_0001")
+        role = postgres_place.name
+        postgres_place.run(f"{before}; COMMIT")
+        postgres_place.run(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO {role}; GRANT SELECT ON taskd_version TO {role}"
+        )
+        postgres_place.run(f"BEGIN; {after}")
+
+        postgres_place.run(f"SET ROLE {role}; {ANOTHER_TASK}; DELETE FROM tasks")  # noqa: S608
+
+        assert ["2"] == postgres_place.run("SELECT seq FROM owners")
+        assert marker
 
 
 class TestMigrate:

@@ -17,6 +17,7 @@ _RAISE = """
     ON CONFLICT (user_id) DO UPDATE SET seq = seq + 1;
 """
 _STAMP = """
+    UPDATE owners SET is_folded = 0 WHERE user_id = NEW.user_id;
     UPDATE tasks
     SET version = (SELECT seq FROM owners WHERE user_id = NEW.user_id), title_folded = NULL, description_folded = NULL
     WHERE user_id = NEW.user_id AND id = NEW.id;
@@ -35,7 +36,7 @@ _POSTGRES_TRIGGERS = (
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO owners AS o (user_id, seq) VALUES (NEW.user_id, 1)
-    ON CONFLICT (user_id) DO UPDATE SET seq = o.seq + 1
+    ON CONFLICT (user_id) DO UPDATE SET seq = o.seq + 1, is_folded = false
     RETURNING o.seq INTO NEW.version;
     NEW.title_folded := NULL;
     NEW.description_folded := NULL;
@@ -83,6 +84,7 @@ def upgrade() -> None:
         "owners",
         sa.Column("user_id", _BYTES, nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("is_folded", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.PrimaryKeyConstraint("user_id"),
         sqlite_with_rowid=False,
     )
