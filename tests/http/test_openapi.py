@@ -243,7 +243,9 @@ class TestContract:
     @pytest.mark.parametrize(("method", "path"), OPERATIONS)
     def test_the_parameters_are_those_of_the_path(self, method: str, path: str) -> None:
         """Each has a description; an id is a UUID."""
-        parameters = [each for each in operations()[method, path]["parameters"] if each["in"] not in ("query", "header")]
+        parameters = [
+            each for each in operations()[method, path]["parameters"] if each["in"] not in ("query", "header")
+        ]
         formats = {each["name"]: each["schema"].get("format") for each in parameters}
 
         expected = {"user_id": None} if "{user_id}" in path else {}
