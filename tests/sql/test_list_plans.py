@@ -42,13 +42,13 @@ FILTERS = {
 
 def queries() -> list[TaskQuery]:
     """Return queries of every kind: each has a statement of its own, or other arguments."""
-    made = []
-    for sort, key in KEYS.items():
-        for order in Order:
-            for after in (None, Position(key, uuid.UUID(int=7))):
-                for given in FILTERS.values():
-                    made.append(attrs.evolve(given, sort=sort, order=order, after=after, limit=50))
-    return made
+    return [
+        attrs.evolve(given, sort=sort, order=order, after=after, limit=50)
+        for sort, key in KEYS.items()
+        for order in Order
+        for after in (None, Position(key, uuid.UUID(int=7)))
+        for given in FILTERS.values()
+    ]
 
 
 def statement(store: SQLTaskStore, query: TaskQuery) -> tuple[str, list[object]]:
