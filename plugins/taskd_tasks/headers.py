@@ -50,7 +50,7 @@ IdempotencyKeyHeader = Annotated[
         description="A text of your choice, such as a random UUID. If you repeat the request with the same key and the"
         " same bytes, within 24 hours or longer, no second task is created. Quotes around it do not count.",
         examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
-        extra_json_schema={"pattern": '^("[!-~]{1,255}"|[!-~]{1,255})$'},
+        extra_json_schema={"pattern": '^("[!-~]{1,255}"|[!-~]{1,255})$', "not": {"const": '""'}},
     ),
 ]
 Link = Annotated[

@@ -15,7 +15,7 @@ __all__ = ["creation_key"]
 HEADER = "Idempotency-Key"
 
 # In the draft, a key is a string of RFC 9651, section 3.3.3, in quotes; many clients leave them out.
-_KEY = re.compile(r'"(?P<quoted>[!-~]{1,255})"|(?P<plain>[!-~]{1,255})')
+_KEY = re.compile(r'"(?P<quoted>[!-~]{1,255})"|(?!""\Z)(?P<plain>[!-~]{1,255})')
 
 
 def creation_key(request: Request, body: bytes) -> CreationKey | None:

@@ -31,6 +31,7 @@ TASKS = st.lists(
         created_at=MOMENTS,
         updated_at=MOMENTS,
         completed_at=st.none(),
+        version=st.just(1),
     ),
     max_size=12,
     unique_by=lambda task: task.id,
@@ -61,6 +62,7 @@ def task(number: int = 1, **fields: object) -> Task:
         "created_at": NOON,
         "updated_at": NOON,
         "completed_at": None,
+        "version": 1,
     }
     return Task(id=UUID(int=number), **(values | fields))  # type: ignore[arg-type]
 

@@ -306,7 +306,7 @@ class TestStop:
     def test_a_plugin_that_never_ends_is_killed(self, tmp_path: Path) -> None:
         """A task of a plugin's own, on which nobody waits, ends with the process, and the log says which it is."""
         source = slow_store("close", statement=HOLDS_ON)
-        source = source.replace("return []", "self.own = asyncio.create_task(Slow.close(self))")
+        source = source.replace("return None", "self.own = asyncio.create_task(Slow.close(self))")
         status, output = self.end_of(tmp_path, source, "taskd.server.uvicorn.END_TIMEOUT_S = 0", "--grace", "0")
 
         assert -signal.SIGKILL == status

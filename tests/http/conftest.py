@@ -17,6 +17,15 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('http')}/tasks.db"
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def each_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """For modules whose tests concern the stores, too: they return it as their `database_url`."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('http')}/tasks.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
 @pytest.fixture(scope="module")
 def environ(database_url: str) -> dict[str, str]:
     return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **PATIENT}

@@ -46,13 +46,10 @@ TASKS: list[Json] = [
 ]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(scope="module")
+def database_url(each_database_url: str) -> str:
     """Lists are the same whatever the store."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path_factory.mktemp('lists')}/tasks.db"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+    return each_database_url
 
 
 async def create(client: httpx.AsyncClient, url: str, **fields: Any) -> Json:

@@ -25,6 +25,7 @@ from tests.support.documents import (
     CLASSES,
     CODES,
     OPERATIONS,
+    TASKS,
     WHOLE,
     Json,
     document_of,
@@ -41,15 +42,20 @@ pytestmark = pytest.mark.anyio
 PUBLIC = {"/livez", "/readyz"}
 BODIES: Mapping[tuple[str, int], Json | None] = {
     ("listTasks", 200): {"type": "array", "items": reference("Task")},
+    ("listTasks", 304): None,
     ("createTask", 201): reference("Task"),
     ("getTask", 200): reference("Task"),
+    ("getTask", 304): None,
     ("updateTask", 200): reference("Task"),
+    ("updateTask", 201): reference("Task"),
     ("deleteTask", 204): None,
     ("completeTask", 200): reference("Task"),
     ("checkLiveness", 200): reference("Health"),
     ("checkReadiness", 200): reference("Health"),
 }
-HEADERS = {201: {"Location"}, 401: {"WWW-Authenticate"}, 503: {"Retry-After"}}
+HEADERS = {200: {"ETag"}, 201: {"ETag", "Location"}, 304: {"ETag"}, 401: {"WWW-Authenticate"}, 503: {"Retry-After"}}
+# The operations whose responses have no versions.
+HEALTH = {"checkLiveness", "checkReadiness"}
 # Those that a list has only if they say something.
 OPTIONAL_HEADERS = {("listTasks", 200): {"Link", "X-Total-Count"}}
 
@@ -90,6 +96,15 @@ QUERY: Json = {
     "cursor": {"type": "string", "pattern": r"^[A-Za-z0-9_\-]+$"},
     "count": {"type": "boolean"},
 }
+# The headers that requests may have besides those with credentials and those of bodies.
+REQUEST_HEADERS = {
+    "listTasks": {"If-None-Match"},
+    "createTask": {"Idempotency-Key"},
+    "getTask": {"If-None-Match"},
+    "updateTask": {"If-Match", "If-None-Match"},
+    "deleteTask": {"If-Match"},
+    "completeTask": {"If-Match"},
+}
 # The contract's table of fields.
 FIELDS: dict[str, tuple[Json, set[str]]] = {
     "NewTask": (WRITABLE, {"title"}),
@@ -103,6 +118,7 @@ FIELDS: dict[str, tuple[Json, set[str]]] = {
             "created_at": DATE_TIME,
             "updated_at": DATE_TIME,
             "completed_at": {"anyOf": [DATE_TIME, NULL]},
+            "version": {"type": "integer", "minimum": 0},
         },
         set(answered),
     ),
@@ -169,7 +185,7 @@ class TestContract:
             for content in response["content"].values()
         ]
 
-        assert {401, 404, 413, 415, 422, 500, 503} == {status for status, _ in examples}
+        assert {401, 404, 409, 412, 413, 415, 422, 500, 503} == {status for status, _ in examples}
         assert [] == [(status, code) for status, code in examples if CODES[code] != status]
 
     @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
@@ -178,7 +194,8 @@ class TestContract:
         headers = {name: resolved(header, WHOLE) for name, header in response["headers"].items()}
         optional = {name for name, header in headers.items() if not header["required"]}
 
-        assert HEADERS.get(status, set()) | {"X-Request-ID"} == set(headers) - optional, operation_id
+        expected = HEADERS.get(status, set()) - ({"ETag"} if operation_id in HEALTH else set())
+        assert expected | {"X-Request-ID"} == set(headers) - optional, operation_id
         assert OPTIONAL_HEADERS.get((operation_id, status), set()) == optional
         assert all(header["description"] for header in headers.values())
 
@@ -200,8 +217,8 @@ class TestContract:
 
     def test_no_pattern_names_what_ends_a_line(self) -> None:
         """Generators unescape patterns and write them as JavaScript's literals, which must not hold such a thing."""
-        patterns = re.findall(r'"pattern": ("[^"]*")', json.dumps(WHOLE))
-        unescaped = [re.sub(r"\\u([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), json.loads(p)) for p in patterns]
+        patterns = [json.loads(text) for text in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', json.dumps(WHOLE))]
+        unescaped = [re.sub(r"\\u([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), each) for each in patterns]
 
         assert unescaped
         assert [] == [pattern for pattern in unescaped if set("\n\r\u2028\u2029") & set(pattern)]
@@ -226,7 +243,9 @@ class TestContract:
     @pytest.mark.parametrize(("method", "path"), OPERATIONS)
     def test_the_parameters_are_those_of_the_path(self, method: str, path: str) -> None:
         """Each has a description; an id is a UUID."""
-        parameters = [each for each in operations()[method, path]["parameters"] if each["in"] != "query"]
+        parameters = [
+            each for each in operations()[method, path]["parameters"] if each["in"] not in ("query", "header")
+        ]
         formats = {each["name"]: each["schema"].get("format") for each in parameters}
 
         expected = {"user_id": None} if "{user_id}" in path else {}
@@ -248,6 +267,43 @@ class TestContract:
         assert all(each["required"] is False and each["description"] for each in parameters)
         # An empty value counts as not sent.
         assert all(each["allowEmptyValue"] is True for each in parameters)
+
+    def test_the_headers_of_requests_are_those_of_the_contract(self) -> None:
+        """Each operation names the headers that it reads; none is required, and each is explained."""
+        found = {
+            operation["operationId"]: headers
+            for operation in operations().values()
+            if (headers := [each for each in operation["parameters"] if each["in"] == "header"])
+        }
+
+        assert REQUEST_HEADERS == {name: {each["name"] for each in headers} for name, headers in found.items()}
+        declared = [each for headers in found.values() for each in headers]
+        assert all(each["required"] is False and each["description"] for each in declared)
+
+    @pytest.mark.parametrize(
+        ("key", "is_valid"),
+        [
+            ("a", True),
+            ("~" * 255, True),
+            ("~" * 256, False),
+            ('"~"', True),
+            (f'"{"~" * 255}"', True),
+            (f'"{"~" * 256}"', False),
+            ('"', True),
+            ('""', False),
+            ("", False),
+            ("a b", False),
+            ("\u00e9", False),
+            ("a\n", False),
+        ],
+    )
+    def test_an_idempotency_key_is_described_exactly(self, key: str, is_valid: bool) -> None:
+        """A key is 1 to 255 visible ASCII characters, not counting quotes around them."""
+        [schema] = [
+            each["schema"] for each in operations()["POST", TASKS]["parameters"] if each["name"] == "Idempotency-Key"
+        ]
+
+        assert is_valid is validator(schema).is_valid(key)
 
 
 class TestSameBytes:

@@ -23,13 +23,10 @@ pytestmark = pytest.mark.anyio
 Json = dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(scope="module")
+def database_url(each_database_url: str) -> str:
     """The endpoints do the same whatever the store."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path_factory.mktemp('tasks')}/tasks.db"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+    return each_database_url
 
 
 async def create(client: httpx.AsyncClient, url: str, **fields: Any) -> Json:
@@ -69,6 +66,7 @@ async def test_create_returns_the_task_and_where_it_is(client: httpx.AsyncClient
         "created_at": task["created_at"],
         "updated_at": task["created_at"],
         "completed_at": None,
+        "version": 1,
     }
     # In the order of the contract's table, too.
     assert list(expected.items()) == list(task.items())
@@ -135,6 +133,7 @@ async def test_fields_that_the_server_makes_are_ignored(
         "created_at": "2000-01-01T00:00:00Z",
         "updated_at": 5,
         "completed_at": "2000-01-01T00:00:00Z",
+        "version": 1000,
         "no such field": [{}],
     }
     task = await create(client, tasks_url, **forged)
@@ -144,6 +143,7 @@ async def test_fields_that_the_server_makes_are_ignored(
     assert forged["id"] != task["id"] == changed["id"]
     assert 2000 < moment(task["created_at"]).year
     assert (task["created_at"], None) == (changed["created_at"], changed["completed_at"])
+    assert (1, 2) == (task["version"], changed["version"])
 
 
 async def test_the_list_of_a_new_user_is_empty(client: httpx.AsyncClient, tasks_url: str) -> None:
@@ -224,7 +224,7 @@ async def test_put_changes_what_is_given_and_keeps_the_rest(
     after = response.json()
 
     assert 200 == response.status_code
-    assert {**before, **changes, "updated_at": after["updated_at"]} == after
+    assert {**before, **changes, "updated_at": after["updated_at"], "version": after["version"]} == after
     assert moment(before["updated_at"]) <= moment(after["updated_at"])
     assert after == (await client.get(f"{tasks_url}/{before['id']}")).json()
 
@@ -329,7 +329,7 @@ async def test_a_full_task_sent_back_changes_nothing(client: httpx.AsyncClient, 
 
     after = (await client.put(f"{tasks_url}/{task['id']}", json=task)).json()
 
-    assert {**task, "updated_at": after["updated_at"]} == after
+    assert {**task, "updated_at": after["updated_at"], "version": after["version"]} == after
 
 
 async def test_repeated_tags_are_dropped(client: httpx.AsyncClient, tasks_url: str) -> None:

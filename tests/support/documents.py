@@ -20,12 +20,12 @@ TASKS = "/api/{user_id}/tasks"
 TASK = f"{TASKS}/{{id}}"
 # The contract's table, plus general errors: 401 where a token is required, 500, and 503 where the store is used.
 OPERATIONS = {
-    ("GET", TASKS): ("listTasks", {200, 401, 422, 500, 503}),
-    ("POST", TASKS): ("createTask", {201, 401, 413, 415, 422, 500, 503}),
-    ("GET", TASK): ("getTask", {200, 401, 404, 500, 503}),
-    ("PUT", TASK): ("updateTask", {200, 401, 404, 413, 415, 422, 500, 503}),
-    ("DELETE", TASK): ("deleteTask", {204, 401, 404, 500, 503}),
-    ("PATCH", f"{TASK}/complete"): ("completeTask", {200, 401, 404, 413, 415, 422, 500, 503}),
+    ("GET", TASKS): ("listTasks", {200, 304, 401, 422, 500, 503}),
+    ("POST", TASKS): ("createTask", {201, 401, 409, 413, 415, 422, 500, 503}),
+    ("GET", TASK): ("getTask", {200, 304, 401, 404, 500, 503}),
+    ("PUT", TASK): ("updateTask", {200, 201, 401, 404, 412, 413, 415, 422, 500, 503}),
+    ("DELETE", TASK): ("deleteTask", {204, 401, 404, 412, 500, 503}),
+    ("PATCH", f"{TASK}/complete"): ("completeTask", {200, 401, 404, 412, 413, 415, 422, 500, 503}),
     ("GET", "/livez"): ("checkLiveness", {200, 500}),
     ("GET", "/readyz"): ("checkReadiness", {200, 500, 503}),
 }
