@@ -75,7 +75,8 @@ CREATE TRIGGER tasks_inserted BEFORE INSERT ON tasks FOR EACH ROW
 WHEN (NEW.version = 0) EXECUTE FUNCTION tasks_raise_version();
 
 CREATE TRIGGER tasks_updated BEFORE UPDATE ON tasks FOR EACH ROW
-WHEN (NEW.version = OLD.version AND NEW.title_folded IS NOT DISTINCT FROM OLD.title_folded)
+WHEN (NEW.version = OLD.version AND NEW.title_folded IS NOT DISTINCT FROM OLD.title_folded
+    AND NEW.description_folded IS NOT DISTINCT FROM OLD.description_folded)
 EXECUTE FUNCTION tasks_raise_version();
 
 CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_note_deletion();

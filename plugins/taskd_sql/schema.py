@@ -210,7 +210,8 @@ _SQLITE_TRIGGERS = (
     f"""CREATE TRIGGER tasks_inserted AFTER INSERT ON tasks WHEN NEW.version = 0 BEGIN
 {_RAISE.format(row="NEW")}{_STAMP}END""",
     f"""CREATE TRIGGER tasks_updated AFTER UPDATE ON tasks
-WHEN NEW.version = OLD.version AND NEW.title_folded IS OLD.title_folded BEGIN
+WHEN NEW.version = OLD.version AND NEW.title_folded IS OLD.title_folded
+    AND NEW.description_folded IS OLD.description_folded BEGIN
 {_RAISE.format(row="NEW")}{_STAMP}END""",
     f"""CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN
 {_RAISE.format(row="OLD")}END""",

@@ -338,6 +338,16 @@ class TestVersions:
             migrated.run("UPDATE tasks SET description = NULL WHERE user_id = 'alice'")
             assert [] == (await store.list("alice", query)).tasks
 
+    async def test_preparing_a_search_changes_no_version(self, migrated: Place) -> None:
+        """Not even if only one of the texts is missing, because a newer server has already changed the other."""
+        migrated.run("UPDATE tasks SET description = 'In der Straße'")
+        async with opened(migrated) as store:
+            [task] = (await store.list("alice")).tasks
+            changed = await store.update("alice", task.id, TaskChanges(title="u"))
+
+            assert [changed] == (await store.list("alice", TaskQuery(search="STRASSE"))).tasks
+            assert changed == await store.get("alice", task.id)
+
     async def test_many_tasks_are_found_at_the_first_search(self, migrated: Place) -> None:
         """All of those that an older server has written are prepared for it; their versions stay the same."""
         many = 2 * FOLDED_AT_ONCE + 1

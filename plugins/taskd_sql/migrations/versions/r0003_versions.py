@@ -26,7 +26,8 @@ _SQLITE_TRIGGERS = (
     f"""CREATE TRIGGER tasks_inserted AFTER INSERT ON tasks WHEN NEW.version = 0 BEGIN
 {_RAISE.format(row="NEW")}{_STAMP}END""",
     f"""CREATE TRIGGER tasks_updated AFTER UPDATE ON tasks
-WHEN NEW.version = OLD.version AND NEW.title_folded IS OLD.title_folded BEGIN
+WHEN NEW.version = OLD.version AND NEW.title_folded IS OLD.title_folded
+    AND NEW.description_folded IS OLD.description_folded BEGIN
 {_RAISE.format(row="NEW")}{_STAMP}END""",
     f"""CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN
 {_RAISE.format(row="OLD")}END""",
@@ -52,7 +53,8 @@ END $$""",
     """CREATE TRIGGER tasks_inserted BEFORE INSERT ON tasks FOR EACH ROW
 WHEN (NEW.version = 0) EXECUTE FUNCTION tasks_raise_version()""",
     """CREATE TRIGGER tasks_updated BEFORE UPDATE ON tasks FOR EACH ROW
-WHEN (NEW.version = OLD.version AND NEW.title_folded IS NOT DISTINCT FROM OLD.title_folded)
+WHEN (NEW.version = OLD.version AND NEW.title_folded IS NOT DISTINCT FROM OLD.title_folded
+    AND NEW.description_folded IS NOT DISTINCT FROM OLD.description_folded)
 EXECUTE FUNCTION tasks_raise_version()""",
     """CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_note_deletion()""",
 )
