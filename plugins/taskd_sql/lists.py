@@ -35,18 +35,16 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.types import TypeEngine
 
 from taskd.queries import Order, Position, Sort, TaskQuery
 from taskd.tasks import Priority, Status
 from taskd_sql.schema import owners, tasks
 from taskd_sql.statements import IS_OWN, TASK_COLUMNS, Statement, parameter
 
-__all__ = ["HEADER_LENGTH", "ListStatements", "arguments"]
+__all__ = ["Header", "ListStatements", "arguments"]
 
-# The last columns, which have a value only in the first row.
-_HEADER: Mapping[str, TypeEngine[Any]] = {"seq": BigInteger(), "total": BigInteger(), "is_folded": Boolean()}
-HEADER_LENGTH = len(_HEADER)
+# `version` is the last of the columns that each list has.
+_VERSION = len(TASK_COLUMNS) - 1
 # More than any user has tasks.
 _NO_LIMIT = 2**62
 
@@ -177,30 +175,60 @@ def _is_on_page(keys: Iterator[_Key], numbers: Iterator[int]) -> ColumnElement[b
     return or_(key.is_after(start), and_(key.value == start, _is_on_page(keys, numbers)))
 
 
-def _statement(sort: Sort, order: Order, *, is_filtered: bool, is_later_page: bool) -> Any:
+@attrs.frozen
+class _Kind:
     """
-    Return the statement for a list.
+    What statements differ in.
 
-    Its first row has no task, but three more columns, which are null in the other rows: the owner's `seq`; how many
-    tasks match; and whether all texts are known to be folded.  One statement sees one moment, so that all of it belongs
-    together.  (Databases may reorder the parts of `UNION ALL`, but do not.)
+    Attributes:
+        sort: What the tasks are sorted by.
+        order: In which direction.
+        is_filtered: Whether some are left out.
+        is_later_page: Whether those of earlier pages are left out.
+        is_detailed: Whether the first row says more than the owner's `seq`.
     """
-    keys = _keys(sort, order)
-    matches = and_(IS_OWN, _filters()) if is_filtered else IS_OWN
+
+    sort: Sort
+    order: Order
+    is_filtered: bool
+    is_later_page: bool
+    is_detailed: bool
+
+    @classmethod
+    def of(cls, query: TaskQuery) -> _Kind:
+        is_filtered = query.is_filtered
+        is_detailed = is_filtered or query.count or query.sort is Sort.TITLE
+        return cls(query.sort, query.order, is_filtered, query.after is not None, is_detailed)
+
+
+def _statement(kind: _Kind) -> Any:
+    """
+    Return the statement for lists of a *kind*.
+
+    Its first row has no task: its `version` is the owner's `seq`.  In detailed lists, two more columns, which are null
+    in the other rows, say how many tasks match, and whether all texts are known to be folded.  One statement sees one
+    moment, so that all of it belongs together.  (Databases may reorder the parts of `UNION ALL`, but do not.)
+    """
+    keys = _keys(kind.sort, kind.order)
+    matches = and_(IS_OWN, _filters()) if kind.is_filtered else IS_OWN
     total = select(func.count()).select_from(tasks).where(matches).scalar_subquery()
+    details = (case((bindparam("wants_total", type_=Boolean()), total)), _of_owner(owners.c.is_folded))
+    no_details = (cast(null(), BigInteger()).label("total"), cast(null(), Boolean()).label("is_folded"))
     header = select(
-        *[cast(null(), column.type).label(column.name) for column in TASK_COLUMNS],
-        _of_owner(owners.c.seq),
-        case((bindparam("wants_total", type_=Boolean()), total)),
-        _of_owner(owners.c.is_folded) if is_filtered or sort is Sort.TITLE else cast(null(), Boolean()),
+        *[_of_owner(owners.c.seq) if column is tasks.c.version else _no(column) for column in TASK_COLUMNS],
+        *(details if kind.is_detailed else ()),
     )
     rows: Select[Any] = (
-        select(*TASK_COLUMNS, *[cast(null(), type_).label(name) for name, type_ in _HEADER.items()])
-        .where(matches, _is_on_page(iter(keys), count()) if is_later_page else true())
+        select(*TASK_COLUMNS, *(no_details if kind.is_detailed else ()))
+        .where(matches, _is_on_page(iter(keys), count()) if kind.is_later_page else true())
         .order_by(*[key.ordered() for key in keys])
         .limit(bindparam("row_limit", type_=BigInteger()))
     )
     return union_all(header, select(rows.subquery()))
+
+
+def _no(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(null(), column.type).label(column.name)
 
 
 def _of_owner(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -225,17 +253,31 @@ def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, A
 
 
 @attrs.frozen
+class Header:
+    """What the first row of a list says: see `_statement`."""
+
+    seq: int
+    total: int | None
+    is_folded: bool
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Header:
+        """Return what *row* says."""
+        seq, *details = row[_VERSION:]
+        total, is_folded = details or (None, False)
+        return cls(seq or 0, total, bool(is_folded))
+
+
+@attrs.frozen
 class ListStatements:
     """The statements for lists in one dialect, each of which is compiled when it is first used."""
 
     dialect: Dialect
-    _compiled: dict[tuple[Sort, Order, bool, bool], Statement] = attrs.field(init=False, factory=dict)
+    _compiled: dict[_Kind, Statement] = attrs.field(init=False, factory=dict)
 
     def get(self, query: TaskQuery) -> Statement:
         """Return the statement for *query*."""
-        kind = (query.sort, query.order, query.is_filtered, query.after is not None)
+        kind = _Kind.of(query)
         if kind not in self._compiled:
-            sort, order, is_filtered, is_later_page = kind
-            made = _statement(sort, order, is_filtered=is_filtered, is_later_page=is_later_page)
-            self._compiled[kind] = Statement.compile(made, self.dialect)
+            self._compiled[kind] = Statement.compile(_statement(kind), self.dialect)
         return self._compiled[kind]

@@ -159,7 +159,9 @@ def _insert(dialect: Dialect, table: Any) -> Any:
 
 def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Sequence[Executable]:
     """Return the statements that set *status* and other *values* of a task, and the times that depend on them."""
-    completed_at = case((status == Status.COMPLETED, func.coalesce(tasks.c.completed_at, _MOMENT)), else_=null())
+    completed_at = case(
+        (status == _status(Status.COMPLETED), func.coalesce(tasks.c.completed_at, _MOMENT)), else_=null()
+    )
 
     def change(seq: ScalarSelect[Any]) -> Update:
         return (
@@ -173,7 +175,7 @@ def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Se
 
 
 def _status(status: Status) -> ColumnElement[Any]:
-    return literal(status, tasks.c.status.type)
+    return literal_column(f"'{status.value}'", tasks.c.status.type)
 
 
 def _new_or_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
@@ -201,7 +203,7 @@ def _update(dialect: Dialect) -> Sequence[Executable]:
 
 
 def _toggle(dialect: Dialect) -> Sequence[Executable]:
-    is_completed = tasks.c.status == Status.COMPLETED
+    is_completed = tasks.c.status == _status(Status.COMPLETED)
     return _changing(dialect, case((is_completed, _status(Status.PENDING)), else_=_status(Status.COMPLETED)))
 
 
@@ -294,7 +296,8 @@ class Statement:
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the driver's arguments for the *values* of the parameters."""
-        values = {**self.constants, **values}
+        if self.constants:
+            values = {**self.constants, **values}
         return [process(values[name]) if process else values[name] for name, process in self.parameters]
 
     def read(self, row: Sequence[Any]) -> list[Any]:

@@ -105,7 +105,7 @@ class SQLTaskStore(TaskStore):
         tasks = list(chain.from_iterable(await in_slices(self._tasks, rows)))
         return TaskPage(tasks, header.seq, has_more=has_more, total=header.total)
 
-    async def _rows(self, owner: str, query: TaskQuery) -> tuple[_Header, Rows]:
+    async def _rows(self, owner: str, query: TaskQuery) -> tuple[lists.Header, Rows]:
         """Return one row more than the query asks for, if there is one."""
         statement = self._lists.get(query)
         at_once = SHORT_LIST if query.limit is None else min(query.limit, SHORT_LIST)
@@ -113,7 +113,7 @@ class SQLTaskStore(TaskStore):
         if len(rows) > SHORT_LIST + 1 and query.limit != SHORT_LIST:
             limit = None if query.limit is None else query.limit + 1
             rows = await self._read_many(statement, lists.arguments(owner, query, limit), owner)
-        return _Header.of(rows.pop(0)), rows
+        return lists.Header.of(rows.pop(0)), rows
 
     async def _fold(self, owner: str, seq: int) -> None:
         """Fold the texts that an older server has written, and note that there are no more, unless *seq* has grown."""
@@ -297,24 +297,12 @@ class SQLTaskStore(TaskStore):
 
     def _task(self, row: Sequence[Any]) -> Task:
         """Return the task in the first columns of *row*."""
-        return Task(**dict(zip(_NAMES, self._compiled[statements.GET].read(row), strict=True)))
+        [task] = self._tasks([row])
+        return task
 
     def _tasks(self, rows: Rows) -> Sequence[Task]:
-        return [self._task(row) for row in rows]
-
-
-@attrs.frozen
-class _Header:
-    """What the first row of a list says."""
-
-    seq: int
-    total: int | None
-    is_folded: bool
-
-    @classmethod
-    def of(cls, row: Sequence[Any]) -> _Header:
-        seq, total, is_folded = row[-lists.HEADER_LENGTH :]
-        return cls(seq or 0, total, bool(is_folded))
+        read = self._compiled[statements.GET].read
+        return [Task(**dict(zip(_NAMES, read(row), strict=True))) for row in rows]
 
 
 def _folding(owner: str, task_id: UUID, version: int, title: str, description: str | None) -> Mapping[str, Any]:

@@ -5,6 +5,11 @@ These tools need the extra `taskd-server[testing]`.  Subclass a contract and def
 tests.
 """
 
+import pytest
+
+# Before they are imported, so that a failed assertion shows its values.
+pytest.register_assert_rewrite("taskd.testing.auth", "taskd.testing.storage")
+
 from taskd.testing.auth import AuthContract
 from taskd.testing.documents import undescribed
 from taskd.testing.server import RunningServer, lifespan, running_server

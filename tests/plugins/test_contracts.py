@@ -20,9 +20,18 @@ from taskd_sql.plugin import taskd_storage
 from tests.conftest import SECRET, token_for
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('contract')}/tasks.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
 class TestSQLStore(StoreContract):
-    @pytest.fixture
-    async def store(self, database_url: str) -> AsyncIterator[TaskStore]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def store(cls, database_url: str) -> AsyncIterator[TaskStore]:
         sql = taskd_storage({"DATABASE_URL": database_url})
         yield sql
         await sql.close()

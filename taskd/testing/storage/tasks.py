@@ -1,4 +1,4 @@
-"""Test what every task store must do."""
+"""Test what stores do with tasks: create, read, change and delete them, for each owner apart."""
 
 from __future__ import annotations
 
@@ -11,27 +11,11 @@ import pytest
 from taskd.storage import TaskNotFound, TaskStore
 from taskd.tasks import NewTask, Priority, Status, Task, TaskChanges
 
-__all__ = ["StoreContract"]
+__all__ = ["TaskTests"]
 
 
-@pytest.mark.anyio
-class StoreContract:
-    """
-    The tests that a store must pass.
-
-    A subclass defines a fixture `store`, a `TaskStore`.  The store may contain tasks of other owners, because every
-    test uses new owners.
-    """
-
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        """Run the tests with asyncio."""
-        return "asyncio"
-
-    @pytest.fixture
-    def owner(self) -> str:
-        """Return an owner without tasks."""
-        return uuid.uuid4().hex
+class TaskTests:
+    """Tasks are stored and changed as `Task` says."""
 
     async def test_a_new_owner_has_no_tasks(self, store: TaskStore, owner: str) -> None:
         """The list of an owner without tasks is empty."""

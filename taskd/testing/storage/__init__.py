@@ -1,0 +1,50 @@
+"""Test what every task store must do: a module for each subject, and one class that has all of their tests."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from taskd.testing.storage.conditions import ConditionTests
+from taskd.testing.storage.filters import FilterTests
+from taskd.testing.storage.ids import NewIDTests
+from taskd.testing.storage.keys import KeyTests
+from taskd.testing.storage.pages import PageTests
+from taskd.testing.storage.searching import SearchTests
+from taskd.testing.storage.sorting import SortTests
+from taskd.testing.storage.tasks import TaskTests
+from taskd.testing.storage.versions import VersionTests
+
+__all__ = ["StoreContract"]
+
+
+@pytest.mark.anyio
+class StoreContract(
+    TaskTests,
+    VersionTests,
+    ConditionTests,
+    NewIDTests,
+    KeyTests,
+    FilterTests,
+    SearchTests,
+    SortTests,
+    PageTests,
+):
+    """
+    The tests that a store must pass: all promises of `TaskStore`.
+
+    A subclass defines a fixture `store`, a `TaskStore`.  The store may contain tasks of other owners, because every
+    test uses new owners; so tests can share a store that takes long to make, by a fixture with the scope `class`.
+    """
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def anyio_backend(cls) -> str:
+        """Run the tests with asyncio."""
+        return "asyncio"
+
+    @pytest.fixture
+    def owner(self) -> str:
+        """Return an owner without tasks."""
+        return uuid.uuid4().hex

@@ -1,0 +1,106 @@
+"""Test idempotency keys: a creation that is repeated with the same key creates nothing."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+
+from taskd.storage import CreationKey, KeyReused, TaskDeleted, TaskStore
+from taskd.tasks import NewTask, TaskChanges
+from taskd.testing.storage.samples import AT_ONCE, outcomes
+
+__all__ = ["KeyTests"]
+
+NEW = NewTask(title="t", tags=["a"])
+# As a hash is, they are any bytes.
+FINGERPRINT = b"\x00\xff\\'\n" + bytes(27)
+OTHER = b"\x00\xff\\'\n" + bytes(26) + b"\x01"
+KEY = CreationKey("a key", FINGERPRINT)
+
+
+class KeyTests:
+    """`create` with a key."""
+
+    async def test_a_repetition_creates_nothing(self, store: TaskStore, owner: str) -> None:
+        """The task that was created with the key is returned again, and no other is created."""
+        task = await store.create(owner, NEW, key=KEY)
+
+        assert task == await store.create(owner, NEW, key=KEY)
+        assert task == await store.create(owner, NEW, key=KEY)
+        assert [task] == (await store.list(owner)).tasks
+        assert ("t", ("a",)) == (task.title, task.tags)
+
+    async def test_a_repetition_returns_the_task_as_it_is_now(self, store: TaskStore, owner: str) -> None:
+        """What was changed since the task was created stays changed."""
+        task = await store.create(owner, NEW, key=KEY)
+        await store.update(owner, task.id, TaskChanges(title="u", tags=["b"]))
+        changed = await store.toggle(owner, task.id)
+
+        assert changed == await store.create(owner, NEW, key=KEY)
+        assert [changed] == (await store.list(owner)).tasks
+
+    async def test_a_key_belongs_to_one_request(self, store: TaskStore, owner: str) -> None:
+        """Another request with the same key is refused, and the key still stands for the first one."""
+        task = await store.create(owner, NEW, key=KEY)
+        with pytest.raises(KeyReused):
+            await store.create(owner, NewTask(title="u"), key=CreationKey(KEY.key, OTHER))
+
+        assert [task] == (await store.list(owner)).tasks
+        assert task == await store.create(owner, NEW, key=KEY)
+
+    async def test_a_key_outlives_its_task(self, store: TaskStore, owner: str) -> None:
+        """After the task was deleted, a repetition does not bring it back, and another request is still refused."""
+        task = await store.create(owner, NEW, key=KEY)
+        await store.delete(owner, task.id)
+        for _ in range(2):
+            with pytest.raises(TaskDeleted):
+                await store.create(owner, NEW, key=KEY)
+        with pytest.raises(KeyReused):
+            await store.create(owner, NEW, key=CreationKey(KEY.key, OTHER))
+
+        assert [] == (await store.list(owner)).tasks
+
+    async def test_keys_are_each_owner_s(self, store: TaskStore, owner: str) -> None:
+        """Owners may use the same key, for the same request or another, and do not see what it stands for."""
+        own = await store.create(owner, NEW, key=KEY)
+        theirs = await store.create(f"{owner}x", NEW, key=KEY)
+        others = await store.create(f"{owner}y", NEW, key=CreationKey(KEY.key, OTHER))
+        await store.delete(owner, own.id)
+
+        assert 3 == len({own.id, theirs.id, others.id})
+        assert theirs == await store.create(f"{owner}x", NEW, key=KEY)
+
+    async def test_keys_are_compared_exactly(self, store: TaskStore, owner: str) -> None:
+        """A key is any text of 1 to 255 visible characters; capital letters are others than small ones."""
+        visible = string.ascii_letters + string.digits + string.punctuation
+        texts = ["a", "A", "aa", '"a"', "%", "_", "'", "\\", "{a,b}", visible, visible * 2 + "x" * 67, "x" * 255]
+        created = [await store.create(owner, NEW, key=CreationKey(text, FINGERPRINT)) for text in texts]
+        repeated = [await store.create(owner, NEW, key=CreationKey(text, FINGERPRINT)) for text in texts]
+
+        assert created == repeated
+        assert created[::-1] == (await store.list(owner)).tasks
+
+    async def test_a_creation_without_a_key_is_never_a_repetition(self, store: TaskStore, owner: str) -> None:
+        """The same request creates one task after the other if it has no key."""
+        created = [await store.create(owner, NEW, key=key) for key in (None, KEY, None)]
+
+        assert created[::-1] == (await store.list(owner)).tasks
+
+    async def test_repetitions_at_once_create_one_task(self, store: TaskStore, owner: str) -> None:
+        """However many of the same request arrive at the same time, all return the one task."""
+        for number in range(3):
+            key = CreationKey(str(number), FINGERPRINT)
+            created, errors = await outcomes([store.create(owner, NEW, key=key) for _ in range(AT_ONCE)])
+
+            assert ([], AT_ONCE) == (errors, len(created))
+            assert [created[0]] * AT_ONCE == created
+        assert 3 == len((await store.list(owner)).tasks)
+
+    async def test_of_requests_at_once_one_gets_the_key(self, store: TaskStore, owner: str) -> None:
+        """Of different requests with the same key at the same time, the first creates a task; the others fail."""
+        keys = [CreationKey(KEY.key, bytes([number])) for number in range(AT_ONCE)]
+        created, errors = await outcomes([store.create(owner, NEW, key=key) for key in keys])
+
+        assert created == (await store.list(owner)).tasks
+        assert (1, [KeyReused] * (AT_ONCE - 1)) == (len(created), errors)

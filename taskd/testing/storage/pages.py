@@ -1,0 +1,148 @@
+"""Test lists in pages."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Sequence
+
+import attrs
+import pytest
+
+from taskd.queries import Order, Position, Sort, TaskPage, TaskQuery
+from taskd.storage import TaskStore
+from taskd.tasks import NewTask, Priority, Status, Task, TaskChanges
+from taskd.testing.storage.samples import HOUR, NOON, assert_lists, create_all, id_at
+
+__all__ = ["PageTests"]
+
+each_sort = pytest.mark.parametrize("sort", Sort, ids=str)
+each_order = pytest.mark.parametrize("order", Order, ids=str)
+
+
+class PageTests:
+    """`limit`, `after` and `count`, and what a page says about the rest of the list."""
+
+    async def test_a_limit_cuts_off_the_rest(self, store: TaskStore, owner: str) -> None:
+        """A page has no more tasks than its limit, and says whether it has left out any."""
+        tasks = await _fill(store, owner)
+        for limit in (1, 2, len(tasks) - 1, len(tasks), len(tasks) + 1, 1000, None):
+            await assert_lists(store, owner, TaskQuery(limit=limit), tasks)
+
+        exact = await store.list(owner, TaskQuery(limit=len(tasks)))
+        assert (len(tasks), False) == (len(exact.tasks), exact.has_more)
+        short = await store.list(owner, TaskQuery(limit=len(tasks) - 1))
+        assert (len(tasks) - 1, True) == (len(short.tasks), short.has_more)
+
+    async def test_an_empty_list_has_one_page(self, store: TaskStore, owner: str) -> None:
+        """It has no tasks, counts none, and no more follow."""
+        assert TaskPage([], 0, has_more=False, total=0) == await store.list(owner, TaskQuery(limit=1, count=True))
+
+    async def test_what_matches_is_counted_if_asked_for(self, store: TaskStore, owner: str) -> None:
+        """The count is that of the whole list, of which filters leave out some, but pages none."""
+        tasks = await _fill(store, owner)
+        some = frozenset({Status.PENDING})
+        for query in (TaskQuery(limit=2), TaskQuery(limit=2, statuses=some), TaskQuery(), TaskQuery(statuses=some)):
+            counting = attrs.evolve(query, count=True)
+            page = await store.list(owner, counting)
+            last = attrs.evolve(counting, after=counting.position_of(page.tasks[-1]))
+
+            assert None is (await store.list(owner, query)).total
+            assert sum(map(query.matches, tasks)) == page.total == (await store.list(owner, last)).total
+
+    async def test_every_page_has_the_owner_s_seq(self, store: TaskStore, owner: str) -> None:
+        """A page without tasks, too, says how many changes there were."""
+        tasks = await _fill(store, owner)
+        await store.delete(owner, tasks[0].id)
+        seq = await store.seq(owner)
+        end = TaskQuery().position_of(tasks[0])
+        for query in (TaskQuery(), TaskQuery(limit=1), TaskQuery(statuses=frozenset()), TaskQuery(after=end)):
+            assert seq == (await store.list(owner, query)).seq, query
+
+    @each_sort
+    @each_order
+    async def test_pages_are_the_list_in_pieces(self, store: TaskStore, owner: str, sort: Sort, order: Order) -> None:
+        """Each page but the last is full, and begins where the one before it ended; together, they are the list."""
+        tasks = await _fill(store, owner)
+        for limit, search in itertools.product((1, 2, 5), (None, "A")):
+            query = TaskQuery(sort=sort, order=order, limit=limit, search=search)
+            whole = (await store.list(owner, attrs.evolve(query, limit=None))).tasks
+            walked = await _walk(store, owner, query)
+
+            assert query.in_order(filter(query.matches, tasks)) == whole
+            assert whole == [task for page in walked for task in page]
+            assert [limit] * (len(walked) - 1) == [len(page) for page in walked[:-1]]
+            assert walked[-1]
+
+    @each_sort
+    @each_order
+    async def test_a_page_begins_after_a_task_that_is_gone(
+        self, store: TaskStore, owner: str, sort: Sort, order: Order
+    ) -> None:
+        """The position stays where it is when the task that was there is deleted or moves, and others are created."""
+        tasks = {task.id: task for task in await _fill(store, owner)}
+        query = TaskQuery(sort=sort, order=order)
+        third, fourth = query.in_order(tasks.values())[2:4]
+        await store.delete(owner, third.id)
+        changes = TaskChanges(title="zz", due_at=None, priority=Priority.LOW)
+        changed = await store.update(owner, fourth.id, changes)
+        created = await create_all(store, owner, NewTask(title="a", due_at=NOON), NewTask(title="aa"))
+        tasks |= {task.id: task for task in [changed, *created]}
+        del tasks[third.id]
+
+        for task in (third, fourth):
+            after = query.position_of(task)
+            await assert_lists(store, owner, attrs.evolve(query, after=after, count=True), tasks.values())
+            await assert_lists(store, owner, attrs.evolve(query, after=after, limit=2), tasks.values())
+
+    @each_sort
+    @each_order
+    async def test_a_page_may_begin_anywhere(self, store: TaskStore, owner: str, sort: Sort, order: Order) -> None:
+        """A position may be before, between or after all tasks, and need not be that of any task there ever was."""
+        tasks = await _fill(store, owner)
+        for key, task in itertools.product(_keys(sort), (tasks[0], tasks[4], tasks[-1])):
+            for task_id in (task.id, id_at(NOON - 9000 * HOUR)):
+                query = TaskQuery(sort=sort, order=order, after=Position(key, task_id), limit=3)
+                await assert_lists(store, owner, query, tasks)
+
+
+async def _fill(store: TaskStore, owner: str) -> list[Task]:
+    """Create tasks that have much in common, and return them."""
+    due = itertools.cycle([NOON, None, NOON + HOUR, NOON, None])
+    statuses = itertools.cycle([Status.COMPLETED, Status.PENDING])
+    titles = ["b", "B", "a", "stra\u00dfe", "A", "b", "STRASSE", "c", "a"]
+    priorities = itertools.cycle([Priority.URGENT, Priority.LOW, Priority.LOW, Priority.HIGH])
+    return await create_all(
+        store,
+        owner,
+        *[
+            NewTask(title=title, due_at=next(due), status=next(statuses), priority=next(priorities), tags=["a"])
+            for title in titles
+        ],
+    )
+
+
+async def _walk(store: TaskStore, owner: str, query: TaskQuery) -> list[list[Task]]:
+    """Return the tasks on each page of *query*."""
+    page = await store.list(owner, query)
+    pages = [page.tasks]
+    while page.has_more:
+        query = attrs.evolve(query, after=query.position_of(page.tasks[-1]))
+        page = await store.list(owner, query)
+        pages.append(page.tasks)
+    return pages
+
+
+def _keys(sort: Sort) -> Sequence[str | int | dt.datetime | None]:
+    """Return values by which tasks are sorted, and values between them."""
+    match sort:
+        case Sort.CREATED_AT:
+            return [None]
+        case Sort.UPDATED_AT:
+            return [NOON - 9000 * HOUR, NOON + 9000 * HOUR]
+        case Sort.DUE_AT:
+            return [None, NOON - HOUR, NOON, NOON + HOUR / 2, NOON + HOUR, NOON + 2 * HOUR]
+        case Sort.PRIORITY:
+            return [0, 1, 2, 3]
+        case Sort.TITLE:
+            return ["", "a", "aa", "b", "strasse", "z", "\U0001f389"]
