@@ -86,9 +86,9 @@ async def list_response(
     if sum(map(len, parts)) >= MIN_COMPRESSED_BYTES and accepts_gzip(request):
         parts = await gzipped(parts)
         all_headers["Content-Encoding"] = "gzip"
-    response = _PartsResponse(parts, all_headers)
-    response.headers.add_vary_header("Accept-Encoding")
-    return response
+    vary = all_headers.get("Vary")
+    all_headers["Vary"] = "Accept-Encoding" if vary is None else f"{vary}, Accept-Encoding"
+    return _PartsResponse(parts, all_headers)
 
 
 def list_unmodified(headers: Mapping[str, str]) -> Response:
