@@ -58,10 +58,13 @@ class Response:
         return json.loads(self.body)
 
 
-def request_bytes(method: str, path: str, token: str, body: object = None) -> bytes:
+def request_bytes(
+    method: str, path: str, token: str, body: object = None, headers: Mapping[str, str] | None = None
+) -> bytes:
     """Return a whole request, with *body* as JSON if there is one."""
     content = b"" if body is None else json.dumps(body).encode()
     head = [f"{method} {path} HTTP/1.1", "Host: taskd", f"Authorization: Bearer {token}"]
+    head += [f"{name}: {value}" for name, value in (headers or {}).items()]
     head += [] if body is None else ["Content-Type: application/json", f"Content-Length: {len(content)}"]
     return "\r\n".join([*head, "", ""]).encode() + content
 
