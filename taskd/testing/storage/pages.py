@@ -126,8 +126,12 @@ async def _walk(store: TaskStore, owner: str, query: TaskQuery) -> list[list[Tas
     """Return the tasks on each page of *query*."""
     page = await store.list(owner, query)
     pages = [page.tasks]
+    ends = {query.after}
     while page.has_more:
         query = attrs.evolve(query, after=query.position_of(page.tasks[-1]))
+        # A wrong order could lead back to an earlier page, for ever.
+        assert query.after not in ends, query
+        ends.add(query.after)
         page = await store.list(owner, query)
         pages.append(page.tasks)
     return pages

@@ -107,12 +107,13 @@ class TaskTests:
         assert reopened == await store.get(owner, task.id)
 
     async def test_toggles_at_once_are_all_counted(self, store: TaskStore, owner: str) -> None:
-        """None of 25 concurrent toggles is lost: an odd number completes the task."""
+        """None of 24 concurrent toggles is lost: every other one completes the task."""
         task = await store.create(owner, NewTask(title="t"))
 
-        await asyncio.gather(*[store.toggle(owner, task.id) for _ in range(25)])
+        toggled = await asyncio.gather(*[store.toggle(owner, task.id) for _ in range(24)])
 
-        assert (await store.get(owner, task.id)).is_completed
+        assert [True, False] * 12 == [each.is_completed for each in sorted(toggled, key=lambda each: each.version)]
+        assert not (await store.get(owner, task.id)).is_completed
 
     async def test_delete_removes_for_good(self, store: TaskStore, owner: str) -> None:
         """No method finds a deleted task."""
