@@ -17,8 +17,8 @@ from starlette.types import ASGIApp
 import taskd_jwt.jwks.cache
 import taskd_jwt.jwks.fetch
 from taskd import build_app
-from taskd.auth import AUTH_TIMEOUT_S
 from taskd.testing import lifespan
+from taskd.time_limit import Timeouts
 from taskd_jwt.jwks.cache import RemoteKeySet
 from taskd_jwt.jwks.fetch import FETCH_TIMEOUT_S
 from taskd_jwt.jwks.keys import KeySet, read_key_set
@@ -470,4 +470,4 @@ def test_a_fetch_ends_before_the_next_may_start() -> None:
 
 def test_a_request_waits_less_than_the_core_allows() -> None:
     """The plugin's own 503, with its `Retry-After`, comes first."""
-    assert taskd_jwt.jwks.cache.WAIT_S < AUTH_TIMEOUT_S
+    assert taskd_jwt.jwks.cache.WAIT_S < Timeouts().auth_s

@@ -6,14 +6,17 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from taskd import PluginError, build_app
+from taskd import PluginError
 from taskd.application import Application
+from taskd.plugins import Plugins
+from taskd.time_limit import Timeouts
 from tests.conftest import SECRET, client_of
 
 
-def build(**environ: str) -> Application:
+def build(timeouts: Timeouts | None = None, /, **environ: str) -> Application:
     """Build an application with the default plugins and those installed, and *environ* on top of what it needs."""
-    return build_app({"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": "sqlite:///tasks.db", **environ})
+    given = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": "sqlite:///tasks.db", **environ}
+    return Application.of(Plugins.load(given, timeouts))
 
 
 async def get(app: ASGIApp, path: str, user_id: str | None = None, **headers: str) -> httpx.Response:
