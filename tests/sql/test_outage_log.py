@@ -192,12 +192,12 @@ async def test_a_store_that_fails_at_the_start_is_logged(site: Site, caplog: pyt
 
 
 async def test_a_schema_that_comes_and_goes_is_logged_each_time(
-    place: Place, user_id: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    place: Place, user_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each time the table disappears and comes back is a line, even if nobody asks for /readyz."""
-    monkeypatch.setattr("taskd.outages.MIN_INTERVAL_S", 0)
     await runner.upgrade(parse(place.url))
     app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
+    app.store._service.interval_s = 0
     url = f"/api/{user_id}/tasks"
     statuses = []
     async with client_of(app, user_id) as client:

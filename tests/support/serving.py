@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 
 from taskd import build_app
-from taskd.application import EARLY_PING
+from taskd.application import EARLY_PING, Application
 from taskd.limiter import FairLimiter
 from taskd.testing import lifespan
 from taskd_sql.engine.database import Limits
@@ -50,10 +50,16 @@ async def serving(
             yield client
 
 
+def application_of(client: httpx.AsyncClient) -> Application:
+    """Return the application that *client* calls."""
+    transport: Any = client._transport
+    assert isinstance(transport.app, Application)
+    return transport.app
+
+
 def database_of(client: httpx.AsyncClient) -> PostgresDatabase | SQLiteDatabase:
     """Return the database of the application that *client* calls."""
-    transport: Any = client._transport
-    database: PostgresDatabase | SQLiteDatabase = transport.app.store.database
+    database: PostgresDatabase | SQLiteDatabase = application_of(client).store.database
     return database
 
 
