@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskd.auth import DenyAll, Guard
 from taskd.bounded_store import BoundedStore
-from taskd.closing import CLOSE_TIMEOUT_S
 from taskd.health import health_routes
 from taskd.openapi import document as openapi
 from taskd.outages import OutageLog
@@ -95,10 +94,11 @@ class Application:
             PluginError: A plugin is broken or ambiguous.
         """
         backend = plugins.backend if verifies_credentials else DenyAll()
-        store = BoundedStore(plugins.store, str(plugins.storage_plugin))
+        store = BoundedStore(plugins.store, str(plugins.storage_plugin), plugins.timeouts)
         core = Source("server", "taskd")
         health = [(core, route) for route in health_routes(store)]
-        routes = resources([*health, *plugins.routes(store)], Guard(backend, str(plugins.auth_plugin)))
+        guard = Guard(backend, str(plugins.auth_plugin), plugins.timeouts)
+        routes = resources([*health, *plugins.routes(store)], guard)
         document = openapi.document(routes, plugins.security_scheme)
         allowed = plugins.settings.frontend_origins if origins is None else origins
         return cls(plugins, backend, store, routes, document, allowed)
@@ -130,7 +130,7 @@ class Application:
             yield
         finally:
             pinging.cancel()
-            await asyncio.wait([pinging], timeout=CLOSE_TIMEOUT_S)
+            await asyncio.wait([pinging], timeout=self.plugins.timeouts.close_s)
             await self.plugins.close()
 
 

@@ -21,7 +21,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from taskd.errors import CodedError, ErrorCode
-from taskd.time_limit import TimedOut, TimeLimit
+from taskd.time_limit import TimedOut, TimeLimit, Timeouts
 
 __all__ = [
     "AuthUnavailable",
@@ -38,7 +38,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-AUTH_TIMEOUT_S = 3
 RETRY_AFTER_S = 2
 MAX_IDENTITY_LENGTH = 255
 IDENTITY = f"neither . nor .., but a text of 1 to {MAX_IDENTITY_LENGTH} characters without NUL"
@@ -138,11 +137,17 @@ class Guard:
     Attributes:
         backend: Verifies credentials.
         name: What the log calls the backend.
+        timeouts: How long the backend may take.
     """
 
     backend: AuthenticationBackend
     name: str = "The auth plugin"
-    _limit: TimeLimit = attrs.field(init=False, repr=False, factory=lambda: TimeLimit(AUTH_TIMEOUT_S))
+    timeouts: Timeouts = attrs.field(factory=Timeouts)
+    _limit: TimeLimit = attrs.field(init=False, repr=False)
+
+    @_limit.default
+    def _limit_of_calls(self) -> TimeLimit:
+        return TimeLimit(self.timeouts.auth_s)
 
     async def admit(self, scope: Scope) -> None:
         """
@@ -163,7 +168,7 @@ class Guard:
         except AuthUnavailable as error:
             raise _unavailable(error.retry_after_s) from None
         except TimedOut:
-            logger.warning("%s did not respond in %d s", self.name, AUTH_TIMEOUT_S)
+            logger.warning("%s did not respond in %d s", self.name, self.timeouts.auth_s)
             raise _unavailable(RETRY_AFTER_S) from None
         except SystemExit as error:
             # SystemExit would end the server.

@@ -22,7 +22,7 @@ from taskd.storage import (
     TaskStore,
 )
 from taskd.tasks import NewTask, Task, TaskChanges
-from taskd.time_limit import TimedOut, TimeLimit
+from taskd.time_limit import TimedOut, TimeLimit, Timeouts
 
 __all__ = ["BoundedStore"]
 
@@ -31,9 +31,6 @@ T = TypeVar("T")
 _EXACTLY_TASKS = frozenset((Task,))
 # These errors say nothing about the plugin.
 _EXPECTED = (StoreUnavailable, TaskNotFound, PreconditionFailed, KeyReused, TaskDeleted)
-
-# The limit that the contract of `TaskStore` sets.
-CALL_TIMEOUT_S = 10.0
 
 
 @attrs.frozen(eq=False)
@@ -46,11 +43,17 @@ class BoundedStore(TaskStore):
     Attributes:
         store: The wrapped store.  Its other attributes are available here, too.
         plugin: The name of the plugin, for the log.
+        timeouts: How long the plugin may take.
     """
 
     store: TaskStore
     plugin: str
-    _limit: TimeLimit = attrs.field(init=False, factory=lambda: TimeLimit(CALL_TIMEOUT_S))
+    timeouts: Timeouts = attrs.field(factory=Timeouts)
+    _limit: TimeLimit = attrs.field(init=False)
+
+    @_limit.default
+    def _limit_of_calls(self) -> TimeLimit:
+        return TimeLimit(self.timeouts.call_s)
 
     def list(self, owner: str, query: TaskQuery = EVERYTHING) -> Coroutine[Any, Any, TaskPage]:
         """Return the tasks of *owner* that *query* asks for."""
@@ -94,7 +97,7 @@ class BoundedStore(TaskStore):
 
     def close(self) -> Coroutine[Any, Any, None]:
         """Close the store.  Failures and time-outs are only logged."""
-        return close(self.plugin, self.store)
+        return close(self.plugin, self.store, self.timeouts.close_s)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
@@ -105,7 +108,7 @@ class BoundedStore(TaskStore):
             if check is not None:
                 check(method, result)
         except TimedOut:
-            reason = f"{self.plugin} did not respond to {method} in {self._limit.timeout_s:.0f} s"
+            reason = f"{self.plugin} did not respond to {method} in {self.timeouts.call_s:.0f} s"
             raise StoreUnavailable(reason) from None
         except SystemExit as error:
             # SystemExit would end the server.

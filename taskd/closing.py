@@ -11,9 +11,7 @@ from typing import Any
 
 from taskd.time_limit import TimedOut, TimeLimit
 
-__all__ = ["CLOSE_TIMEOUT_S", "bounded", "close", "close_in_time"]
-
-CLOSE_TIMEOUT_S = 2.0
+__all__ = ["bounded", "close", "close_in_time"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,29 +37,29 @@ async def bounded(call: Callable[[], Any], timeout_s: float) -> Any:
         raise RuntimeError("it ended with a CancelledError of its own") from error
 
 
-async def close_in_time(part: object) -> None:
+async def close_in_time(part: object, timeout_s: float) -> None:
     """
     Call the `close` method of *part*, if it has one.
 
     Raises:
-        TimedOut: The method did not end in time.
+        TimedOut: The method did not end within *timeout_s* seconds.
         BaseException: Any error that the method raised.
     """
     close = getattr(part, "close", None)
     if close is not None:
-        await bounded(close, CLOSE_TIMEOUT_S)
+        await bounded(close, timeout_s)
 
 
-async def close(name: str, part: object) -> None:
+async def close(name: str, part: object, timeout_s: float) -> None:
     """
-    Call the `close` method of *part*, if it has one, and log *name* if it fails or does not end in time.
+    Call the `close` method of *part*, if it has one, and log *name* if it fails or takes too long.
 
     No error is raised: a plugin must not keep the server from stopping.
     """
     try:
-        await close_in_time(part)
+        await close_in_time(part, timeout_s)
     except TimedOut:
-        logger.warning("%s did not close in %g s and was abandoned", name, CLOSE_TIMEOUT_S)
+        logger.warning("%s did not close in %g s and was abandoned", name, timeout_s)
     except (Exception, SystemExit):
         logger.exception("%s failed to close", name)
 

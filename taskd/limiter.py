@@ -13,9 +13,6 @@ import attrs
 
 __all__ = ["FairLimiter", "Outcome", "Overloaded", "Waiter"]
 
-# The most waiters to refuse in one turn of the event loop.  Each refusal costs an error response, and a thousand at
-# once would hold up everything else.
-MAX_REFUSALS_PER_TURN = 32
 # uvloop's timers have a resolution of one millisecond, and may fire that much too early.
 TIMER_RESOLUTION_S = 0.001
 # Deadlines of waiters that are gone are removed once the number of all deadlines exceeds twice the number of waiters by
@@ -109,6 +106,8 @@ class FairLimiter:
         target_s: How many seconds a call may wait while calls are refused for waiting too long.
         interval_s: For how many seconds all waits must exceed *target_s* before the first call is refused.
         max_waiting: How many calls of all keys together may wait.  It only bounds memory.
+        refusals_per_turn: How many waiters are refused in one turn of the event loop.  Each refusal costs an error
+            response, and a thousand at once would hold up everything else.
     """
 
     _capacity: int
@@ -116,6 +115,7 @@ class FairLimiter:
     target_s: float = attrs.field(default=1.0, kw_only=True)
     interval_s: float = attrs.field(default=0.5, kw_only=True)
     max_waiting: int = attrs.field(default=10_000, kw_only=True)
+    refusals_per_turn: int = attrs.field(default=32, kw_only=True)
     _in_use: int = attrs.field(init=False, default=0)
     # How many slots each key holds, if any.
     _held: dict[Hashable, int] = attrs.field(init=False, factory=dict, repr=False)
@@ -280,7 +280,7 @@ class FairLimiter:
 
     def _serve(self) -> None:
         """Give free slots to the waiters whose turn it is, and refuse those that have waited too long."""
-        while self._turns and self._in_use < self._capacity and self._refused_this_turn < MAX_REFUSALS_PER_TURN:
+        while self._turns and self._in_use < self._capacity and self._refused_this_turn < self.refusals_per_turn:
             key = next(iter(self._turns))
             if not self._may_have_another(key):
                 # The key rejoins the turns when it releases a slot.
@@ -321,7 +321,7 @@ class FairLimiter:
             asyncio.get_running_loop().call_soon(self._go_on)
         self._refused_this_turn += 1
         # Even a key whose waiters are all too late loses its turn after this many refusals.
-        if self._refused_this_turn == MAX_REFUSALS_PER_TURN and waiter.key in self._turns:
+        if self._refused_this_turn == self.refusals_per_turn and waiter.key in self._turns:
             self._turns.move_to_end(waiter.key)
 
     def _go_on(self) -> None:
@@ -354,7 +354,7 @@ class FairLimiter:
     def _expire(self) -> None:
         """Refuse the waiters whose deadline has passed."""
         latest = _now() + TIMER_RESOLUTION_S
-        while self._deadlines and self._refused_this_turn < MAX_REFUSALS_PER_TURN:
+        while self._deadlines and self._refused_this_turn < self.refusals_per_turn:
             until, _, waiter = self._deadlines[0]
             is_over = waiter.outcome.done()
             if until > latest and not is_over:

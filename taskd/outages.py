@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import attrs
 
 __all__ = ["OutageLog"]
-
-# A dependency that fails occasionally is logged at most once in this many seconds, not for each request.
-MIN_INTERVAL_S = 10.0
 
 
 @attrs.define(eq=False)
@@ -22,11 +20,16 @@ class OutageLog:
         dependency: The name of the dependency in the log.  It must not contain a secret.
         logger: Where to log.
         quiet_s: After how many seconds without a failure an outage is over.  Set it if not every success is reported.
+        interval_s: A dependency that fails occasionally is logged at most once in this many seconds, not for each
+            request.
+        clock: Returns seconds that only increase, as `time.monotonic` does.
     """
 
     dependency: str
     logger: logging.Logger
     quiet_s: float = float("inf")
+    interval_s: float = 10.0
+    clock: Callable[[], float] = time.monotonic
     _down_since_s: float | None = attrs.field(init=False, default=None)
     _failed_last_s: float = attrs.field(init=False, default=float("-inf"))
     _logged_last_s: float = attrs.field(init=False, default=float("-inf"))
@@ -34,23 +37,23 @@ class OutageLog:
 
     def failed(self, reason: str) -> None:
         """Report a failed call and the reason for the failure."""
-        now_s = time.monotonic()
+        now_s = self.clock()
         if now_s - self._failed_last_s >= self.quiet_s:
             self._down_since_s, self._is_logged = None, False
         self._failed_last_s = now_s
         if self._down_since_s is None:
             self._down_since_s = now_s
-        if not self._is_logged and now_s - self._logged_last_s >= MIN_INTERVAL_S:
+        if not self._is_logged and now_s - self._logged_last_s >= self.interval_s:
             self._is_logged, self._logged_last_s = True, now_s
             self.logger.warning("%s is unavailable: %s", self.dependency, reason)
 
     def succeeded(self, started_s: float) -> None:
-        """Report a successful call that started at *started_s*, by the clock of `time.monotonic`."""
+        """Report a successful call that started at *started_s*, by *clock*."""
         # A call that started before the last failure does not end the outage.
         if self._down_since_s is None or started_s < self._failed_last_s:
             return
         if self._is_logged:
             self.logger.warning(
-                "%s is available again after %.1f s", self.dependency, time.monotonic() - self._down_since_s
+                "%s is available again after %.1f s", self.dependency, self.clock() - self._down_since_s
             )
         self._down_since_s, self._is_logged = None, False

@@ -11,16 +11,36 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-__all__ = ["Steps", "TimeLimit", "TimedOut", "rest_of", "stepwise"]
+__all__ = ["Steps", "TimeLimit", "TimedOut", "Timeouts", "rest_of", "stepwise"]
 
 T = TypeVar("T")
 
-# How long a cancelled call may take to clean up.
-CLEANUP_TIMEOUT_S = 1.0
+MAX_CLEANUP_S = 1.0
 
 
 class TimedOut(Exception):
     """Something took too long, and was cancelled."""
+
+
+@attrs.frozen
+class Timeouts:
+    """
+    How long plugins may take, in seconds.
+
+    Attributes:
+        call_s: A call to the store; the contract of `TaskStore` sets this limit.
+        auth_s: Verifying the credentials of a request.
+        close_s: Closing what the plugin has created.
+        check_s: One check of `taskd doctor`: a store that does not respond may take a long time to fail.
+        start_s: An import, or a hook.  If one takes longer, it is not interrupted, but the log tells the waiting
+            operator what the server is doing.
+    """
+
+    call_s: float = 10.0
+    auth_s: float = 3.0
+    close_s: float = 2.0
+    check_s: float = 60.0
+    start_s: float = 5.0
 
 
 Steps = Generator[Any, Any, T]
@@ -81,14 +101,21 @@ class TimeLimit:
 
     Attributes:
         timeout_s: How long each call may take, in seconds.
+        cleanup_s: How long a cancelled call may take to clean up; by default, as long as the call itself, but at most a
+            second.
     """
 
     timeout_s: float
+    cleanup_s: float = attrs.field()
     _watch: _Watch | None = attrs.field(init=False, default=None)
+
+    @cleanup_s.default
+    def _bounded_cleanup(self) -> float:
+        return min(self.timeout_s, MAX_CLEANUP_S)
 
     def wait(self, awaitable: Awaitable[T]) -> Awaitable[T]:
         """
-        Await *awaitable*, and cancel it when its time is up; if it keeps running for another second, abandon it.
+        Await *awaitable*, and cancel it when its time is up; if it keeps running after that, abandon it.
 
         Raises:
             TimedOut: Its time was up.  What it was doing may or may not have been done.
@@ -112,7 +139,7 @@ class TimeLimit:
         # Loops may run in several threads: each has its own watch.
         watch = self._watch
         if watch is None or watch.loop is not loop:
-            watch = self._watch = _Watch(loop, self.timeout_s)
+            watch = self._watch = _Watch(loop, self.timeout_s, self.cleanup_s)
         return watch
 
 
@@ -159,10 +186,10 @@ class _Call:
         self._is_abandoned = True
         self._task.cancel()
 
-    def cancel(self) -> None:
-        """Cancel the call: its time is up."""
+    def cancel(self, cleanup_s: float) -> None:
+        """Cancel the call, whose time is up, and abandon it after *cleanup_s* seconds."""
         self._is_late = True
-        self._cleanup = self._task.get_loop().call_later(CLEANUP_TIMEOUT_S, self._abandon)
+        self._cleanup = self._task.get_loop().call_later(cleanup_s, self._abandon)
         self._task.cancel()
 
     def is_only_late(self) -> bool:
@@ -190,11 +217,12 @@ def _wake(is_done: asyncio.Future[None], _: asyncio.Future[Any]) -> None:
 class _Watch:
     """The waiting calls in *loop*, oldest first, with one timer for all of them."""
 
-    __slots__ = ("_calls", "_is_armed", "_timeout_s", "loop")
+    __slots__ = ("_calls", "_cleanup_s", "_is_armed", "_timeout_s", "loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float, cleanup_s: float) -> None:
         self.loop = loop
         self._timeout_s = timeout_s
+        self._cleanup_s = cleanup_s
         self._calls: dict[_Call, float] = {}
         self._is_armed = False
 
@@ -221,4 +249,4 @@ class _Watch:
                 self._arm(due)
                 return
             del self._calls[call]
-            call.cancel()
+            call.cancel(self._cleanup_s)

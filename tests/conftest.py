@@ -15,7 +15,7 @@ from taskd import build_app
 from taskd.application import Application
 from taskd.testing import lifespan
 from taskd_jwt.schemes import SecretScheme
-from tests.support.clock import Clock, stopped_clock
+from tests.support.clock import Clock
 from tests.support.figures import Figures, table
 from tests.support.pgbouncer import PgBouncer, pgbouncer
 from tests.support.postgres import PostgresServer, postgres_server
@@ -125,9 +125,9 @@ def _declared_only(witness: Witness) -> Iterator[None]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock() -> Clock:
     """A clock for everything that ages, which advances only when it is told to."""
-    return stopped_clock(monkeypatch)
+    return Clock()
 
 
 @pytest.fixture

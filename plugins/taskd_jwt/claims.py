@@ -12,6 +12,7 @@ import attrs
 
 from taskd.auth import ExpiredCredentials, InvalidCredentials
 from taskd_jwt.better_auth import refusal_of_claims
+from taskd_jwt.clock import Clock
 from taskd_jwt.jws import Token
 
 __all__ = ["ClaimRules", "Claims"]
@@ -40,21 +41,6 @@ class Claims:
     not_before_s: float
     issued_s: float
 
-    def check_dates(self) -> None:
-        """
-        Compare the dates with the clock (RFC 7519, sections 4.1.4 to 4.1.6).
-
-        Raises:
-            ExpiredCredentials: The token has expired.
-            InvalidCredentials: The token is not valid yet.
-        """
-        now_s = time.time()
-        if self.expires_s <= now_s:
-            raise ExpiredCredentials(f"The token expired {_seconds(now_s - self.expires_s)} ago.")
-        for name, date_s in (("nbf", self.not_before_s), ("iat", self.issued_s)):
-            if date_s > now_s + CLOCK_LEEWAY_S:
-                raise InvalidCredentials(f"The token is not valid yet: its {name} is {_seconds(date_s - now_s)} ahead.")
-
 
 @attrs.frozen(kw_only=True)
 class ClaimRules:
@@ -65,11 +51,13 @@ class ClaimRules:
         audience: What `aud` must be or contain; None refuses every token that has an `aud`.
         issuer: What `iss` must be; None allows any.
         required: Which of `aud` and `iss` a token must have.
+        clock: Tells which tokens have expired.
     """
 
     audience: str | None = None
     issuer: str | None = None
     required: frozenset[str] = frozenset()
+    clock: Clock = attrs.field(default=time, repr=False)
 
     def read(self, token: Token) -> Claims:
         """
@@ -85,10 +73,25 @@ class ClaimRules:
             if name not in payload:
                 raise InvalidCredentials(f"The token has no {name} claim.")
         claims = Claims(_subject(payload), _date(payload, "exp"), _date(payload, "nbf"), _date(payload, "iat"))
-        claims.check_dates()
+        self.check_dates(claims)
         self._check_audience(payload)
         self._check_issuer(payload)
         return claims
+
+    def check_dates(self, claims: Claims) -> None:
+        """
+        Compare the dates with the clock (RFC 7519, sections 4.1.4 to 4.1.6).
+
+        Raises:
+            ExpiredCredentials: The token has expired.
+            InvalidCredentials: The token is not valid yet.
+        """
+        now_s = self.clock.time()
+        if claims.expires_s <= now_s:
+            raise ExpiredCredentials(f"The token expired {_seconds(now_s - claims.expires_s)} ago.")
+        for name, date_s in (("nbf", claims.not_before_s), ("iat", claims.issued_s)):
+            if date_s > now_s + CLOCK_LEEWAY_S:
+                raise InvalidCredentials(f"The token is not valid yet: its {name} is {_seconds(date_s - now_s)} ahead.")
 
     def _check_audience(self, payload: Mapping[str, Any]) -> None:
         if "aud" not in payload:

@@ -10,10 +10,7 @@ from taskd.auth import TrialSettings
 from taskd.settings import load_settings
 from taskd_jwt import trial
 from taskd_jwt.backend import JWTBackend
-from taskd_jwt.jwks.cache import RemoteKeySet
-from taskd_jwt.schemes import KeySetScheme, SecretScheme
 from taskd_jwt.settings import JWTSettings
-from taskd_jwt.token_cache import TokenCache
 from taskd_jwt.verifier import Verifier
 
 __all__ = ["taskd_auth", "taskd_security_scheme", "taskd_trial_settings"]
@@ -22,11 +19,7 @@ __all__ = ["taskd_auth", "taskd_security_scheme", "taskd_trial_settings"]
 @hookimpl
 def taskd_auth(environ: Mapping[str, str]) -> JWTBackend:
     """Return the backend that verifies bearer tokens."""
-    settings = load_settings(JWTSettings, environ)
-    url, cache = settings.key_set_url(), TokenCache()
-    secret = SecretScheme(settings.secret.value, settings.secret_rules()) if settings.secret else None
-    key_set = KeySetScheme(RemoteKeySet(url, cache.clear), settings.key_set_rules()) if url else None
-    return JWTBackend(Verifier(secret, key_set, cache))
+    return JWTBackend(Verifier.of(load_settings(JWTSettings, environ)))
 
 
 @hookimpl

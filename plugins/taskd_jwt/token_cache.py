@@ -11,6 +11,7 @@ import attrs
 import cachetools
 
 from taskd.auth import User
+from taskd_jwt.clock import Clock
 
 __all__ = ["TokenCache"]
 
@@ -25,17 +26,25 @@ class TokenCache:
 
     The cache holds keyed digests instead of tokens, so its contents cannot be used to authenticate.  When it is full,
     the least recently used token is dropped.
+
+    Attributes:
+        clock: Tells which tokens have expired.
+        max_tokens: How many tokens the cache holds.
     """
 
-    _users: MutableMapping[bytes, tuple[User, float, float]] = attrs.field(
-        init=False, repr=False, factory=lambda: cachetools.LRUCache(MAX_TOKENS)
-    )
+    clock: Clock = attrs.field(default=time, repr=False)
+    max_tokens: int = attrs.field(default=MAX_TOKENS, repr=False)
+    _users: MutableMapping[bytes, tuple[User, float, float]] = attrs.field(init=False, repr=False)
     _key: bytes = attrs.field(init=False, repr=False, factory=lambda: secrets.token_bytes(32))
+
+    @_users.default
+    def _empty(self) -> MutableMapping[bytes, tuple[User, float, float]]:
+        return cachetools.LRUCache(self.max_tokens)
 
     def get(self, token: str) -> User | None:
         """Return the user of *token*, if it has been verified and is still valid."""
         user, expires_s, until_s = self._users.get(self._digest(token), (None, 0.0, 0.0))
-        return user if time.time() < expires_s and time.monotonic() < until_s else None
+        return user if self.clock.time() < expires_s and self.clock.monotonic() < until_s else None
 
     def add(self, token: str, user: User, expires_s: float, valid_for_s: float) -> None:
         """
@@ -47,7 +56,7 @@ class TokenCache:
             expires_s: When it expires, in seconds since 1970.
             valid_for_s: The maximum number of seconds to rely on it, even if the system's clock is set back.
         """
-        self._users[self._digest(token)] = user, expires_s, time.monotonic() + valid_for_s
+        self._users[self._digest(token)] = user, expires_s, self.clock.monotonic() + valid_for_s
 
     def clear(self) -> None:
         """Forget all tokens: the keys they were verified with may no longer be valid."""

@@ -7,14 +7,20 @@ is for exactly one algorithm.
 
 from __future__ import annotations
 
+import time
+
 import attrs
 import jwt
 
 from taskd.auth import InvalidCredentials, User
 from taskd_jwt import jws
 from taskd_jwt.algorithms import HS256, KEY_SET_ALGORITHMS
+from taskd_jwt.clock import Clock
+from taskd_jwt.jwks.cache import RemoteKeySet
+from taskd_jwt.jwks.timing import Timing
 from taskd_jwt.jws import Token
 from taskd_jwt.schemes import KeySetScheme, SecretScheme, TokenScheme
+from taskd_jwt.settings import JWTSettings
 from taskd_jwt.token_cache import TokenCache
 
 __all__ = ["Verifier"]
@@ -36,6 +42,18 @@ class Verifier:
     secret: SecretScheme | None
     key_set: KeySetScheme | None
     cache: TokenCache = attrs.field(factory=TokenCache)
+
+    @classmethod
+    def of(cls, settings: JWTSettings, timing: Timing | None = None, clock: Clock = time) -> Verifier:
+        """Return the verifier for the token schemes in *settings*; *timing* is about the keys of the issuer."""
+        url, cache = settings.key_set_url(), TokenCache(clock)
+        secret = key_set = None
+        if settings.secret:
+            secret = SecretScheme(settings.secret.value, attrs.evolve(settings.secret_rules(), clock=clock))
+        if url:
+            keys = RemoteKeySet(url, cache.clear, timing or Timing(), clock)
+            key_set = KeySetScheme(keys, attrs.evolve(settings.key_set_rules(), clock=clock))
+        return cls(secret, key_set, cache)
 
     async def verify(self, compact: str) -> User:
         """
@@ -59,7 +77,7 @@ class Verifier:
         _check_signature(token, key, scheme.advice)
         claims = claims or scheme.rules.read(token)
         # The token may have expired while its key was being fetched.
-        claims.check_dates()
+        scheme.rules.check_dates(claims)
         user = User(claims.subject)
         self.cache.add(compact, user, claims.expires_s, scheme.valid_for_s())
         return user

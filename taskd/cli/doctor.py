@@ -12,25 +12,21 @@ from typing import TypeVar
 import attrs
 import click
 
-from taskd import closing
 from taskd.application import Application
 from taskd.bounded_store import BoundedStore
 from taskd.checks import Check, Diagnosable, Outcome
 from taskd.cli.commands import print_table
-from taskd.closing import bounded
+from taskd.closing import bounded, close_in_time
 from taskd.environment import Environ
 from taskd.plugins import Plugin, PluginError, Plugins
 from taskd.settings import SettingsError
 from taskd.start import starting
 from taskd.storage import StoreError, TaskStore
-from taskd.time_limit import TimedOut
+from taskd.time_limit import TimedOut, Timeouts
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "examine"]
 
 T = TypeVar("T")
-
-# The limit for one check: a store that does not respond may take a long time to fail.
-CHECK_TIMEOUT_S = 60
 
 _CORRECT_IT = "Correct it: docs/reference/settings.md lists what each variable may be."
 _REPAIR_IT = "Correct the plugin, uninstall it, or leave it out with TASKD_DISABLED_PLUGINS: docs/guides/plugins.md."
@@ -47,7 +43,7 @@ def doctor() -> None:
     changes nothing.
     """
     with contextlib.redirect_stdout(sys.stderr), starting() as environ:
-        checks = asyncio.run(_checked(environ))
+        checks = asyncio.run(_listed(examine(environ)))
     print_table((check.outcome.value, check.name, check.finding) for check in checks)
     for check in checks:
         if check.remedy:
@@ -56,14 +52,14 @@ def doctor() -> None:
         sys.exit(1)
 
 
-async def _checked(environ: Environ) -> list[Check]:
-    return [check async for check in _examine(environ)]
+async def _listed(checks: AsyncIterator[Check]) -> list[Check]:
+    return [check async for check in checks]
 
 
-async def _examine(environ: Environ) -> AsyncIterator[Check]:
+async def examine(environ: Environ, timeouts: Timeouts | None = None) -> AsyncIterator[Check]:
     """Check the settings in *environ*, the plugins that they select, what those plugins need, and the application."""
     try:
-        plugins = Plugins.load(environ)
+        plugins = Plugins.load(environ, timeouts)
     except (SettingsError, PluginError) as error:
         yield _failed("settings", error)
         return
@@ -76,11 +72,12 @@ async def _examine(environ: Environ) -> AsyncIterator[Check]:
     whole = _whole(plugins) if failed is None else attrs.evolve(failed, name="settings")
     yield auth
     if backend is not None:
-        async for check in _examined("auth", plugins.auth_plugin, backend):
+        async for check in _examined("auth", plugins.auth_plugin, backend, plugins.timeouts):
             yield check
     yield storage
     if store is not None:
-        async for check in _examined("storage", plugins.storage_plugin, store, functools.partial(_ping, plugins)):
+        ping = functools.partial(_ping, plugins)
+        async for check in _examined("storage", plugins.storage_plugin, store, plugins.timeouts, ping):
             yield check
     yield whole
     if names := _unread(environ, is_complete=whole.outcome is Outcome.OK):
@@ -124,20 +121,24 @@ def _unread(environ: Environ, *, is_complete: bool) -> list[str]:
 
 
 async def _examined(
-    name: str, plugin: Plugin, part: object, otherwise: Callable[[], AsyncIterator[Check]] | None = None
+    name: str,
+    plugin: Plugin,
+    part: object,
+    timeouts: Timeouts,
+    otherwise: Callable[[], AsyncIterator[Check]] | None = None,
 ) -> AsyncIterator[Check]:
     """Run the checks of *part*, which *plugin* created, or else those of *otherwise*; then close *part*."""
     try:
-        async for check in _guarded(name, part, otherwise):
+        async for check in _guarded(name, part, timeouts.check_s, otherwise):
             yield check
     finally:
-        failure = await _failure_to_close(part)
+        failure = await _failure_to_close(part, timeouts.close_s)
     if failure:
         yield Check(name, Outcome.FAILED, f"{plugin} {failure}", _REPORT_IT)
 
 
 async def _guarded(
-    name: str, part: object, otherwise: Callable[[], AsyncIterator[Check]] | None
+    name: str, part: object, timeout_s: float, otherwise: Callable[[], AsyncIterator[Check]] | None
 ) -> AsyncIterator[Check]:
     """
     Run the checks of *part*, or, if it has none, those of *otherwise*.
@@ -153,20 +154,20 @@ async def _guarded(
         async def step() -> Check | None:
             return await anext(checks, None)
 
-        while (check := await bounded(step, CHECK_TIMEOUT_S)) is not None:
+        while (check := await bounded(step, timeout_s)) is not None:
             yield attrs.evolve(check, finding=" ".join(check.finding.split()))
     except TimedOut:
-        yield Check(name, Outcome.FAILED, f"the checks did not end within {CHECK_TIMEOUT_S} s", _REPORT_IT)
+        yield Check(name, Outcome.FAILED, f"the checks did not end within {timeout_s:g} s", _REPORT_IT)
     except (Exception, SystemExit) as error:  # noqa: BLE001  its text may contain a secret
         yield Check(name, Outcome.FAILED, f"{type(error).__name__} during the checks", _REPORT_IT)
 
 
-async def _failure_to_close(part: object) -> str:
+async def _failure_to_close(part: object, timeout_s: float) -> str:
     """Close *part*; if that fails, return what went wrong, and otherwise an empty string."""
     try:
-        await closing.close_in_time(part)
+        await close_in_time(part, timeout_s)
     except TimedOut:
-        return f"did not close in {closing.CLOSE_TIMEOUT_S:.0f} s: nor will it when the server stops"
+        return f"did not close in {timeout_s:.0f} s: nor will it when the server stops"
     except (Exception, SystemExit) as error:  # noqa: BLE001  as above
         return f"failed to close: {type(error).__name__}"
     return ""
@@ -174,7 +175,7 @@ async def _failure_to_close(part: object) -> str:
 
 async def _ping(plugins: Plugins) -> AsyncIterator[Check]:
     """Check a store that has no checks of its own."""
-    store: TaskStore = BoundedStore(plugins.store, str(plugins.storage_plugin))
+    store: TaskStore = BoundedStore(plugins.store, str(plugins.storage_plugin), plugins.timeouts)
     try:
         await store.ping()
     except StoreError as error:

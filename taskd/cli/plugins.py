@@ -13,6 +13,7 @@ from taskd.plugins.finder import find
 from taskd.plugins.registry import is_serving
 from taskd.settings import Settings, load_settings
 from taskd.start import print_warnings, starting
+from taskd.time_limit import Timeouts
 
 __all__ = ["plugins"]
 
@@ -35,7 +36,7 @@ def _status(plugin: Plugin, settings: Settings) -> tuple[str, str]:
     if not plugin.is_enabled:
         return "?", "disabled"
     try:
-        loaded = LoadedPlugin(plugin)
+        loaded = LoadedPlugin(plugin, Timeouts())
     except PluginError as error:
         click.echo(f"taskd: {error}", err=True)
         return "?", "broken"

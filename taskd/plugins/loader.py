@@ -15,6 +15,7 @@ import pluggy
 from taskd import hooks
 from taskd.plugins.finder import Plugin, PluginError, joined
 from taskd.settings import SettingsError
+from taskd.time_limit import Timeouts
 
 __all__ = ["HOOKS", "LoadedPlugin", "blaming", "one_line"]
 
@@ -23,9 +24,6 @@ Hook = Callable[..., object]
 
 # The names of all hooks; `taskd.hooks` defines nothing else with this prefix.
 HOOKS = tuple(name for name in vars(hooks) if name.startswith("taskd_"))
-
-# No import or hook should take this long.  If one does, tell the waiting operator what the server is doing.
-SLOW_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -58,18 +56,6 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {text}".split())
 
 
-@contextlib.contextmanager
-def _reporting_slowness(plugin: Plugin, doing: str) -> Iterator[None]:
-    """Log a warning if the block takes a long time; *doing* says what *plugin* is doing."""
-    slow = threading.Timer(SLOW_S, logger.warning, (f"{plugin} has been {doing} for {SLOW_S:.0f} s",))
-    slow.daemon = True
-    slow.start()
-    try:
-        yield
-    finally:
-        slow.cancel()
-
-
 class LoadedPlugin:
     """
     A plugin that has been imported and checked.
@@ -81,7 +67,7 @@ class LoadedPlugin:
         hooks: The names of the hooks that it implements.
     """
 
-    def __init__(self, plugin: Plugin) -> None:
+    def __init__(self, plugin: Plugin, timeouts: Timeouts) -> None:
         """
         Import *plugin*.
 
@@ -89,6 +75,7 @@ class LoadedPlugin:
             PluginError: It cannot be imported, implements an unknown hook or none, or does not mark one of its hooks.
         """
         self.plugin = plugin
+        self._timeouts = timeouts
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
         present = self._register()
@@ -105,11 +92,23 @@ class LoadedPlugin:
         plugin = self.plugin
         if not EntryPoint.pattern.match(plugin.entry_point.value):
             raise PluginError(f"{plugin} cannot be loaded: {plugin.entry_point.value!r} names no module")
-        with _advising(plugin), blaming(plugin, "cannot be loaded"), _reporting_slowness(plugin, "being imported"):
+        with _advising(plugin), blaming(plugin, "cannot be loaded"), self._reporting_slowness("being imported"):
             module = plugin.entry_point.load()
             self._manager.register(module, plugin.name)
             self._manager.check_pending()
             return [hook for hook in HOOKS if hasattr(module, hook)]
+
+    @contextlib.contextmanager
+    def _reporting_slowness(self, doing: str) -> Iterator[None]:
+        """Log a warning if the block takes a long time; *doing* says what the plugin is doing."""
+        slow_s = self._timeouts.start_s
+        slow = threading.Timer(slow_s, logger.warning, (f"{self.plugin} has been {doing} for {slow_s:.0f} s",))
+        slow.daemon = True
+        slow.start()
+        try:
+            yield
+        finally:
+            slow.cancel()
 
     def _check(self, hook: str) -> None:
         """Refuse implementations of *hook* that pluggy accepts, but that would not work as intended here."""
@@ -138,7 +137,7 @@ class LoadedPlugin:
     def call(self, hook: Hook, kind: type[T], **arguments: object) -> T:
         """Call *hook*, a function in `taskd.hooks`, and return the result, which must be an instance of *kind*."""
         name = hook.__name__
-        with self.blaming(hook), self.owning_settings(), _reporting_slowness(self.plugin, f"asked for {name}"):
+        with self.blaming(hook), self.owning_settings(), self._reporting_slowness(f"asked for {name}"):
             results = getattr(self._manager.hook, name)(**arguments)
         # pluggy leaves out results that are None.
         return self.checked(results[0] if results else None, kind, hook)

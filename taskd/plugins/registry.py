@@ -26,6 +26,7 @@ from taskd.plugins.finder import Plugin, PluginError, find, joined
 from taskd.plugins.loader import LoadedPlugin, blaming, one_line
 from taskd.settings import Settings, SettingsError, load_settings
 from taskd.storage import Located, Location, Migratable, TaskStore
+from taskd.time_limit import Timeouts
 
 __all__ = ["Plugins", "Source", "is_serving"]
 
@@ -57,23 +58,27 @@ class Plugins:
         environ: What plugins read their settings from.
         settings: The core's own settings, which enable and select plugins.
         ignored: A sentence for each folder of metadata that names plugins but is ignored.
+        timeouts: How long the plugins may take.
         is_closed: Whether `close` has been called.
     """
 
     environ: Environ
     settings: Settings
     ignored: tuple[str, ...]
+    timeouts: Timeouts
     _loaded: Mapping[str, LoadedPlugin]
     is_closed: bool = attrs.field(init=False, default=False)
 
     @classmethod
-    def load(cls, environ: Mapping[str, str]) -> Plugins:
+    def load(cls, environ: Mapping[str, str], timeouts: Timeouts | None = None) -> Plugins:
         """Find the plugins that *environ* enables, and load them."""
+        timeouts = timeouts or Timeouts()
         environ = Environ.of(environ)
         settings = load_settings(Settings, environ)
         installed = find(settings)
-        loaded = {plugin.name: LoadedPlugin(plugin) for plugin in installed.plugins if plugin.is_enabled}
-        return cls(environ, settings, installed.ignored, loaded)
+        enabled = [plugin for plugin in installed.plugins if plugin.is_enabled]
+        loaded = {plugin.name: LoadedPlugin(plugin, timeouts) for plugin in enabled}
+        return cls(environ, settings, installed.ignored, timeouts, loaded)
 
     @property
     def auth_plugin(self) -> Plugin:
@@ -188,10 +193,10 @@ class Plugins:
         made = vars(self)
         try:
             if "backend" in made:
-                await close(str(self.auth_plugin), self.backend)
+                await close(str(self.auth_plugin), self.backend, self.timeouts.close_s)
         finally:
             if "store" in made:
-                await close(str(self.storage_plugin), self.store)
+                await close(str(self.storage_plugin), self.store, self.timeouts.close_s)
 
     def _auth(self) -> LoadedPlugin:
         return self._selected("TASKD_AUTH", self.settings.auth, hooks.taskd_auth)

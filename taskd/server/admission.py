@@ -22,7 +22,7 @@ from taskd.health import HEALTH_PATHS
 from taskd.limiter import Overloaded
 from taskd.routes.errors import error_response
 from taskd.server.credentials import CredentialsReader
-from taskd.server.gates import Gates, Place, Refusals
+from taskd.server.gates import GateLimits, Gates, Place, Refusals
 from taskd.storage import TaskStore
 from taskd.time_limit import Steps, rest_of, stepwise
 
@@ -115,12 +115,14 @@ class Admission:
         store: The store, whose calls must not be kept waiting long.
         timeout_s: How long a request may wait before it is refused, in seconds.
         request_headers: The names of the headers in which credentials are sent.
+        limits: Within which limits the number of admitted requests adapts.
     """
 
     app: ASGIApp
     store: TaskStore
     timeout_s: float
     request_headers: Iterable[str] = REQUEST_HEADERS
+    limits: GateLimits = attrs.field(factory=GateLimits)
     _credentials: CredentialsReader = attrs.field(init=False, repr=False)
     _gates: Gates | None = attrs.field(init=False, default=None)
     # Keyed by hashes of the credentials, not by the credentials themselves.
@@ -176,7 +178,7 @@ class Admission:
         loop = asyncio.get_running_loop()
         gates = self._gates
         if gates is None or gates.loop is not loop:
-            gates = self._gates = Gates.of(loop, self.store, self.timeout_s)
+            gates = self._gates = Gates.of(loop, self.store, self.timeout_s, self.limits)
         return gates
 
     def _place(self, gates: Gates, scope: Scope, credentials: int | None) -> Place:

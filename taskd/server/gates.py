@@ -22,22 +22,14 @@ import attrs
 from taskd.limiter import FairLimiter, Outcome, Overloaded, Waiter
 from taskd.storage import TaskStore
 
-__all__ = ["Gates", "Place", "Refusals"]
+__all__ = ["GateLimits", "Gates", "Place", "Refusals"]
 
 # Health checks wait only for others from the same address, and are not refused.
 HEALTH_TIMEOUT_S = 60.0
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-# How late the event loop may be: every request waits that long at each of its steps.
-MAX_LAG_S = 0.003
 # How long a call may wait for the store: long enough that some call is always ready when the store is.
 MAX_STORE_WAIT_S = 0.01
 LOOK_INTERVAL_S = 0.005
-# However late the event loop is, some requests are admitted: another process may be using the processor.
-MIN_CAPACITY = 16
-START_CAPACITY = 32
-MAX_CAPACITY = 10_000
-# The factors for each look, chosen so that the capacity follows a change within a fraction of a second.
-INCREASE, MAX_DECREASE = 1.1, 0.5
 # The part of the capacity that one client leaves to others.
 SHARE_OF_OTHERS = 0.25
 # A refusal costs about a quarter as much as a response: at this rate, refusals cost an eighth as much as responses.
@@ -47,6 +39,32 @@ MAX_REFUSALS_AT_ONCE = 32
 MAX_REFUSAL_DELAY_S = 5.0
 
 logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class GateLimits:
+    """
+    The limits within which a gate adapts its capacity, that is, how many requests it lets in.
+
+    Attributes:
+        start: The capacity when requests begin to wait.
+        minimum: The lowest capacity.  However late the event loop is, some requests are admitted: another process may
+            be using the processor.
+        maximum: The highest capacity.
+        max_waiting: How many requests may wait.
+        max_lag_s: How late the event loop may be: every request waits that long at each of its steps.
+        increase: The factor by which the capacity rises at each look.  This one and the next are chosen so that the
+            capacity follows a change within a fraction of a second.
+        max_decrease: The lowest factor by which the capacity falls at each look.
+    """
+
+    start: int = 32
+    minimum: int = 16
+    maximum: int = 10_000
+    max_waiting: int = 10_000
+    max_lag_s: float = 0.003
+    increase: float = 1.1
+    max_decrease: float = 0.5
 
 
 def _share(capacity: int) -> int:
@@ -63,17 +81,20 @@ class Gate:
         timeout_s: How long a request may wait, in seconds.
         store: The store whose calls the requests wait for; None if most requests need no store.
         is_for_reads: Whether the requests read, rather than write.
+        limits: The limits of its capacity.
     """
 
     timeout_s: float
     store: TaskStore | None = None
     is_for_reads: bool = False
+    limits: GateLimits = attrs.field(factory=GateLimits)
     limiter: FairLimiter = attrs.field(init=False, repr=False)
     _next_look: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
     @limiter.default
     def _idle(self) -> FairLimiter:
-        return FairLimiter(START_CAPACITY, _share(START_CAPACITY), target_s=self.timeout_s)
+        start = self.limits.start
+        return FairLimiter(start, _share(start), target_s=self.timeout_s, max_waiting=self.limits.max_waiting)
 
     def enter(self, client: Hashable, outcome: Outcome) -> Waiter | None:
         """
@@ -95,18 +116,18 @@ class Gate:
 
     def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         """Until no request waits, adapt the capacity to how late this call is and how long calls wait for the store."""
-        limiter = self.limiter
-        excess = max((loop.time() - due) / MAX_LAG_S, self._store_wait_s() / MAX_STORE_WAIT_S)
+        limiter, limits = self.limiter, self.limits
+        excess = max((loop.time() - due) / limits.max_lag_s, self._store_wait_s() / MAX_STORE_WAIT_S)
         if not limiter.waiting:
             # The old capacity says nothing about the next burst: it may have risen only because many of the requests
             # inside were idle, waiting for their clients.
-            self._set_capacity(max(START_CAPACITY, limiter.in_use))
+            self._set_capacity(max(limits.start, limiter.in_use))
             self._next_look = None
             return
         if excess > 1:
-            self._set_capacity(max(MIN_CAPACITY, int(limiter.capacity * max(MAX_DECREASE, 1 / excess))))
+            self._set_capacity(max(limits.minimum, int(limiter.capacity * max(limits.max_decrease, 1 / excess))))
         elif limiter.in_use >= limiter.capacity * (1 - SHARE_OF_OTHERS):
-            self._set_capacity(min(MAX_CAPACITY, math.ceil(limiter.capacity * INCREASE)))
+            self._set_capacity(min(limits.maximum, math.ceil(limiter.capacity * limits.increase)))
         self._look_later(loop)
 
     def _store_wait_s(self) -> float:
@@ -277,14 +298,14 @@ class Gates:
     refusals: Refusals = attrs.field(init=False, factory=Refusals)
 
     @classmethod
-    def of(cls, loop: asyncio.AbstractEventLoop, store: TaskStore, timeout_s: float) -> Gates:
+    def of(cls, loop: asyncio.AbstractEventLoop, store: TaskStore, timeout_s: float, limits: GateLimits) -> Gates:
         """Make the gates for *loop*."""
         return cls(
             loop,
-            health=Gate(HEALTH_TIMEOUT_S),
-            strangers=Gate(timeout_s),
-            reads=Gate(timeout_s, store, is_for_reads=True),
-            writes=Gate(timeout_s, store),
+            health=Gate(HEALTH_TIMEOUT_S, limits=limits),
+            strangers=Gate(timeout_s, limits=limits),
+            reads=Gate(timeout_s, store, is_for_reads=True, limits=limits),
+            writes=Gate(timeout_s, store, limits=limits),
         )
 
     def of_user(self, method: str) -> Gate:

@@ -83,7 +83,14 @@ class Server(uvicorn.Server):
 
     stopped_by: int | None = None
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], *, ignores_hangup: bool = False) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        announce: Callable[[], None],
+        *,
+        ignores_hangup: bool = False,
+        end_timeout_s: float = END_TIMEOUT_S,
+    ) -> None:
         """
         Prepare to serve as *config* says.
 
@@ -91,11 +98,13 @@ class Server(uvicorn.Server):
             config: uvicorn's configuration.
             announce: Called once requests are being served.
             ignores_hangup: Whether to ignore SIGHUP.
+            end_timeout_s: How long the process may take to end, after the time for requests in flight.
         """
         super().__init__(config)
         self.servers = []
         self.announce = announce
         self.ignores_hangup = ignores_hangup
+        self._end_timeout_s = end_timeout_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last_resort: threading.Timer | None = None
 
@@ -131,7 +140,7 @@ class Server(uvicorn.Server):
         loop, nothing else would notice the signal.
         """
         if self._last_resort is None:
-            timeout_s = LAST_REQUESTS_S + (self.config.timeout_graceful_shutdown or 0) + END_TIMEOUT_S
+            timeout_s = LAST_REQUESTS_S + (self.config.timeout_graceful_shutdown or 0) + self._end_timeout_s
             self._last_resort = threading.Timer(timeout_s, self._kill, (timeout_s,))
             self._last_resort.daemon = True
             self._last_resort.start()

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-import taskd.closing
 from taskd.closing import bounded
 from taskd.testing import lifespan
-from taskd.time_limit import TimedOut
+from taskd.time_limit import TimedOut, Timeouts
 from taskd_sql.store import SQLTaskStore
 from tests.support.applications import build
 from tests.support.doctor import examined
@@ -73,7 +72,7 @@ async def test_a_backend_that_does_not_close_keeps_nothing_from_stopping(
 ) -> None:
     """It is named in the log, and the storage is closed all the same."""
     # Only those that do not end are to reach it.
-    monkeypatch.setattr(taskd.closing, "CLOSE_TIMEOUT_S", 0.05 if "abandoned" in line else 60)
+    timeouts = Timeouts(close_s=0.05 if "abandoned" in line else 60)
     calls: list[str] = []
 
     # The store opens nothing, and so has nothing to close that could take its time.
@@ -86,7 +85,7 @@ async def test_a_backend_that_does_not_close_keeps_nothing_from_stopping(
     monkeypatch.setattr(SQLTaskStore, "ping", ping)
     monkeypatch.setattr(SQLTaskStore, "close", close)
     module = closing(site, statement, is_async=is_async)
-    app = build(TASKD_AUTH="custom")
+    app = build(timeouts, TASKD_AUTH="custom")
     async with lifespan(app):
         pass
 

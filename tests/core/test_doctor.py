@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,10 @@ import respx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taskd import bounded_store, closing, time_limit
+from taskd.checks import Check, Outcome
+from taskd.cli.doctor import examine
+from taskd.environment import Environ
+from taskd.time_limit import Timeouts
 from tests.support.commands import invoke, run_python
 from tests.support.databases import SQLitePlace
 from tests.support.doctor import PASSWORD, STRONG_SECRET, Report, examined
@@ -205,6 +209,18 @@ def site(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return installed
 
 
+async def checks_of(storage: str, timeouts: Timeouts) -> dict[str, Check]:
+    """Return the checks of a deployment with the plugin *storage*, which may take as long as *timeouts* says."""
+    environ = Environ.of({"BETTER_AUTH_SECRET": STRONG_SECRET, "TASKD_STORAGE": storage})
+    # A name may have several checks, of which only the last can fail.
+    return {check.name: check async for check in examine(environ, timeouts)}
+
+
+def failures(checks: Mapping[str, Check]) -> dict[str, str]:
+    """Return what the checks that failed have found, by their names."""
+    return {name: check.finding for name, check in checks.items() if check.outcome is Outcome.FAILED}
+
+
 class TestPlugins:
     def test_a_broken_one_is_named(self, site: Path, served: SQLitePlace) -> None:
         """A plugin that cannot be imported stops the server, and is what the table says."""
@@ -261,19 +277,17 @@ class TestPlugins:
         ],
     )
     def test_a_store_that_holds_things_up_is_named(
-        self, site: Path, monkeypatch: pytest.MonkeyPatch, method: str, statement: str, failed: str, finding: str
+        self, site: Path, method: str, statement: str, failed: str, finding: str
     ) -> None:
         """The checks go on without it, and end."""
-        monkeypatch.setattr(bounded_store, "CALL_TIMEOUT_S", 0.05)
         # Only one that does not end is to reach it.
-        monkeypatch.setattr(closing, "CLOSE_TIMEOUT_S", 0.05 if "did not close" in finding else 60)
-        monkeypatch.setattr(time_limit, "CLEANUP_TIMEOUT_S", 0.05)
+        timeouts = Timeouts(call_s=0.05, close_s=0.05 if "did not close" in finding else 60)
         name = f"slow_{uuid.uuid4().hex}"
         make_distribution(site, name, slow_store(method, statement=statement))
-        report = examined("sqlite:///never.db", TASKD_STORAGE=name)
+        checks = asyncio.run(checks_of(name, timeouts))
 
-        assert ([failed], f"plugin '{name}' of {name} 1.0 {finding}") == (report.failed(), report.findings[failed])
-        assert "ok" == report.outcomes["settings"]
+        assert {failed: f"plugin '{name}' of {name} 1.0 {finding}"} == failures(checks)
+        assert Outcome.OK is checks["settings"].outcome
 
     @pytest.mark.parametrize(
         ("checks", "finding"),
@@ -283,21 +297,18 @@ class TestPlugins:
             ("raise RuntimeError", "RuntimeError during the checks"),
         ],
     )
-    def test_checks_of_a_plugin_that_do_not_end_are_left(
-        self, site: Path, monkeypatch: pytest.MonkeyPatch, checks: str, finding: str
-    ) -> None:
+    def test_checks_of_a_plugin_that_do_not_end_are_left(self, site: Path, checks: str, finding: str) -> None:
         """Those of the others are made all the same."""
-        monkeypatch.setattr("taskd.cli.doctor.CHECK_TIMEOUT_S", 0.05)
         source = slow_store().replace(
             "    async def close",
             f"    async def diagnose(self):\n        {checks}\n        yield\n\n    async def close",
         )
         name = f"slow_{uuid.uuid4().hex}"
         make_distribution(site, name, source)
-        report = examined("sqlite:///never.db", TASKD_STORAGE=name)
+        made = asyncio.run(checks_of(name, Timeouts(check_s=0.05)))
 
-        assert (["storage"], finding) == (report.failed(), report.findings["storage"])
-        assert "ok" == report.outcomes["settings"]
+        assert {"storage": finding} == failures(made)
+        assert Outcome.OK is made["settings"].outcome
 
     def test_a_broken_plugin_comes_with_advice(self, site: Path) -> None:
         """It is not the settings that must be corrected."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from starlette.types import ASGIApp
 
+from taskd.time_limit import Timeouts
 from tests.conftest import client_of, token_for
 from tests.support.applications import build, get
 from tests.support.third_parties import Site, auth_source, routes_source
 
 pytestmark = pytest.mark.anyio
 
+IMPATIENT = Timeouts(auth_s=0.01)
 # What a backend may raise of the credentials, and the code of the 401.
 REFUSALS = {
     "taskd.auth.MissingCredentials": "missing_credentials",
@@ -20,10 +22,10 @@ REFUSALS = {
 }
 
 
-def answering(site: Site, *statements: str) -> ASGIApp:
+def answering(site: Site, *statements: str, timeouts: Timeouts | None = None) -> ASGIApp:
     """An application whose auth runs *statements*, with a protected route `/me`."""
     site.install("custom", auth_source(*statements) + routes_source("Route('/me', endpoint)"))
-    return build(TASKD_AUTH="custom")
+    return build(timeouts, TASKD_AUTH="custom")
 
 
 class TestGuard:
@@ -83,24 +85,18 @@ class TestGuard:
             "raise taskd.storage.StoreUnavailable('the sessions are away')",
         ],
     )
-    async def test_a_backend_that_cannot_decide_makes_a_503(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch, statement: str
-    ) -> None:
+    async def test_a_backend_that_cannot_decide_makes_a_503(self, site: Site, statement: str) -> None:
         """A backend that hangs or has lost its database is waited for no longer than its time, and nobody is let in."""
-        monkeypatch.setattr("taskd.auth.AUTH_TIMEOUT_S", 0.01)
+        app = answering(site, statement, timeouts=IMPATIENT)
 
-        response = await get(answering(site, statement), "/me", "alice")
+        response = await get(app, "/me", "alice")
 
         assert (503, True) == (response.status_code, response.headers["Retry-After"].isdecimal())
         assert "unavailable" == response.json()["code"]
 
-    async def test_a_backend_that_hangs_is_named(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_a_backend_that_hangs_is_named(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
         """The log says which plugin it is that does not answer."""
-        monkeypatch.setattr("taskd.auth.AUTH_TIMEOUT_S", 0.01)
-
-        await get(answering(site, "await asyncio.Event().wait()"), "/me")
+        await get(answering(site, "await asyncio.Event().wait()", timeouts=IMPATIENT), "/me")
 
         assert "plugin 'custom' of acme 1.0 did not respond in" in caplog.text
 

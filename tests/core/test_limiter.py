@@ -287,7 +287,7 @@ class TestDeadlines:
             loop.turn()
             sizes.append(len(calls.refused))
 
-        assert taskd.limiter.MAX_REFUSALS_PER_TURN == max(after - before for before, after in itertools.pairwise(sizes))
+        assert calls.limiter.refusals_per_turn == max(after - before for before, after in itertools.pairwise(sizes))
 
     def test_deadlines_of_those_who_were_served_are_forgotten(self, calls: Calls) -> None:
         """A limiter that serves much does not remember all of it until the time-outs end."""
@@ -390,7 +390,7 @@ class TestOverload:
         loop.now_s += 0.5
         assert not loop.do(calls.release_and_try, "first", "new")
         loop.turn(2)
-        assert taskd.limiter.MAX_REFUSALS_PER_TURN == len(calls.refused)
+        assert calls.limiter.refusals_per_turn == len(calls.refused)
         loop.settle()
 
         assert ["other"] == calls.served
@@ -436,10 +436,9 @@ class LimiterMachine(RuleBasedStateMachine):
     @initialize(capacity=st.integers(0, 3), per_key=st.none() | st.integers(1, 2), max_waiting=st.integers(1, 6))
     def make(self, capacity: int, per_key: int | None, max_waiting: int) -> None:
         self.loop = ClockLoop()
-        self.limiter = FairLimiter(capacity, per_key, max_waiting=max_waiting)
+        self.limiter = FairLimiter(capacity, per_key, max_waiting=max_waiting, refusals_per_turn=2)
         self.calls: list[Call] = []
         self.grants = 0
-        self.was_max, taskd.limiter.MAX_REFUSALS_PER_TURN = taskd.limiter.MAX_REFUSALS_PER_TURN, 2
 
     def waiting(self) -> list[Call]:
         return [call for call in self.calls if not call.task.done()]
@@ -545,7 +544,6 @@ class LimiterMachine(RuleBasedStateMachine):
         outcomes = [call.task.cancelled() or type(call.task.exception()) for call in self.calls]
         taken = [self.limiter.try_acquire("d") for _ in range(3)]
         self.loop.close()
-        taskd.limiter.MAX_REFUSALS_PER_TURN = self.was_max
 
         assert set(outcomes) <= {True, type(None), Overloaded, TimeoutError}
         assert [True, True, False] == taken

@@ -13,8 +13,8 @@ logger = logging.getLogger("taskd.test_outages")
 
 
 @pytest.fixture
-def service() -> OutageLog:
-    return OutageLog("The database", logger)
+def service(clock: Clock) -> OutageLog:
+    return OutageLog("The database", logger, clock=clock.monotonic)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -106,7 +106,7 @@ def test_an_outage_long_after_another_is_told_though_nobody_saw_the_first_one_en
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The end of the first one is not made up; the length of the second one is its own."""
-    service = OutageLog("The database", logger, quiet_s=600)
+    service = OutageLog("The database", logger, quiet_s=600, clock=clock.monotonic)
     service.failed("first")
     clock.now_s += 600
     service.failed("second")

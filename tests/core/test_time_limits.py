@@ -11,12 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from taskd import bounded_store, closing, time_limit
 from taskd.bounded_store import BoundedStore
 from taskd.queries import TaskQuery
 from taskd.storage import EVERYTHING, StoreUnavailable, TaskStore
 from taskd.testing import lifespan, running_server
-from taskd.time_limit import TimedOut, TimeLimit
+from taskd.time_limit import TimedOut, TimeLimit, Timeouts
 from tests.conftest import SECRET, client_of
 from tests.support.applications import build
 from tests.support.processes import child_environ, make_distribution
@@ -35,20 +34,14 @@ CALLS = {
     "delete": ("DELETE", TASK, None),
     "ping": ("GET", "/readyz", None),
 }
+# Nothing that a plugin does may take its time.
+IMPATIENT = Timeouts(call_s=0.05, close_s=0.05)
 HOLDS_ON = SWALLOWS.replace("except asyncio.CancelledError", "except BaseException")
-
-
-@pytest.fixture
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that a plugin does may take its time."""
-    monkeypatch.setattr(bounded_store, "CALL_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(closing, "CLOSE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(time_limit, "CLEANUP_TIMEOUT_S", 0.05)
 
 
 async def response_of(method: str) -> httpx.Response:
     """The response to a request for which the selected store's *method* is called."""
-    app = build(TASKD_STORAGE="slow")
+    app = build(IMPATIENT, TASKD_STORAGE="slow")
     verb, path, body = CALLS[method]
     async with lifespan(app), client_of(app, "alice") as client:
         return await client.request(verb, path, json=body)
@@ -56,10 +49,9 @@ async def response_of(method: str) -> httpx.Response:
 
 def test_the_bounds_are_those_that_are_promised() -> None:
     """A client waits for ten seconds at the most, and a server that stops for two."""
-    assert (10, 2) == (bounded_store.CALL_TIMEOUT_S, closing.CLOSE_TIMEOUT_S)
+    assert (10, 2) == (Timeouts().call_s, Timeouts().close_s)
 
 
-@pytest.mark.usefixtures("_impatient")
 class TestStorage:
     @pytest.mark.parametrize("method", CALLS)
     @pytest.mark.parametrize("statement", [SLEEPS, SWALLOWS], ids=["sleeps", "swallows"])
@@ -135,7 +127,6 @@ class Store(TaskStore):
         await self.work()
 
 
-@pytest.mark.usefixtures("_impatient")
 class TestCancellation:
     """A cancellation reaches whom it is meant for."""
 
@@ -153,7 +144,7 @@ class TestCancellation:
                     if not swallows:
                         raise
 
-        store = BoundedStore(Store(wait), NAME)
+        store = BoundedStore(Store(wait), NAME, IMPATIENT)
         call = asyncio.create_task(store.ping())
         await begun.wait()
         call.cancel()
@@ -163,7 +154,7 @@ class TestCancellation:
 
     async def test_a_time_out_of_the_caller_is_its_own(self) -> None:
         """`asyncio.timeout` around a call works as around any other."""
-        store = BoundedStore(Store(asyncio.Event().wait), NAME)
+        store = BoundedStore(Store(asyncio.Event().wait), NAME, IMPATIENT)
 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
@@ -179,10 +170,11 @@ class TestCancellation:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):
                     await asyncio.Event().wait()
-            await asyncio.sleep(3 * time_limit.CLEANUP_TIMEOUT_S)
+            await asyncio.sleep(3 * cleanup_s)
             return "answered"
 
-        assert "answered" == await TimeLimit(60).wait(try_twice())
+        cleanup_s = 0.05
+        assert "answered" == await TimeLimit(60, cleanup_s).wait(try_twice())
 
     async def test_a_store_may_deal_with_what_fails(self) -> None:
         """A failure of what it waits for is for the store itself, which may try again."""
@@ -260,8 +252,7 @@ class TestCancellation:
     async def test_each_call_has_its_own_time(self) -> None:
         """One that begins later ends later, and those that are quick are not held up."""
         gate = asyncio.Event()
-        store = BoundedStore(Store(gate.wait), NAME)
-        store._limit.timeout_s = 0.2
+        store = BoundedStore(Store(gate.wait), NAME, Timeouts(call_s=0.2))
         first = asyncio.create_task(store.ping())
         await asyncio.sleep(0.1)
         second = asyncio.create_task(store.ping())
@@ -275,7 +266,7 @@ class TestCancellation:
 
     def test_a_store_serves_several_loops(self) -> None:
         """The time of a call is that of its own loop."""
-        store = BoundedStore(Store(lambda: asyncio.Event().wait()), NAME)
+        store = BoundedStore(Store(lambda: asyncio.Event().wait()), NAME, IMPATIENT)
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 asyncio.run(store.ping())
@@ -285,11 +276,26 @@ class TestStop:
     """A real server with a plugin that does not want to end gets SIGTERM."""
 
     @staticmethod
-    def end_of(folder: Path, source: str, change: str, *options: str) -> tuple[int, str]:
-        """Stop a server with the store of *source* after a *change* to taskd; return its exit status and output."""
+    def end_of(folder: Path, source: str, *, grace_s: int = 10, end_timeout_s: float = 10) -> tuple[int, str]:
+        """Stop a server with the store of *source*, which has a second for each call; return its status and output."""
         child = make_distribution(folder, "slow", source)
-        script = f"import taskd.bounded_store, taskd.server.uvicorn, taskd.cli.main; {change};"
-        script += f"taskd.cli.main.main({['serve', '--port', '0', *options]})"
+        script = f"""
+from taskd.application import Application
+from taskd.plugins import Plugins
+from taskd.server.signals import exit_after
+from taskd.server.sockets import Listener
+from taskd.server.uvicorn import Server, config
+from taskd.settings import read_environ
+from taskd.time_limit import Timeouts
+
+app = Application.of(Plugins.load(read_environ(), Timeouts(call_s=1)))
+listener = Listener.open("127.0.0.1", 0)
+server = Server(
+    config(app, {grace_s}), lambda: print("running on", listener.url, flush=True), end_timeout_s={end_timeout_s}
+)
+server.run(listener.sockets)
+exit_after(server.stopped_by)
+"""
         settings = {**child, "TASKD_STORAGE": "slow", "BETTER_AUTH_SECRET": SECRET}
         with running_server(child_environ(settings), ("-c", script)) as server:
             output = server.stop()
@@ -298,7 +304,7 @@ class TestStop:
     def test_a_store_that_swallows_cancellation_does_not_hold_it_up(self, tmp_path: Path) -> None:
         """A ping that is under way and a close that does not end are left, and named."""
         source = slow_store("ping", "close", statement=SWALLOWS)
-        status, output = self.end_of(tmp_path, source, "taskd.bounded_store.CALL_TIMEOUT_S = 1")
+        status, output = self.end_of(tmp_path, source)
 
         assert -signal.SIGTERM == status
         assert "plugin 'slow' of slow 1.0 did not close in 2 s" in output
@@ -307,7 +313,7 @@ class TestStop:
         """A task of a plugin's own, on which nobody waits, ends with the process, and the log says which it is."""
         source = slow_store("close", statement=HOLDS_ON)
         source = source.replace("return None", "self.own = asyncio.create_task(Slow.close(self))")
-        status, output = self.end_of(tmp_path, source, "taskd.server.uvicorn.END_TIMEOUT_S = 0", "--grace", "0")
+        status, output = self.end_of(tmp_path, source, grace_s=0, end_timeout_s=0)
 
         assert -signal.SIGKILL == status
         assert "killing the process; still running: " in output

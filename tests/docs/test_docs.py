@@ -26,8 +26,8 @@ from taskd.testing import StoreContract
 from taskd_sql.settings import SQLSettings
 from taskd_sql.url import PostgresURL
 from tests.conftest import SECRET
-from tests.support.applications import response_to
-from tests.support.attacks import ATTACKS, ISSUER, disable_rate_limits
+from tests.support.applications import build_verifying, response_to
+from tests.support.attacks import ATTACKS, EAGER, ISSUER
 from tests.support.documentation import ROOT, blocks, table
 from tests.support.issuer import URL, published
 from tests.support.settings_reference import PAGE, PARTS, declared, written
@@ -274,14 +274,13 @@ class TestExampleStore(StoreContract):
 
 
 @pytest.mark.anyio
-async def test_every_reason_for_a_401_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_reason_for_a_401_is_documented() -> None:
     """docs/guides/better-auth.md has each sentence that a bad token earns, and no other."""
     documented = {in_general(cell) for cell in table("docs/guides/better-auth.md", "## What a 401 says")}
     said = set()
-    disable_rate_limits(monkeypatch)
     with published(ISSUER):
         for more in ({}, {"BETTER_AUTH_URL": URL}):
-            app = taskd.build_app({"BETTER_AUTH_SECRET": SECRET, **more})
+            app = build_verifying({"BETTER_AUTH_SECRET": SECRET, **more}, EAGER)
             said |= {in_general((await response_to(app, token)).json()["detail"]) for token, _ in ATTACKS.values()}
 
     # The others are about the header and the path.

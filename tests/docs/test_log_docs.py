@@ -16,10 +16,12 @@ import pytest
 
 from taskd.storage import StoreUnavailable, TaskStore
 from taskd.tasks import NewTask
+from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.plugin import taskd_storage
 from tests.support.documentation import table
+from tests.support.serving import BRIEF
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_brief_pauses")]
+pytestmark = pytest.mark.anyio
 
 URL = "postgresql://alice@ep-cool-darkness-a1b2c3d4-pooler.us-east-2.aws.neon.tech/neondb?sslmode=require"
 
@@ -132,6 +134,8 @@ async def test_what_is_quoted_is_logged(monkeypatch: pytest.MonkeyPatch, caplog:
             "taskd_sql.engine.postgres.postgres_pool", lambda pool=pool, **_: contextlib.nullcontext(pool)
         )
         store = taskd_storage({"DATABASE_URL": URL, "TASKD_SQL_ACQUIRE_TIMEOUT": "0.1"})
+        assert isinstance(store.database, PostgresDatabase)
+        store.database.retries = BRIEF
         with pytest.raises(StoreUnavailable):
             await call(store)
         await store.close()

@@ -9,15 +9,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import attrs
 import httpx
 import jwt
 import pytest
 from playwright.async_api import Browser, Page, Request, Route, expect
 
-from taskd import build_app
 from taskd.testing import lifespan, running_server
+from taskd_jwt.jwks.timing import Timing
 from tests.conftest import ORIGIN, SECRET, client_of
-from tests.support.attacks import disable_rate_limits
+from tests.support.applications import build_verifying
+from tests.support.attacks import EAGER
 from tests.support.better_auth_server import DOCUMENTATION, PASSWORD, SOURCES, BetterAuth, SignedIn, better_auth, build
 from tests.support.browser import chromium, complaints
 from tests.support.postgres import free_port
@@ -28,6 +30,8 @@ ALGORITHMS = ["EdDSA", "ES256", "ES512", "RS256", "PS256"]
 LIES = ["html", "redirect", "large", "truncated", "keyless", "broken"]
 CLIENTS = 5
 ROTATIONS = 3
+# taskd finds that the keys it has are too old to be used without asking again, and may ask at any time.
+OLD = attrs.evolve(EAGER, refresh_age_s=0, max_age_s=0)
 
 pytestmark = pytest.mark.anyio
 
@@ -49,23 +53,12 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/tasks.db"
 
 
-@pytest.fixture
-def _is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let taskd fetch the keys again as soon as it wants to."""
-    disable_rate_limits(monkeypatch)
-
-
-@pytest.fixture
-def _keys_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let taskd find that the keys it has are too old to be used without asking again."""
-    monkeypatch.setattr("taskd_jwt.jwks.cache.REFRESH_AGE_S", 0.0)
-    monkeypatch.setattr("taskd_jwt.jwks.cache.MAX_AGE_S", 0.0)
-
-
 @contextlib.asynccontextmanager
-async def serving(database_url: str, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    database_url: str, timing: Timing | None = None, /, **settings: str
+) -> AsyncIterator[httpx.AsyncClient]:
     """Start taskd and give a client of it, which has no token."""
-    app = build_app({"DATABASE_URL": database_url, **settings})
+    app = build_verifying({"DATABASE_URL": database_url, **settings}, timing)
     async with lifespan(app), client_of(app) as client:
         yield client
 
@@ -259,12 +252,11 @@ def both_schemes(auth: BetterAuth, database_url: str) -> contextlib.AbstractAsyn
 class TestKeys:
     """New keys are found, and old ones kept for as long as they are needed."""
 
-    @pytest.mark.usefixtures("_is_eager")
     async def test_rotation_under_load(self, program: Path, sqlite_url: str) -> None:
         """While keys rotate every fresh token is accepted, older ones still are, and each key is fetched once."""
         async with (
             better_auth(program, jwt={"jwks": {"rotationInterval": 1}}) as auth,
-            serving(sqlite_url, BETTER_AUTH_URL=auth.url) as taskd,
+            serving(sqlite_url, EAGER, BETTER_AUTH_URL=auth.url) as taskd,
         ):
             users = [await auth.sign_up(f"user{number}") for number in range(CLIENTS)]
             used = await asyncio.gather(*(work_through_rotations(taskd, user) for user in users))
@@ -274,11 +266,10 @@ class TestKeys:
             assert [200] * CLIENTS == [response.status_code for response in first_responses]
             assert await auth.asked() <= len(key_ids) + 1
 
-    @pytest.mark.usefixtures("_is_eager")
     async def test_restart_with_new_keys(self, program: Path, sqlite_url: str) -> None:
         """After Better Auth lost its keys its new tokens are accepted, and from then on those of old keys refused."""
         port = free_port()
-        async with serving(sqlite_url, BETTER_AUTH_URL=f"http://127.0.0.1:{port}") as taskd:
+        async with serving(sqlite_url, EAGER, BETTER_AUTH_URL=f"http://127.0.0.1:{port}") as taskd:
             async with better_auth(program, port=port) as auth:
                 old_user = await auth.sign_up()
                 old_token = await old_user.token()
@@ -305,14 +296,13 @@ async def work_through_rotations(taskd: httpx.AsyncClient, user: SignedIn) -> li
 class TestOutages:
     """How taskd responds while the keys cannot be fetched."""
 
-    @pytest.mark.usefixtures("_is_eager")
     async def test_down_from_the_start(self, program: Path, sqlite_url: str, tmp_path: Path) -> None:
         """A taskd that has not had keys yet says when to come again, and serves once Better Auth is there."""
         options = {"port": free_port(), "store": str(tmp_path / "better-auth.tables")}
         async with better_auth(program, **options) as auth:
             alice = await auth.sign_up()
             token = await alice.token()
-        async with serving(sqlite_url, BETTER_AUTH_URL=auth.url) as taskd:
+        async with serving(sqlite_url, EAGER, BETTER_AUTH_URL=auth.url) as taskd:
             refused = await read(taskd, alice, token)
             async with better_auth(program, **options):
                 served = await read(taskd, alice, token)
@@ -320,11 +310,10 @@ class TestOutages:
         assert 503 == refused.status_code
         assert [] == titles(served)
 
-    @pytest.mark.usefixtures("_is_eager", "_keys_are_old")
     async def test_down_later(self, program: Path, sqlite_url: str) -> None:
         """Keys that taskd has are used while Better Auth is down."""
         port = free_port()
-        async with serving(sqlite_url, BETTER_AUTH_URL=f"http://127.0.0.1:{port}") as taskd:
+        async with serving(sqlite_url, OLD, BETTER_AUTH_URL=f"http://127.0.0.1:{port}") as taskd:
             async with better_auth(program, port=port) as auth:
                 alice = await auth.sign_up()
                 token = await alice.token()
@@ -333,11 +322,10 @@ class TestOutages:
 
             assert [] == titles(await read(taskd, alice, token))
 
-    @pytest.mark.usefixtures("_is_eager")
     @pytest.mark.parametrize("lie", LIES)
     async def test_no_keys_at_first(self, program: Path, sqlite_url: str, lie: str) -> None:
         """An endpoint that returns something other than keys is as good as down, and its users are served later."""
-        async with better_auth(program) as auth, serving(sqlite_url, BETTER_AUTH_URL=auth.url) as taskd:
+        async with better_auth(program) as auth, serving(sqlite_url, EAGER, BETTER_AUTH_URL=auth.url) as taskd:
             alice = await auth.sign_up()
             token = await alice.token()
             await auth.behave(lie)
@@ -347,11 +335,10 @@ class TestOutages:
             assert 503 == refused.status_code
             assert [] == titles(await read(taskd, alice, token))
 
-    @pytest.mark.usefixtures("_is_eager", "_keys_are_old")
     @pytest.mark.parametrize("lie", LIES)
     async def test_no_keys_later(self, program: Path, sqlite_url: str, lie: str) -> None:
         """An endpoint that returns something other than keys takes none of those away that taskd has."""
-        async with better_auth(program) as auth, serving(sqlite_url, BETTER_AUTH_URL=auth.url) as taskd:
+        async with better_auth(program) as auth, serving(sqlite_url, OLD, BETTER_AUTH_URL=auth.url) as taskd:
             alice = await auth.sign_up()
             token = await alice.token()
             assert [] == titles(await read(taskd, alice, token))

@@ -22,14 +22,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
-import taskd_sql.engine.postgres
 from taskd.tasks import Task
+from taskd_sql.engine.database import Limits
 from taskd_sql.store import SQLTaskStore
 from tests.conftest import ORIGIN, SECRET, client_of
 from tests.support.applications import build
 from tests.support.postgres import PostgresServer, free_port
 from tests.support.proxy import listening, silent
-from tests.support.serving import assert_unavailable, serving, until_ready
+from tests.support.serving import BRIEF, assert_unavailable, serving, until_ready
 
 pytestmark = pytest.mark.anyio
 
@@ -479,16 +479,15 @@ async def test_the_database_s_own_words_do_not_reach_the_log(
 
 async def test_a_server_that_is_down_is_a_503(user_id: str, tasks_url: str) -> None:
     """taskd starts while PostgreSQL is down, and says so."""
-    async with serving(f"postgresql://u:p@127.0.0.1:{free_port()}/d", user_id) as client:
+    async with serving(f"postgresql://u:p@127.0.0.1:{free_port()}/d", user_id, BRIEF) as client:
         await assert_unavailable(client, tasks_url)
 
 
-async def test_a_server_that_does_not_respond_is_a_503(
-    user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_that_does_not_respond_is_a_503(user_id: str, tasks_url: str) -> None:
     """A PostgreSQL that takes connections and is silent holds nobody for ever."""
-    monkeypatch.setattr(taskd_sql.engine.postgres, "CALL_TIMEOUT_S", 0.2)
-    async with listening(silent) as port, serving(f"postgresql://u:p@127.0.0.1:{port}/d", user_id) as client:
+    limits = Limits(call_timeout_s=0.2)
+    url = "postgresql://u:p@127.0.0.1:{}/d"
+    async with listening(silent) as port, serving(url.format(port), user_id, limits) as client:
         await assert_unavailable(client, tasks_url)
 
 

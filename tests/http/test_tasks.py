@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
-import taskd_sql.engine.postgres
-import taskd_sql.engine.sqlite
+from taskd_sql.engine.database import Limits
 from tests.conftest import client_of
 from tests.support.serving import serving
 
@@ -300,15 +299,12 @@ async def test_complete_sets_what_the_body_says(
     assert first["completed_at"] == second["completed_at"]
 
 
-async def test_two_hundred_toggles_at_once_end_in_their_parity(
-    database_url: str, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_two_hundred_toggles_at_once_end_in_their_parity(database_url: str, user_id: str, tasks_url: str) -> None:
     """Toggles do not lose each other: 200 leave a task as it was, and one more completes it."""
     # However slow the machine is, none is given up.
-    for module in (taskd_sql.engine.postgres, taskd_sql.engine.sqlite):
-        monkeypatch.setattr(module, "CALL_TIMEOUT_S", 60)
+    limits = Limits(call_timeout_s=60)
     patience = {"TASKD_SQL_ACQUIRE_TIMEOUT": "60", "TASKD_SQL_STATEMENT_TIMEOUT": "60"}
-    async with serving(database_url, user_id, **patience) as client:
+    async with serving(database_url, user_id, limits, **patience) as client:
         task = await create(client, tasks_url)
         url = f"{tasks_url}/{task['id']}/complete"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-import pytest
 
 from taskd_jwt.jwks.first_seen import FirstSeen
 from taskd_jwt.jws import Token, read
@@ -26,10 +25,9 @@ def test_a_token_is_first_seen_once() -> None:
     assert 7 == first_seen.fetches_before(read(ACCEPTED["ES256"]), 7)
 
 
-def test_the_number_of_tokens_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_tokens_is_limited() -> None:
     """The least recently used token is forgotten, and counts as new."""
-    monkeypatch.setattr("taskd_jwt.jwks.first_seen.MAX_TOKENS", 3)
-    first_seen = FirstSeen()
+    first_seen = FirstSeen(max_tokens=3)
     for number in range(4):
         first_seen.fetches_before(another(number), number)
 

@@ -14,25 +14,27 @@ import pytest
 import respx
 from starlette.types import ASGIApp
 
-import taskd_jwt.jwks.cache
 import taskd_jwt.jwks.fetch
 from taskd import build_app
-from taskd.auth import AUTH_TIMEOUT_S
 from taskd.testing import lifespan
+from taskd.time_limit import Timeouts
 from taskd_jwt.jwks.cache import RemoteKeySet
-from taskd_jwt.jwks.fetch import FETCH_TIMEOUT_S
 from taskd_jwt.jwks.keys import KeySet, read_key_set
+from taskd_jwt.jwks.timing import Timing
 from taskd_jwt.jws import Token
 from tests.conftest import client_of, token_for
+from tests.support.applications import build_verifying
 from tests.support.clock import Clock
 from tests.support.issuer import JWKS_URL, KINDS, LIFETIME_S, URL, Issuer, KeyPair
 from tests.support.key_endpoint import (
     COOLDOWN_S,
+    IMPATIENT,
     KIND,
     MIN_INTERVAL_S,
     QUIET_S,
     Endpoint,
     fetched,
+    keys_of,
     logged,
     response_to,
     status,
@@ -48,7 +50,7 @@ class TestAcceptedTokens:
         """A token of each kind of key is accepted, after a single fetch."""
         endpoint = Endpoint(Issuer(), clock)
         endpoint.gate.set()
-        app = build_app(both_schemes)
+        app = build_verifying(both_schemes, clock=clock)
         with respx.mock() as router:
             router.get(JWKS_URL).mock(side_effect=endpoint.response)
             async with lifespan(app), client_of(app) as client:
@@ -383,13 +385,12 @@ class TestRotation:
 
 
 def test_each_request_may_have_its_own_event_loop(
-    both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock
 ) -> None:
     """Some serverless adapters do that; a fetch that ended with its loop is started again in the next."""
-    app, token = build_app(both_schemes), endpoint.issuer.sign()
-    with monkeypatch.context() as impatient:
-        impatient.setattr(taskd_jwt.jwks.cache, "WAIT_S", 0.05)
-        assert 503 == asyncio.run(ask(app, endpoint, token, is_open=False))
+    app, token = build_verifying(both_schemes, IMPATIENT, clock), endpoint.issuer.sign()
+    assert 503 == asyncio.run(ask(app, endpoint, token, is_open=False))
+    keys_of(app).timing = Timing()
     clock.now_s += COOLDOWN_S
 
     assert [200, 200] == [asyncio.run(ask(app, endpoint, token, is_open=True)) for _ in range(2)]
@@ -397,28 +398,26 @@ def test_each_request_may_have_its_own_event_loop(
 
 
 def test_a_fetch_in_a_paused_event_loop_delays_no_other(
-    both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock
 ) -> None:
     """An adapter may pause a loop; other loops do not wait for its fetch."""
-    app, token = build_app(both_schemes), endpoint.issuer.sign()
+    app, token = build_verifying(both_schemes, IMPATIENT, clock), endpoint.issuer.sign()
     with asyncio.Runner() as stopped:
-        with monkeypatch.context() as impatient:
-            impatient.setattr(taskd_jwt.jwks.cache, "WAIT_S", 0.05)
-            assert 503 == stopped.run(ask(app, endpoint, token, is_open=False))
+        assert 503 == stopped.run(ask(app, endpoint, token, is_open=False))
+        keys_of(app).timing = Timing()
         clock.now_s += COOLDOWN_S
 
         assert 200 == asyncio.run(ask(app, endpoint, token, is_open=True))
 
 
 def test_a_late_fetch_does_not_replace_newer_keys(
-    both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock
 ) -> None:
     """Keys fetched in a paused event loop do not replace those fetched later."""
-    app, old = build_app(both_schemes), endpoint.issuer.document()
+    app, old = build_verifying(both_schemes, IMPATIENT, clock), endpoint.issuer.document()
     with asyncio.Runner() as stopped:
-        with monkeypatch.context() as impatient:
-            impatient.setattr(taskd_jwt.jwks.cache, "WAIT_S", 0.05)
-            assert 503 == stopped.run(ask(app, endpoint, endpoint.issuer.sign(), is_open=False))
+        assert 503 == stopped.run(ask(app, endpoint, endpoint.issuer.sign(), is_open=False))
+        keys_of(app).timing = Timing()
         gate = endpoint.gate
         clock.now_s += COOLDOWN_S
         endpoint.issuer.rotate()
@@ -465,9 +464,9 @@ async def test_keys_are_read_in_a_thread(
 
 def test_a_fetch_ends_before_the_next_may_start() -> None:
     """A slow fetch does not stand in the way of the next one."""
-    assert FETCH_TIMEOUT_S < COOLDOWN_S
+    assert Timing().fetch_timeout_s < COOLDOWN_S
 
 
 def test_a_request_waits_less_than_the_core_allows() -> None:
     """The plugin's own 503, with its `Retry-After`, comes first."""
-    assert taskd_jwt.jwks.cache.WAIT_S < AUTH_TIMEOUT_S
+    assert Timing().wait_s < Timeouts().auth_s

@@ -12,10 +12,11 @@ import httpx
 import pytest
 import trustme
 
-import taskd_jwt.jwks.fetch
 from taskd import build_app
 from taskd.testing import lifespan
+from taskd_jwt.jwks.timing import Timing
 from tests.conftest import client_of, token_for
+from tests.support.applications import build_verifying
 from tests.support.issuer import LIFETIME_S, Issuer
 from tests.support.key_endpoint import fetched, logged, status
 from tests.support.proxy import Handler, listening, silent
@@ -70,15 +71,13 @@ class TestOverTheNetwork:
         self,
         both_schemes: dict[str, str],
         issuer: Issuer,
-        monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
         handle: Handler,
     ) -> None:
         """It covers the whole response, so that sending slowly does not hold up a fetch forever."""
-        monkeypatch.setattr(taskd_jwt.jwks.fetch, "FETCH_TIMEOUT_S", 0.2)
         async with listening(handle) as port:
             origin = f"http://127.0.0.1:{port}"
-            app = build_app({**both_schemes, "BETTER_AUTH_URL": origin})
+            app = build_verifying({**both_schemes, "BETTER_AUTH_URL": origin}, Timing(fetch_timeout_s=0.2))
             async with lifespan(app), client_of(app) as client:
                 assert 503 == await status(client, issuer.sign({"iss": origin, "aud": origin}))
                 await fetched()
@@ -86,10 +85,9 @@ class TestOverTheNetwork:
         assert [f"The key set at {origin}/api/auth/jwks is unavailable: no response in time"] == logged(caplog)
 
     async def test_an_unfinished_handshake_leaves_no_connection(
-        self, both_schemes: dict[str, str], issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+        self, both_schemes: dict[str, str], issuer: Issuer
     ) -> None:
         """The connection to an endpoint that is silent during the TLS handshake is closed."""
-        monkeypatch.setattr(taskd_jwt.jwks.fetch, "FETCH_TIMEOUT_S", 0.2)
         is_hung_up = asyncio.Event()
 
         async def watch(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -98,7 +96,7 @@ class TestOverTheNetwork:
 
         async with listening(watch) as port:
             origin = f"https://127.0.0.1:{port}"
-            app = build_app({**both_schemes, "BETTER_AUTH_URL": origin})
+            app = build_verifying({**both_schemes, "BETTER_AUTH_URL": origin}, Timing(fetch_timeout_s=0.2))
             async with lifespan(app), client_of(app) as client, asyncio.timeout(10):
                 assert 503 == await status(client, issuer.sign({"iss": origin, "aud": origin}))
                 await is_hung_up.wait()

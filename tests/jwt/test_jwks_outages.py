@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import ssl
-from collections.abc import Callable
 
 import httpx
 import pytest
@@ -18,16 +17,18 @@ from tests.support.clock import Clock
 from tests.support.issuer import JWKS_URL, LIFETIME_S, URL, Issuer
 from tests.support.key_endpoint import (
     COOLDOWN_S,
+    IMPATIENT,
     KIND,
     MIN_INTERVAL_S,
     Endpoint,
     fetched,
+    keys_of,
     logged,
     response_to,
     status,
     unknown,
 )
-from tests.support.serving import until
+from tests.support.serving import application_of, until
 
 pytestmark = pytest.mark.anyio
 
@@ -194,10 +195,10 @@ class TestOutage:
         assert 3 == endpoint.fetches
 
     async def test_a_slow_fetch_continues_without_the_request(
-        self, caller: httpx.AsyncClient, endpoint: Endpoint, shorten_wait: Callable[[], None]
+        self, caller: httpx.AsyncClient, endpoint: Endpoint
     ) -> None:
         """The request gets its response in time, and the fetch serves the next request."""
-        shorten_wait()
+        keys_of(application_of(caller)).timing = IMPATIENT
         endpoint.gate.clear()
         token = endpoint.issuer.sign()
         assert [503, 503] == [await status(caller, token) for _ in range(2)]
@@ -209,12 +210,12 @@ class TestOutage:
         assert 1 == endpoint.fetches
 
     async def test_a_token_is_not_refused_while_the_keys_are_fetched(
-        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock, shorten_wait: Callable[[], None]
+        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock
     ) -> None:
         """A slow fetch may still bring its key."""
         old = endpoint.issuer.sign()
         assert 200 == await status(caller, old)
-        shorten_wait()
+        keys_of(application_of(caller)).timing = IMPATIENT
         endpoint.issuer.rotate()
         endpoint.gate.clear()
         clock.now_s += COOLDOWN_S
@@ -222,12 +223,12 @@ class TestOutage:
         assert [503, 200] == [await status(caller, token) for token in (endpoint.issuer.sign(), old)]
 
     async def test_old_keys_are_used_when_the_fetch_is_slow(
-        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock, shorten_wait: Callable[[], None]
+        self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock
     ) -> None:
         """The first request that finds them too old waits briefly, and is then served with them."""
         token = endpoint.issuer.sign()
         assert 200 == await status(caller, token)
-        shorten_wait()
+        keys_of(application_of(caller)).timing = IMPATIENT
         endpoint.gate.clear()
         clock.now_s += 3600
 

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskd_jwt.jwks.rate_limit import MIN_INTERVAL_S, QUIET_S, FetchLimit, MissingKeys
+from taskd_jwt.jwks.rate_limit import FetchLimit, MissingKeys
+from taskd_jwt.jwks.timing import Timing
+
+MIN_INTERVAL_S, QUIET_S = Timing().min_interval_s, Timing().quiet_s
 
 
 def started(limit: FetchLimit, wanted_s: list[float]) -> list[float]:
@@ -66,10 +69,9 @@ def test_a_missing_key_is_not_looked_for_at_once() -> None:
     assert 0 == missing.wait_s("b", 100)
 
 
-def test_the_number_of_missing_keys_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_missing_keys_is_limited() -> None:
     """The least recently used one is forgotten."""
-    monkeypatch.setattr("taskd_jwt.jwks.rate_limit.MAX_KEY_IDS", 3)
-    missing = MissingKeys()
+    missing = MissingKeys(max_keys=3)
     for key_id in "abcd":
         missing.add(key_id, 100)
 

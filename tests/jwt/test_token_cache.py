@@ -14,14 +14,14 @@ from jwt.algorithms import Algorithm, HMACAlgorithm, OKPAlgorithm
 
 from taskd import build_app
 from taskd.auth import AuthUnavailable, ExpiredCredentials, InvalidCredentials, User
+from taskd.settings import load_settings
 from taskd.testing import lifespan
-from taskd_jwt.jwks.cache import MAX_AGE_S, MAX_STALE_AGE_S
-from taskd_jwt.jwks.rate_limit import COOLDOWN_S
-from taskd_jwt.plugin import taskd_auth
+from taskd_jwt.jwks.timing import Timing
+from taskd_jwt.settings import JWTSettings
 from taskd_jwt.token_cache import TokenCache
 from taskd_jwt.verifier import Verifier
 from tests.conftest import SECRET, client_of, token_for
-from tests.support.attacks import ATTACKS, ISSUER, disable_rate_limits
+from tests.support.attacks import ATTACKS, EAGER, ISSUER
 from tests.support.clock import Clock
 from tests.support.issuer import URL, Issuer, published
 
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.anyio
 
 BOTH = {"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": URL}
 ALICE, BOB = User("alice"), User("bob")
+TIMING = Timing()
 FUTURE_S = 10.0**11
 
 
@@ -61,8 +62,8 @@ def keys(issuer: Issuer) -> Iterator[respx.Route]:
 
 
 @pytest.fixture
-def verifier() -> Verifier:
-    return taskd_auth(BOTH).verifier
+def verifier(clock: Clock) -> Verifier:
+    return Verifier.of(load_settings(JWTSettings, BOTH), clock=clock)
 
 
 def contents(cache: TokenCache) -> dict[bytes, tuple[User, float, float]]:
@@ -123,10 +124,10 @@ async def test_under_stale_keys_a_token_is_cached_until_the_next_fetch(
     token = issuer.sign()
     assert ALICE == await verifier.verify(token)
     keys.mock(return_value=httpx.Response(500))
-    clock.now_s += MAX_AGE_S
+    clock.now_s += TIMING.max_age_s
     assert [ALICE] * 3 == [await verifier.verify(token) for _ in range(3)]
     assert 2 == len(verified)
-    clock.now_s += COOLDOWN_S
+    clock.now_s += TIMING.cooldown_s
     assert [ALICE] * 3 == [await verifier.verify(token) for _ in range(3)]
 
     assert 3 == len(verified)
@@ -139,7 +140,7 @@ async def test_no_token_outlives_keys_that_are_a_day_old(
     token = issuer.sign()
     assert ALICE == await verifier.verify(token)
     keys.mock(return_value=httpx.Response(500))
-    clock.now_s += MAX_STALE_AGE_S - 5
+    clock.now_s += TIMING.max_stale_age_s - 5
     assert [ALICE] * 2 == [await verifier.verify(token) for _ in range(2)]
     clock.now_s += 5
 
@@ -154,7 +155,7 @@ async def test_new_keys_clear_the_cache(verifier: Verifier, issuer: Issuer, cloc
     assert [ALICE] * 2 == [await verifier.verify(token) for token in tokens]
     assert 2 == len(contents(verifier.cache))
     issuer.rotate()
-    clock.now_s += COOLDOWN_S
+    clock.now_s += TIMING.cooldown_s
     assert ALICE == await verifier.verify(issuer.sign())
 
     assert 1 == len(contents(verifier.cache))
@@ -162,9 +163,9 @@ async def test_new_keys_clear_the_cache(verifier: Verifier, issuer: Issuer, cloc
         await verifier.verify(tokens[0])
 
 
-async def test_refused_tokens_are_not_cached(verifier: Verifier, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_tokens_are_not_cached() -> None:
     """A flood of forged tokens takes no memory and displaces no valid token."""
-    disable_rate_limits(monkeypatch)
+    verifier = Verifier.of(load_settings(JWTSettings, BOTH), EAGER)
     refused_by_core = [token for token, reason in ATTACKS.values() if "user must be neither" in reason]
     with published(ISSUER):
         for token, _ in ATTACKS.values():
@@ -201,10 +202,9 @@ def test_each_cache_has_its_own_digests() -> None:
     assert [ALICE, ALICE] == [cache.get("a token") for cache in caches]
 
 
-def test_the_least_recently_used_token_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_token_is_dropped() -> None:
     """The cache is bounded, and tokens in use stay."""
-    monkeypatch.setattr("taskd_jwt.token_cache.MAX_TOKENS", 3)
-    cache = TokenCache()
+    cache = TokenCache(max_tokens=3)
     for token in "abc":
         cache.add(token, ALICE, FUTURE_S, FUTURE_S)
     assert ALICE == cache.get("a")
@@ -216,7 +216,7 @@ def test_the_least_recently_used_token_is_dropped(monkeypatch: pytest.MonkeyPatc
 
 def test_a_token_is_cached_until_it_expires(clock: Clock) -> None:
     """It is not returned at that moment or later."""
-    cache = TokenCache()
+    cache = TokenCache(clock)
     cache.add("a token", ALICE, clock.time() + 10, FUTURE_S)
     found = [cache.get("a token")]
     for seconds in (9.75, 0.25, 3600):
@@ -226,11 +226,11 @@ def test_a_token_is_cached_until_it_expires(clock: Clock) -> None:
     assert [ALICE, ALICE, None, None] == found
 
 
-def test_setting_the_clock_back_keeps_no_token_cached(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_the_clock_back_keeps_no_token_cached(clock: Clock) -> None:
     """How long keys may be relied on does not depend on the system's clock."""
-    cache = TokenCache()
+    cache = TokenCache(clock)
     cache.add("a token", ALICE, clock.time() + 3600, 10)
-    monkeypatch.setattr(clock, "_began_s", clock._began_s - 86_400)
+    clock.began_s -= 86_400
     found = [cache.get("a token")]
     clock.now_s += 10
     found.append(cache.get("a token"))

@@ -14,7 +14,7 @@ from taskd import build_app
 from taskd.testing import lifespan
 from taskd_jwt.strict_json import decode_base64url
 from tests.conftest import SECRET, client_of
-from tests.support.applications import response_to
+from tests.support.applications import build_verifying, response_to
 from tests.support.attacks import (
     ACCEPTED,
     ATTACKS,
@@ -111,7 +111,7 @@ async def test_the_number_of_header_parameters_is_limited(app: ASGIApp, members:
 @pytest.mark.parametrize(("ahead_s", "status"), [(30, 200), (30.5, 401)])
 async def test_clocks_may_differ_by_half_a_minute(tmp_path: Path, clock: Clock, ahead_s: float, status: int) -> None:
     """A token is accepted if the issuer's clock is at most 30 seconds ahead."""
-    async with serving_attacks(tmp_path) as app:
+    async with serving_attacks(tmp_path, clock) as app:
         for name in ("iat", "nbf"):
             token = with_claims(**{name: clock.time() + ahead_s})
 
@@ -183,14 +183,9 @@ async def test_audience_and_issuer_of_tokens_signed_with_the_secret(
         assert 200 == response.status_code if reason is None else reason in refusal(response)
 
 
-@pytest.mark.usefixtures("clock")
-async def test_forged_tokens_do_not_reach_the_database(
-    tmp_path: Path, keys: respx.Route, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_forged_tokens_do_not_reach_the_database(tmp_path: Path, keys: respx.Route, clock: Clock) -> None:
     """However many come, the database file is not created; the first valid token creates it."""
-    monkeypatch.setattr("taskd_jwt.jwks.rate_limit.MIN_INTERVAL_S", 5.0)
-    monkeypatch.setattr("taskd_jwt.jwks.rate_limit.COOLDOWN_S", 15.0)
-    app = build_app({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", **SCHEMES["both"]})
+    app = build_verifying({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", **SCHEMES["both"]}, clock=clock)
     attacks = [token for token, reason in ATTACKS.values() if "user must be a text" not in reason]
     forged = [FOREIGN.sign({**ED_HEADER, "kid": f"k{number}"}, {**CLAIMS, "jti": number}) for number in range(100)]
     forged += [FOREIGN.sign(ED_HEADER, {**CLAIMS, "jti": number}) for number in range(100)]

@@ -12,6 +12,7 @@ from taskd import PluginError, hooks
 from taskd.plugins.loader import HOOKS
 from taskd.settings import SettingsError
 from taskd.testing import lifespan
+from taskd.time_limit import Timeouts
 from taskd_jwt.schemes import SecretScheme
 from tests.conftest import client_of
 from tests.support.applications import build, get, refusal
@@ -412,16 +413,14 @@ def wait():
     def test_a_plugin_that_is_waited_for_is_named(
         self,
         site: Site,
-        monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
         source: str,
         doing: str,
     ) -> None:
         """An operator whose server does not come up can read for which plugin it waits, and for what."""
-        monkeypatch.setattr("taskd.plugins.loader.SLOW_S", 0.05)
         site.install("slow", self.WAITING + source)
 
-        build()
+        build(Timeouts(start_s=0.05))
 
         assert f"plugin 'slow' of acme 1.0 has been {doing} for 0 s" in caplog.text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -12,14 +12,15 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskd.auth import User
-from taskd.limiter import FairLimiter, Overloaded
+from taskd.limiter import Overloaded
 from taskd.server.admission import HAS_LEFT, Admission
-from taskd.server.gates import LOOK_INTERVAL_S, MAX_STORE_WAIT_S, MIN_CAPACITY, START_CAPACITY
+from taskd.server.gates import LOOK_INTERVAL_S, MAX_STORE_WAIT_S, GateLimits
 from taskd.storage import TaskStore
 from tests.conftest import ORIGIN, SECRET, client_of
 from tests.support.serving import until
 from tests.support.third_parties import Site, auth_source
 
+START_CAPACITY, MIN_CAPACITY = GateLimits().start, GateLimits().minimum
 # Where no credentials are recognized.
 STRANGE = "/strange"
 # Knows alice, whatever the key.
@@ -168,12 +169,10 @@ async def test_reads_do_not_wait_for_writes(admission: Admission, endpoint: Endp
     assert {200} == {response.status_code for response in await asyncio.gather(read, *requests)}
 
 
-async def test_more_are_taken_on_when_that_does_no_harm(
-    admission: Admission, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_are_taken_on_when_that_does_no_harm(admission: Admission, endpoint: Endpoint) -> None:
     """Requests that wait for something else than this process, a slow client for one, keep nobody out."""
     # The machine on which this is run may be late for its own reasons.
-    monkeypatch.setattr("taskd.server.gates.MAX_LAG_S", 60.0)
+    gate_of(admission).limits = GateLimits(max_lag_s=60)
     requests = [request(admission) for _ in range(10 * START_CAPACITY)]
     await until(lambda: len(endpoint.running) == len(requests))
     endpoint.may_end.set()
@@ -277,7 +276,7 @@ async def test_one_client_is_one_client_with_any_credentials(admission: Admissio
     assert {"alice", "bob", "alice "} == set(hashes.values())
 
 
-async def test_quick_requests_do_not_all_run_in_one_turn(store: IdleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_quick_requests_do_not_all_run_in_one_turn(store: IdleStore) -> None:
     """A thousand that need no more than one step of the event loop would hold up everybody else."""
     turns: list[int] = []
 
@@ -291,8 +290,7 @@ async def test_quick_requests_do_not_all_run_in_one_turn(store: IdleStore, monke
         asyncio.get_running_loop().call_soon(turn)
 
     turn()
-    monkeypatch.setattr("taskd.server.gates.INCREASE", 1.0)
-    admission = Admission(quick, store, PATIENCE_S)
+    admission = Admission(quick, store, PATIENCE_S, limits=GateLimits(increase=1))
     requests = [request(admission) for _ in range(1000)]
     responses = await asyncio.gather(*requests)
 
@@ -350,11 +348,13 @@ async def test_the_gate_rests_when_nobody_waits(admission: Admission, endpoint: 
     assert 0 == gate_of(admission).limiter.in_use
 
 
-async def test_a_late_event_loop_takes_on_fewer(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_late_event_loop_takes_on_fewer(admission: Admission) -> None:
     """As long as it is late."""
-    monkeypatch.setattr(FairLimiter, "waiting", 1)
     gate = gate_of(admission)
+    gate.limits = GateLimits(increase=1)
     loop = asyncio.get_running_loop()
+    for _ in range(2 * START_CAPACITY):
+        gate.limiter.enqueue("alice", loop.create_future())
     for late_s, factor in ((1.0, 0.5), (0.0, 1.0)):
         before = gate.limiter.capacity
         gate._look(loop, loop.time() + LOOK_INTERVAL_S - late_s)
@@ -466,23 +466,14 @@ def settings() -> dict[str, str]:
     return {"DATABASE_URL": "sqlite:///tasks.db", **given}
 
 
-@pytest.fixture
-def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Make every gate refuse, as if too many had been waiting for too long."""
-
-    def refuse() -> None:
-        for name in ("START_CAPACITY", "MIN_CAPACITY"):
-            monkeypatch.setattr(f"taskd.server.gates.{name}", 0)
-
-    return refuse
-
-
-async def test_a_refusal_says_when_to_come_again(settings: dict[str, str], refusing: Callable[[], None]) -> None:
+async def test_a_refusal_says_when_to_come_again(settings: dict[str, str]) -> None:
     """In the form of all errors, so that a page may read it; not all clients are told the same time."""
     from taskd import build_app  # noqa: PLC0415
 
-    refusing()
-    async with client_of(build_app(settings), "alice") as client:
+    app: Any = build_app(settings)
+    # Every gate refuses, as if too many had been waiting for too long.
+    app._asgi.app.limits = GateLimits(start=0, minimum=0)
+    async with client_of(app, "alice") as client:
         responses = [await client.get("/api/alice/tasks", headers={"Origin": ORIGIN}) for _ in range(3)]
 
     assert {503} == {response.status_code for response in responses}

@@ -20,11 +20,10 @@ from tests.support.raw import connected, environ_in, received, responses_in
 
 # One request of a user at a time, as if the store were overloaded, and two wait at most.
 PROGRAM = """
-import functools
+from taskd.asgi import app
 from taskd.cli.main import main
-from taskd.server import gates
-gates.START_CAPACITY = gates.MIN_CAPACITY = gates.MAX_CAPACITY = 1
-gates.FairLimiter = functools.partial(gates.FairLimiter, max_waiting=2)
+from taskd.server.gates import GateLimits
+app._asgi.app.limits = GateLimits(start=1, minimum=1, maximum=1, max_waiting=2)
 main(["serve", "--port", "0"])
 """
 

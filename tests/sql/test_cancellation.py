@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-import taskd_sql.engine.postgres
 from taskd.tasks import NewTask
-from taskd_sql.engine import retry
+from taskd_sql.engine.database import Limits
+from taskd_sql.engine.postgres import PostgresDatabase
+from taskd_sql.engine.retry import Retries
 from taskd_sql.plugin import taskd_storage
 from tests.support.outages import backend_of
 from tests.support.postgres import PostgresServer, free_port
@@ -46,13 +47,11 @@ class TestCancellation:
         own_url: str,
         own_database: str,
         user_id: str,
-        monkeypatch: pytest.MonkeyPatch,
         frozen_backend: Callable[[int], None],
     ) -> None:
         """A connection that does not recover is cut, even if nobody waits for it any more."""
-        monkeypatch.setattr(taskd_sql.engine.postgres, "CANCEL_TIMEOUT_S", 0.1)
-        url = f"/api/{user_id}/tasks"
-        async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
+        url, limits = f"/api/{user_id}/tasks", Limits(cancel_timeout_s=0.1)
+        async with serving(own_url, user_id, limits, TASKD_SQL_POOL_SIZE="1") as client:
             await until_ready(client)
             frozen_backend(backend_of(postgres, own_database))
             call = asyncio.create_task(client.get(url))
@@ -97,14 +96,12 @@ class TestCancellation:
             assert [200] * 3 == await asyncio.gather(*calls[1::2])
             assert 200 == await read(client, url)
 
-    async def test_a_pause_between_attempts_can_be_cancelled(
-        self, user_id: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_pause_between_attempts_can_be_cancelled(self, user_id: str) -> None:
         """Nobody has to wait until the next attempt."""
-        monkeypatch.setattr(retry, "FIRST_PAUSE_S", 5)
-        monkeypatch.setattr(retry, "MAX_PAUSE_S", 5)
         async with Proxy(free_port()) as proxy:
             store = taskd_storage({"DATABASE_URL": f"postgresql://u@{LOOPBACK}:{proxy.port}/d"})
+            assert isinstance(store.database, PostgresDatabase)
+            store.database.retries = Retries(first_pause_s=5, max_pause_s=5)
             call = asyncio.create_task(store.create(user_id, NewTask(title="t")))
             await until(lambda: proxy.accepted == 1 and proxy.connections == 0)
             await asyncio.sleep(0.05)

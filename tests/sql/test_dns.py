@@ -22,7 +22,7 @@ from tests.support.databases import PostgresPlace
 from tests.support.doctor import examined
 from tests.support.postgres import PostgresServer, free_port
 from tests.support.proxy import LOOPBACK, leading_to, listening, silent
-from tests.support.serving import serving
+from tests.support.serving import BRIEF, serving
 
 NAME = "db.example.com"
 Port = Callable[[], AbstractAsyncContextManager[int]]
@@ -155,7 +155,6 @@ def test_migrate_and_doctor_find_the_address_that_responds(postgres_place: Postg
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("_brief_pauses")
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
 async def test_the_server_receives_the_name(
     tmp_path: Any, user_id: str, monkeypatch: pytest.MonkeyPatch, mode: str
@@ -176,7 +175,7 @@ async def test_the_server_receives_the_name(
     async with listening(admit) as port:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", leading_to(port))
         url = f"postgresql://u:p@{NAME}/d?sslmode={mode}&sslrootcert={tmp_path}/ca.pem"
-        async with serving(url, user_id) as client:
+        async with serving(url, user_id, BRIEF) as client:
             assert 503 == (await client.get("/readyz")).status_code
 
     assert {NAME} == set(names)

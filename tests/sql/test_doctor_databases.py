@@ -8,7 +8,6 @@ import datetime as dt
 import shutil
 import sqlite3
 import ssl
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,6 +139,15 @@ class TestSQLite:
         assert 0 == examined(f"sqlite:///{tmp_path}/link.db").exit_code
 
 
+def replace_function(place: PostgresPlace, signature: str, returned: str, body: str) -> None:
+    """Let the database return something else from a function of its own."""
+    place.run(f"""
+        CREATE SCHEMA pretended;
+        CREATE FUNCTION pretended.{signature} RETURNS {returned} LANGUAGE sql AS $$ {body} $$;
+        ALTER DATABASE {place.name} SET search_path = pretended, pg_catalog, public;
+    """)
+
+
 def _impatient(database: str, *, uri: bool) -> sqlite3.Connection:
     """Connect without waiting for locks."""
     return sqlite3.connect(database, uri=uri, timeout=0)
@@ -257,17 +265,11 @@ class TestPostgres:
         assert remedy == report.remedies["schema"]
 
     @pytest.mark.parametrize(("ahead_s", "word"), [(-40, "behind"), (40, "ahead")])
-    def test_a_wrong_clock_fails(
-        self, migrated: PostgresPlace, monkeypatch: pytest.MonkeyPatch, ahead_s: int, word: str
-    ) -> None:
+    def test_a_wrong_clock_fails(self, own_migrated: PostgresPlace, ahead_s: int, word: str) -> None:
         """More than half a minute between this machine's clock and the database's fails: tokens depend on it."""
-        real = time.time
-        monkeypatch.setattr(
-            taskd_sql.checks,
-            "time",
-            SimpleNamespace(time=lambda: real() - ahead_s, perf_counter=time.perf_counter),
-        )
-        report = examined(migrated.url)
+        theirs = f"SELECT pg_catalog.clock_timestamp() + interval '{ahead_s} s'"
+        replace_function(own_migrated, "clock_timestamp()", "timestamptz", theirs)
+        report = examined(own_migrated.url)
 
         assert ["clock"] == report.failed()
         assert f"the database's clock is 40.0 s {word}" == report.findings["clock"]
@@ -301,11 +303,12 @@ class TestPostgres:
 
         assert (0, "note") == (report.exit_code, report.outcomes["round trip"])
 
-    def test_an_old_server_fails(self, migrated: PostgresPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_old_server_fails(self, own_migrated: PostgresPlace) -> None:
         """taskd is not tested with its version."""
-        monkeypatch.setattr(taskd_sql.checks, "MIN_SERVER_VERSION", 999999)
+        old = "SELECT CASE name WHEN 'server_version_num' THEN '110022' ELSE pg_catalog.current_setting(name) END"
+        replace_function(own_migrated, "current_setting(name text)", "text", old)
 
-        assert ["server"] == examined(migrated.url).failed()
+        assert ["server"] == examined(own_migrated.url).failed()
 
     def test_a_server_that_is_down(self) -> None:
         """What cannot be checked is reported as such."""

@@ -13,11 +13,9 @@ from typing import Any
 import attrs
 import pytest
 
-import taskd_sql.engine.postgres
-import taskd_sql.engine.sqlite
 from taskd.storage import StoreUnavailable
 from taskd.tasks import NewTask
-from taskd_sql.engine.database import ROWS_AT_ONCE, Database
+from taskd_sql.engine.database import Database, Limits
 from taskd_sql.engine.sqlite import SQLiteDatabase
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.store import SHORT_LIST, SQLTaskStore
@@ -30,11 +28,14 @@ from tests.support.serving import until_waiting as until_waiting_for_lock
 pytestmark = pytest.mark.anyio
 
 OWNER = "owner"
+ROWS_AT_ONCE = Limits().rows_at_once
+TWO_ROWS = Limits(rows_at_once=2)
 
 
 @asynccontextmanager
-async def opened(url: str, **settings: str) -> AsyncIterator[SQLTaskStore]:
+async def opened(url: str, limits: Limits | None = None, /, **settings: str) -> AsyncIterator[SQLTaskStore]:
     store = taskd_storage({"DATABASE_URL": url, **settings})
+    store.database.limits = limits or Limits()
     await store.ping()
     yield store
     await store.close()
@@ -148,10 +149,8 @@ class GatedPostgres(Gated):
 
 
 @pytest.fixture
-def gated(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
-    """The store of each kind, which reads two rows at a time."""
-    for module in (taskd_sql.engine.postgres, taskd_sql.engine.sqlite):
-        monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
+def gated(place: Place) -> Iterator[Gated]:
+    """A place of each kind, with something at which reading stops."""
     if isinstance(place, PostgresPlace):
         place.run(SCHEMA.read_text())
         yield GatedPostgres(place)
@@ -166,7 +165,7 @@ async def titles(database: Database, gated: Gated) -> list[str]:
 
 async def test_it_is_a_snapshot(gated: Gated) -> None:
     """Changes made while it is read do not appear in it."""
-    async with opened(gated.place.url) as store:
+    async with opened(gated.place.url, TWO_ROWS) as store:
         await fill(gated.place, store, 12)
         async with gated.closed(store):
             listing = asyncio.create_task(titles(store.database, gated))
@@ -179,7 +178,7 @@ async def test_it_is_a_snapshot(gated: Gated) -> None:
 
 async def test_only_one_is_read_at_a_time(gated: Gated) -> None:
     """A second one waits until it times out; a short list, a write and the health check do not wait."""
-    async with opened(gated.place.url, TASKD_SQL_ACQUIRE_TIMEOUT="0.5") as store:
+    async with opened(gated.place.url, TWO_ROWS, TASKD_SQL_ACQUIRE_TIMEOUT="0.5") as store:
         await fill(gated.place, store, 12)
         async with gated.closed(store):
             listing = asyncio.create_task(titles(store.database, gated))
@@ -198,7 +197,7 @@ async def test_only_one_is_read_at_a_time(gated: Gated) -> None:
 
 async def test_a_cancelled_one_leaves_nothing_behind(gated: Gated, caplog: pytest.LogCaptureFixture) -> None:
     """Its turn, its connection and its transaction end, and nothing is logged."""
-    async with opened(gated.place.url, TASKD_SQL_POOL_SIZE="1") as store:
+    async with opened(gated.place.url, TWO_ROWS, TASKD_SQL_POOL_SIZE="1") as store:
         await fill(gated.place, store, 12)
         async with gated.closed(store):
             listing = asyncio.create_task(titles(store.database, gated))
@@ -217,14 +216,11 @@ async def test_a_cancelled_one_leaves_nothing_behind(gated: Gated, caplog: pytes
     assert "" == caplog.text
 
 
-async def test_a_lost_connection_is_replaced(
-    postgres_place: PostgresPlace, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lost_connection_is_replaced(postgres_place: PostgresPlace, postgres: PostgresServer) -> None:
     """The list is read again from the start, and has no row twice."""
-    monkeypatch.setattr(taskd_sql.engine.postgres, "ROWS_AT_ONCE", 2)
     postgres_place.run(SCHEMA.read_text())
     gated = GatedPostgres(postgres_place)
-    async with opened(postgres_place.url) as store:
+    async with opened(postgres_place.url, TWO_ROWS) as store:
         await fill(postgres_place, store, 12)
         async with gated.closed(store):
             listing = asyncio.create_task(titles(store.database, gated))

@@ -19,13 +19,12 @@ from tests.support.applications import build, get
 from tests.support.databases import DROP_TABLES, Place
 from tests.support.postgres import PostgresServer, free_port
 from tests.support.proxy import LOOPBACK, Proxy
-from tests.support.serving import IMPATIENT, create, read, serving, until
+from tests.support.serving import BRIEF, IMPATIENT, ONCE, create, read, serving, until
 from tests.support.third_parties import STORE, Site
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.usefixtures("_brief_pauses")
 class TestLog:
     """The log lines about a database."""
 
@@ -34,7 +33,7 @@ class TestLog:
     ) -> None:
         """However many requests fail, each change of state is one line."""
         url = f"/api/{user_id}/tasks"
-        async with serving(proxy.url_through(postgres_url), user_id) as client:
+        async with serving(proxy.url_through(postgres_url), user_id, BRIEF) as client:
             assert 200 == await read(client, url)
             await proxy.refuse()
             calls = [read(client, url) for _ in range(10)] + [create(client, url) for _ in range(10)]
@@ -69,7 +68,7 @@ class TestLog:
         """Neither user nor password appears if the server cannot be reached."""
         caplog.set_level(logging.DEBUG)
         url = f"postgresql://{user_id}:swordfish@{LOOPBACK}:{free_port()}/d"
-        async with serving(url, user_id) as client:
+        async with serving(url, user_id, BRIEF) as client:
             assert 503 == await read(client, "/readyz")
 
         assert 1 == len(changes(caplog))
@@ -82,7 +81,6 @@ def changes(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if re.search(" is (un)?available", record.getMessage())]
 
 
-@pytest.mark.usefixtures("_once")
 async def test_a_server_that_does_not_respond_is_not_called_busy(
     postgres: PostgresServer, postgres_url: str, user_id: str, tasks_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,7 +88,7 @@ async def test_a_server_that_does_not_respond_is_not_called_busy(
     settings = {**IMPATIENT, "TASKD_SQL_POOL_SIZE": "1", "TASKD_SQL_CONNECT_TIMEOUT": "0.5"}
     async with Proxy(postgres.port) as proxy:
         proxy.stall()
-        async with serving(proxy.url_through(postgres_url), user_id, **settings) as client:
+        async with serving(proxy.url_through(postgres_url), user_id, ONCE, **settings) as client:
             assert [503] * 3 == await asyncio.gather(*[read(client, tasks_url) for _ in range(3)])
 
     [message] = changes(caplog)
@@ -194,12 +192,12 @@ async def test_a_store_that_fails_at_the_start_is_logged(site: Site, caplog: pyt
 
 
 async def test_a_schema_that_comes_and_goes_is_logged_each_time(
-    place: Place, user_id: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    place: Place, user_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each time the table disappears and comes back is a line, even if nobody asks for /readyz."""
-    monkeypatch.setattr("taskd.outages.MIN_INTERVAL_S", 0)
     await runner.upgrade(parse(place.url))
     app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
+    app.store._service.interval_s = 0
     url = f"/api/{user_id}/tasks"
     statuses = []
     async with client_of(app, user_id) as client:

@@ -8,22 +8,41 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-import taskd_sql.engine.postgres
-from taskd_sql.engine import retry
+from taskd_sql.engine.database import Limits
+from taskd_sql.engine.postgres import PostgresDatabase
+from taskd_sql.engine.retry import Retries
 from tests.support.outages import backend_of
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import FOREIGN_DATA, LOOPBACK, Proxy, listening, sending
-from tests.support.serving import IMPATIENT, connected, create, read, serving, titles, until_ready
+from tests.support.serving import (
+    BRIEF,
+    IMPATIENT,
+    connected,
+    create,
+    database_of,
+    limiters_of,
+    read,
+    serving,
+    titles,
+    until_ready,
+)
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.usefixtures("_brief_pauses")
+def set_retries(client: httpx.AsyncClient, retries: Retries) -> None:
+    """Let the application of *client* retry as *retries* says."""
+    database = database_of(client)
+    assert isinstance(database, PostgresDatabase)
+    database.retries = retries
+
+
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_a_restart_is_survived(
     postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str, mode: str
 ) -> None:
     """While PostgreSQL is down, writes are refused; afterwards everything works again without restarting taskd."""
+    set_retries(direct, BRIEF)
     assert 201 == await create(direct, tasks_url, "before")
     await asyncio.to_thread(postgres.stop, mode)
     down = await create(direct, tasks_url, "during")
@@ -34,11 +53,11 @@ async def test_a_restart_is_survived(
 
 
 async def test_readers_do_not_notice_a_brief_restart(
-    postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str
 ) -> None:
     """A read that comes while PostgreSQL starts waits for it."""
     # A busy machine takes its time to start it.
-    monkeypatch.setattr(retry, "MAX_ATTEMPTS", 20)
+    set_retries(direct, Retries(max_attempts=20))
     assert 200 == await read(direct, tasks_url)
     await asyncio.to_thread(postgres.stop)
     reading = [asyncio.create_task(read(direct, tasks_url)) for _ in range(5)]
@@ -47,11 +66,10 @@ async def test_readers_do_not_notice_a_brief_restart(
     assert [200] * 5 == await asyncio.gather(*reading)
 
 
-@pytest.mark.usefixtures("_brief_pauses")
 async def test_taskd_starts_while_the_database_is_down(proxy: Proxy, postgres_url: str, user_id: str) -> None:
     """/readyz says so, /livez is fine, and taskd is ready as soon as the database is there."""
     await proxy.refuse()
-    async with serving(proxy.url_through(postgres_url), user_id) as client:
+    async with serving(proxy.url_through(postgres_url), user_id, BRIEF) as client:
         down = [await read(client, path) for path in ("/readyz", "/livez", f"/api/{user_id}/tasks")]
         await proxy.accept()
 
@@ -59,11 +77,13 @@ async def test_taskd_starts_while_the_database_is_down(proxy: Proxy, postgres_ur
         assert 200 == await read(client, "/readyz")
 
 
-@pytest.mark.usefixtures("_patient_queue")
 async def test_terminated_backends_duplicate_and_lose_nothing(
     postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str
 ) -> None:
     """Whenever it happens, an acknowledged create is there once, and readers do not notice."""
+    # Even on a busy machine, nobody is refused for waiting too long.
+    for limiter in await limiters_of(database_of(direct)):
+        limiter.target_s = 60
     writes = [asyncio.create_task(create(direct, tasks_url, f"{number:03}")) for number in range(100)]
     reads = [asyncio.create_task(read(direct, tasks_url)) for _ in range(20)]
     for _ in range(3):
@@ -77,13 +97,12 @@ async def test_terminated_backends_duplicate_and_lose_nothing(
     assert {f"{number:03}" for number, status in enumerate(outcomes) if status == 201} <= set(found)
 
 
-@pytest.mark.usefixtures("_brief_pauses")
 async def test_too_many_connections_are_a_503(
     postgres: PostgresServer, own_url: str, own_database: str, user_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log gives the reason, and taskd recovers with the first free connection."""
     postgres.psql("postgres", "-c", f"ALTER DATABASE {own_database} CONNECTION LIMIT 0")
-    async with serving(limited(postgres, own_database), user_id) as client:
+    async with serving(limited(postgres, own_database), user_id, BRIEF) as client:
         assert 503 == await create(client, f"/api/{user_id}/tasks")
         postgres.psql("postgres", "-c", f"ALTER DATABASE {own_database} CONNECTION LIMIT -1")
 
@@ -112,19 +131,18 @@ def limited(postgres: PostgresServer, name: str) -> str:
 
 
 @pytest.mark.parametrize("pooler", ["yes", "no"])
-async def test_a_read_on_a_frozen_backend_is_retried_on_another(  # noqa: PLR0917
+async def test_a_read_on_a_frozen_backend_is_retried_on_another(
     postgres: PostgresServer,
     own_url: str,
     own_database: str,
     user_id: str,
-    monkeypatch: pytest.MonkeyPatch,
     frozen_backend: Callable[[int], None],
     pooler: str,
 ) -> None:
     """If no response comes in time, the connection is given up, and the read uses a new one."""
-    monkeypatch.setattr(taskd_sql.engine.postgres, "CANCEL_TIMEOUT_S", 0.1)
+    limits = Limits(cancel_timeout_s=0.1)
     settings = {"TASKD_SQL_STATEMENT_TIMEOUT": "0.5", "TASKD_SQL_POOL_SIZE": "1", "TASKD_SQL_POOLER": pooler}
-    async with serving(own_url, user_id, **settings) as client:
+    async with serving(own_url, user_id, limits, **settings) as client:
         await until_ready(client)
         frozen_backend(backend_of(postgres, own_database))
 
@@ -132,11 +150,11 @@ async def test_a_read_on_a_frozen_backend_is_retried_on_another(  # noqa: PLR091
 
 
 async def test_a_frozen_server_blocks_nothing_else(
-    postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str
 ) -> None:
     """Calls are refused in time, the event loop goes on, and taskd recovers with the server."""
-    monkeypatch.setattr(taskd_sql.engine.postgres, "CALL_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(taskd_sql.engine.postgres, "CANCEL_TIMEOUT_S", 0.2)
+    database = database_of(direct)
+    database.limits = Limits(call_timeout_s=0.5, cancel_timeout_s=0.2)
     await asyncio.gather(*[read(direct, tasks_url) for _ in range(10)])
     postgres.freeze()
     try:
@@ -148,18 +166,18 @@ async def test_a_frozen_server_blocks_nothing_else(
             await asyncio.sleep(0.01)
     finally:
         postgres.thaw()
-    monkeypatch.undo()
+    database.limits = Limits()
 
     assert [503] * 40 == [call.result() for call in calls]
     assert lives > 5
     assert [200] * 20 == await asyncio.gather(*[read(direct, tasks_url) for _ in range(20)])
 
 
-@pytest.mark.usefixtures("_brief_pauses")
 @pytest.mark.parametrize("data", FOREIGN_DATA)
 async def test_a_server_that_is_not_postgresql_is_a_503(user_id: str, data: bytes) -> None:
     """Whatever it sends, clients are asked to try again later."""
-    url = f"postgresql://u:p@{LOOPBACK}:{{}}/d"
-    async with listening(sending(data)) as port, serving(url.format(port), user_id, **IMPATIENT) as client:
-        assert 503 == await create(client, f"/api/{user_id}/tasks")
-        assert 503 == await read(client, "/readyz")
+    async with listening(sending(data)) as port:
+        url = f"postgresql://u:p@{LOOPBACK}:{port}/d"
+        async with serving(url, user_id, BRIEF, **IMPATIENT) as client:
+            assert 503 == await create(client, f"/api/{user_id}/tasks")
+            assert 503 == await read(client, "/readyz")

@@ -9,11 +9,12 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from taskd.limiter import FairLimiter
 from taskd.settings import load_settings
-from taskd.storage import StoreUnavailable, TaskStore
+from taskd.storage import StoreUnavailable
 from taskd_sql.engine.sqlite import SQLiteDatabase
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.settings import SQLSettings
@@ -21,7 +22,8 @@ from tests.support.serving import (
     client_beside,
     connected,
     create,
-    limiters,
+    database_of,
+    limiters_of,
     locked,
     outcome,
     read,
@@ -51,25 +53,31 @@ async def writes_locked(url: str) -> AsyncIterator[None]:
             yield
 
 
-async def until_waiting(made: list[FairLimiter], count: int) -> None:
+async def until_waiting(limiters: list[FairLimiter], count: int) -> None:
     """Wait until *count* calls wait for a connection."""
-    await until(lambda: sum(limiter.waiting for limiter in made) == count)
+    await until(lambda: sum(limiter.waiting for limiter in limiters) == count)
+
+
+async def patient_limiters(client: httpx.AsyncClient) -> list[FairLimiter]:
+    """Return the limiters of the database behind *client*, which from now on refuse nobody for waiting too long."""
+    limiters = await limiters_of(database_of(client))
+    for limiter in limiters:
+        limiter.target_s = 60
+    return limiters
 
 
 class TestFlood:
-    async def test_one_user_leaves_connections_to_others(
-        self, postgres_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_one_user_leaves_connections_to_others(self, postgres_url: str, user_id: str) -> None:
         """While twenty calls of a user get no response, others and /readyz are served at once by PostgreSQL."""
-        made = limiters(monkeypatch, target_s=60)
         url, other_id = f"/api/{user_id}/tasks", f"{user_id}-2"
         async with serving(postgres_url, user_id, TASKD_SQL_POOL_SIZE="4", **PATIENT) as client:
+            limiters = await patient_limiters(client)
             task = (await client.post(url, json={"title": "t"})).json()["id"]
             other = client_beside(client, other_id)
             async with connected(postgres_url) as holder, holder.transaction():
                 await holder.execute("SELECT FROM tasks WHERE user_id = $1 FOR UPDATE", user_id)
                 flood = [asyncio.create_task(client.patch(f"{url}/{task}/complete")) for _ in range(20)]
-                await until_waiting(made, 17)
+                await until_waiting(limiters, 17)
                 await until_waiting_for_lock(holder, 3)
 
                 assert 201 == await create(other, f"/api/{other_id}/tasks")
@@ -79,16 +87,14 @@ class TestFlood:
 
             assert [200] * 20 == [outcome(response) for response in await asyncio.gather(*flood)]
 
-    async def test_writers_to_a_file_take_turns(
-        self, tmp_path: Path, user_id: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_writers_to_a_file_take_turns(self, tmp_path: Path, user_id: str) -> None:
         """A write to SQLite waits for one of another user's twenty writes, not for all."""
-        made = limiters(monkeypatch, target_s=60)
         database_url, other_id = f"sqlite:///{tmp_path}/tasks.db", f"{user_id}-2"
         done: list[str] = []
 
         async with serving(database_url, user_id, **PATIENT) as client:
             await until_ready(client)
+            limiters = await patient_limiters(client)
             clients = {user_id: client, other_id: client_beside(client, other_id)}
 
             async def write(user: str) -> None:
@@ -97,9 +103,9 @@ class TestFlood:
 
             async with writes_locked(database_url):
                 flood = [asyncio.create_task(write(user_id)) for _ in range(20)]
-                await until_waiting(made, 19)
+                await until_waiting(limiters, 19)
                 other = asyncio.create_task(write(other_id))
-                await until_waiting(made, 20)
+                await until_waiting(limiters, 20)
             await asyncio.gather(*flood, other)
 
         assert 2 >= done.index(other_id)
@@ -148,13 +154,12 @@ class TestFlood:
 
 
 class TestQueue:
-    async def test_a_full_queue_refuses_at_once(
-        self, database_url: str, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_full_queue_refuses_at_once(self, database_url: str, user_id: str, tasks_url: str) -> None:
         """If the maximum number of calls is waiting, the next one is refused without waiting."""
-        limiters(monkeypatch, max_waiting=1)
         async with serving(database_url, user_id, TASKD_SQL_POOL_SIZE="1", **PATIENT) as client:
             await until_ready(client)
+            for limiter in await limiters_of(database_of(client)):
+                limiter.max_waiting = 1
             async with writes_locked(database_url):
                 calls = [asyncio.create_task(create(client, tasks_url)) for _ in range(5)]
                 await until(lambda: sum(call.done() for call in calls) == 3)
@@ -165,48 +170,45 @@ class TestQueue:
     @pytest.mark.parametrize(
         ("interval_s", "expected"), [(0, [201, 503, 503, 503]), (60, [201] * 4)], ids=["standing", "burst"]
     )
-    async def test_a_standing_queue_is_shed_and_a_burst_is_served(  # noqa: PLR0917
+    async def test_a_standing_queue_is_shed_and_a_burst_is_served(
         self,
         database_url: str,
         user_id: str,
         tasks_url: str,
-        monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
         interval_s: float,
         expected: list[int],
     ) -> None:
         """Calls that waited too long are a 503 if all did for some time; a burst after a brief outage is served."""
-        made = limiters(monkeypatch)
         async with serving(database_url, user_id, TASKD_SQL_POOL_SIZE="1", **PATIENT) as client:
             await until_ready(client)
-            for limiter in made:
+            limiters = await limiters_of(database_of(client))
+            for limiter in limiters:
                 # Any wait is too long.
                 limiter.target_s, limiter.interval_s = -1, interval_s
             async with writes_locked(database_url):
                 calls = [asyncio.create_task(create(client, tasks_url)) for _ in range(4)]
-                await until_waiting(made, 3)
+                await until_waiting(limiters, 3)
             assert expected == await asyncio.gather(*calls)
 
         assert ("is unavailable: too many requests are waiting for" in caplog.text) == (503 in expected)
 
-    async def test_the_store_reports_how_long_calls_wait(
-        self, database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_the_store_reports_how_long_calls_wait(self, database_url: str, user_id: str) -> None:
         """It is 0 before the first call and while none waits; otherwise it grows."""
-        made = limiters(monkeypatch)
-        store: TaskStore = taskd_storage({"DATABASE_URL": database_url, "TASKD_SQL_POOL_SIZE": "1"})
+        store = taskd_storage({"DATABASE_URL": database_url, "TASKD_SQL_POOL_SIZE": "1"})
         assert 0.0 == store.waited_s(is_read=True)
         await store.ping()
         assert 0.0 == store.waited_s(is_read=True)
-        for limiter in made:
+        limiters = await limiters_of(store.database)
+        for limiter in limiters:
             limiter.capacity = 0
         call = asyncio.create_task(store.list(user_id))
-        await until_waiting(made, 1)
+        await until_waiting(limiters, 1)
         first = store.waited_s(is_read=True)
         await asyncio.sleep(0.01)
 
         assert 0.0 <= first < store.waited_s(is_read=True)
-        for limiter in made:
+        for limiter in limiters:
             limiter.capacity = 1
         assert [] == (await call).tasks
         assert 0.0 == store.waited_s(is_read=True)
@@ -220,10 +222,7 @@ class TestQueue:
         # Only now: a busy machine takes longer to open a database.
         environ = {"DATABASE_URL": database_url, "TASKD_SQL_ACQUIRE_TIMEOUT": "0.1"}
         database.settings = load_settings(SQLSettings, environ)
-        if isinstance(database, SQLiteDatabase):
-            limiter = (await database._open_connections.get()).readers.limiter
-        else:
-            limiter = (await database._pool.get()).limiter
+        [*_, limiter] = await limiters_of(database)
         limiter.capacity = 0
         with pytest.raises(StoreUnavailable):
             await store.list(user_id)

@@ -9,11 +9,10 @@ import httpx
 import pytest
 import trustme
 
-import taskd_sql.engine.postgres
 from taskd import build_app
 from taskd.storage import StoreUnavailable
 from taskd.tasks import NewTask
-from taskd_sql.engine import retry
+from taskd_sql.engine.database import Limits
 from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.plugin import taskd_storage
 from tests.conftest import SECRET
@@ -21,9 +20,12 @@ from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres import NEON_POOLER, SECURED_PASSWORD, SECURED_USER, USER, PostgresServer
 from tests.support.proxy import LOOPBACK, Proxy, ServerWithoutTLS, leading_to
 from tests.support.serving import (
+    BRIEF,
+    ONCE,
     client_beside,
     connected,
     create,
+    database_of,
     locked,
     outcome,
     read,
@@ -34,7 +36,7 @@ from tests.support.serving import (
     until_waiting,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_brief_pauses")]
+pytestmark = pytest.mark.anyio
 
 ENCRYPTED = ["allow", "prefer", "require", "verify-ca", "verify-full"]
 # At this point, TLS and the password have been checked.
@@ -75,7 +77,7 @@ class TestNeonURL:
     @pytest.mark.usefixtures("postgres_url")
     async def test_an_impostor_is_refused(self, url: str, user_id: str, caplog: pytest.LogCaptureFixture) -> None:
         """Instead of channel binding, verifying the certificate protects against it."""
-        async with serving(url, user_id) as client:
+        async with serving(url, user_id, BRIEF) as client:
             assert 503 == await read(client, f"/api/{user_id}/tasks")
         assert f"PostgreSQL at {NEON_POOLER}:5432 is unavailable: the server's certificate is not valid" in caplog.text
         assert SECURED_PASSWORD not in caplog.text
@@ -140,7 +142,7 @@ class TestTLS:
         """No mode falls back to plain text: neither user nor password is sent."""
         async with ServerWithoutTLS() as server:
             url = f"postgresql://{SECURED_USER}:swordfish@{LOOPBACK}:{server.port}/tests?{query}"
-            async with serving(url, user_id) as client:
+            async with serving(url, user_id, BRIEF) as client:
                 assert 503 == await create(client, f"/api/{user_id}/tasks")
                 assert 503 == await read(client, "/readyz")
 
@@ -161,7 +163,7 @@ class TestTLS:
         """The log says what is wrong with it."""
         trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
         root = {"sslrootcert": str(tmp_path / "ca.pem")} if authority == "another" else {}
-        async with serving(postgres.secured_url("tests", sslmode=mode, **root), user_id) as client:
+        async with serving(postgres.secured_url("tests", sslmode=mode, **root), user_id, BRIEF) as client:
             assert 503 == await create(client, f"/api/{user_id}/tasks")
         assert "is unavailable: the server's certificate is not valid: " in caplog.text
 
@@ -173,7 +175,7 @@ class TestTLS:
         """A valid certificate of another host is refused by `verify-full` alone."""
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", leading_to(postgres.port))
         url = postgres.secured_url("tests", "db.example.com", sslmode=mode, sslrootcert=str(postgres.ca))
-        async with serving(url, user_id) as client:
+        async with serving(url, user_id, BRIEF) as client:
             assert status == await read(client, f"/api/{user_id}/tasks")
 
     @pytest.mark.usefixtures("postgres_url")
@@ -182,12 +184,11 @@ class TestTLS:
     ) -> None:
         """It is tried once, and the log does not quote it."""
         url = postgres.secured_url("tests", sslmode="require").replace(f"{SECURED_USER}:", f"{SECURED_USER}:not")
-        async with serving(url, user_id) as client:
+        async with serving(url, user_id, BRIEF) as client:
             assert 503 == await read(client, f"/api/{user_id}/tasks")
         assert "28P01: the password is wrong" in caplog.text
         assert "not%20" not in caplog.text
 
-    @pytest.mark.usefixtures("_once")
     async def test_a_login_that_times_out_leaves_no_connection(
         self, postgres: PostgresServer, proxy: Proxy, own_url: str, user_id: str
     ) -> None:
@@ -195,7 +196,7 @@ class TestTLS:
         name = own_url.rpartition("/")[2]
         postgres.psql(name, "-c", SLOW_LOGIN)
         url = proxy.url_through(postgres.secured_url(name, sslmode="require"))
-        async with serving(url, user_id, TASKD_SQL_CONNECT_TIMEOUT="0.5") as client:
+        async with serving(url, user_id, ONCE, TASKD_SQL_CONNECT_TIMEOUT="0.5") as client:
             assert 503 == await read(client, f"/api/{user_id}/tasks")
             await until(lambda: proxy.connections == 0)
 
@@ -245,12 +246,11 @@ class TestPool:
     @pytest.mark.parametrize(
         ("setting", "query"), [("0.3", ""), ("600", "?connect_timeout=1")], ids=["setting", "parameter"]
     )
-    async def test_a_silent_server_costs_the_connect_timeout(  # noqa: PLR0917
+    async def test_a_silent_server_costs_the_connect_timeout(
         self,
         proxy: Proxy,
         postgres_url: str,
         user_id: str,
-        monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
         setting: str,
         query: str,
@@ -258,11 +258,9 @@ class TestPool:
         """The URL takes precedence over the setting."""
         proxy.stall()
         url = proxy.url_through(postgres_url) + query
-        async with serving(url, user_id, TASKD_SQL_CONNECT_TIMEOUT=setting) as client:
-            with monkeypatch.context() as once:
-                once.setattr(retry, "MAX_ATTEMPTS", 1)
-                async with asyncio.timeout(5):
-                    assert 503 == await create(client, f"/api/{user_id}/tasks")
+        async with serving(url, user_id, ONCE, TASKD_SQL_CONNECT_TIMEOUT=setting) as client:
+            async with asyncio.timeout(5):
+                assert 503 == await create(client, f"/api/{user_id}/tasks")
             proxy.resume()
             assert 200 == await read(client, f"/api/{user_id}/tasks")
         assert "is unavailable: no connection could be opened in time" in caplog.text
@@ -325,15 +323,13 @@ class TestPool:
         assert [(expected,)] == [tuple(row) for row in await store.database.fetch("SHOW application_name")]
         await store.close()
 
-    async def test_all_time_outs_together_keep_the_limit(
-        self, postgres_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_all_time_outs_together_keep_the_limit(self, postgres_url: str, user_id: str) -> None:
         """However long the single time-outs are, a call ends within its own limit."""
         names = ["CONNECT", "ACQUIRE", "STATEMENT"]
         settings = {f"TASKD_SQL_{name}_TIMEOUT": "600" for name in names}
         async with serving(postgres_url, user_id, **settings, TASKD_SQL_POOL_SIZE="1") as client:
             await until_ready(client)
-            monkeypatch.setattr(taskd_sql.engine.postgres, "CALL_TIMEOUT_S", 0.4)
+            database_of(client).limits = Limits(call_timeout_s=0.4)
             async with locked(postgres_url), asyncio.timeout(5):
                 calls = [read(client, f"/api/{user_id}/tasks") for _ in range(5)]
                 assert [503] * 5 == await asyncio.gather(*calls)

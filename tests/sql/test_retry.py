@@ -11,13 +11,13 @@ import asyncpg
 import httpx
 import pytest
 
-from taskd_sql.engine import retry
-from taskd_sql.engine.database import CALL_TIMEOUT_S, CANCEL_TIMEOUT_S, now
+from taskd_sql.engine.database import Limits, now
 from taskd_sql.engine.errors import Interrupted
+from taskd_sql.engine.retry import Retries
 from tests.support.outages import SECRET_TEXT
 from tests.support.postgres import PostgresServer, free_port
 from tests.support.proxy import Proxy
-from tests.support.serving import RESPONSE_BOUND_S, connected, create, outcome, read, serving, titles, until
+from tests.support.serving import BRIEF, RESPONSE_BOUND_S, connected, create, outcome, read, serving, titles, until
 
 pytestmark = pytest.mark.anyio
 
@@ -88,15 +88,13 @@ async def test_an_interrupted_read_is_retried(
     assert before + 1 == proxy.accepted
 
 
-async def test_a_write_waits_until_the_database_is_back(
-    proxy: Proxy, postgres_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_write_waits_until_the_database_is_back(proxy: Proxy, postgres_url: str, user_id: str) -> None:
     """Without a connection nothing can have been done, so the write is retried, and done once."""
     # Enough for this test to do its part in between, even on a busy machine.
-    monkeypatch.setattr(retry, "MAX_ATTEMPTS", 20)
+    retries = Retries(max_attempts=20)
     url, target = f"/api/{user_id}/tasks", proxy.target
     proxy.target = free_port()
-    async with serving(proxy.url_through(postgres_url), user_id) as client:
+    async with serving(proxy.url_through(postgres_url), user_id, retries) as client:
         writing = asyncio.create_task(create(client, url))
         # The health check at the start connects, too.
         await until(lambda: proxy.accepted >= 3)
@@ -168,22 +166,20 @@ async def test_an_announced_end_is_handled(
     assert before + 1 == proxy.accepted
 
 
-@pytest.mark.usefixtures("_brief_pauses")
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("state", ["40001", "40P01", "53200", "53300", "57P03"])
 async def test_a_write_that_the_database_undid_is_retried(own_url: str, user_id: str, state: str, count: int) -> None:
     """A deadlock or a lack of memory leaves nothing of the write; a later attempt does it once."""
     await fail_first(own_url, state, count)
-    async with serving(own_url, user_id) as client:
+    async with serving(own_url, user_id, BRIEF) as client:
         assert 201 == await create(client, f"/api/{user_id}/tasks")
         assert ["t"] == await titles(client, f"/api/{user_id}/tasks")
     assert count + 1 == await attempts(own_url)
 
 
-@pytest.mark.usefixtures("_brief_pauses")
 @pytest.mark.parametrize(
     ("state", "status", "expected"),
-    [("40001", 503, retry.MAX_ATTEMPTS), ("40003", 503, 1), ("53100", 503, 1), ("22000", 500, 1)],
+    [("40001", 503, BRIEF.max_attempts), ("40003", 503, 1), ("53100", 503, 1), ("22000", 500, 1)],
 )
 async def test_attempts_are_limited(
     own_url: str, user_id: str, caplog: pytest.LogCaptureFixture, state: str, status: int, expected: int
@@ -194,7 +190,7 @@ async def test_attempts_are_limited(
     With 40003 nobody knows whether the statement was completed.  The log quotes nothing from the database.
     """
     await fail_first(own_url, state, 1000)
-    async with serving(own_url, user_id) as client:
+    async with serving(own_url, user_id, BRIEF) as client:
         assert status == await create(client, f"/api/{user_id}/tasks")
         assert [] == await titles(client, f"/api/{user_id}/tasks")
     assert expected == await attempts(own_url)
@@ -223,18 +219,17 @@ async def attempts(url: str) -> int:
         return counted
 
 
-async def test_no_attempt_begins_after_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_attempt_begins_after_the_time_is_up() -> None:
     """A pause that would end too late is not begun: the caller gets the error at once."""
-    monkeypatch.setattr(retry, "FIRST_PAUSE_S", retry.MAX_PAUSE_S)
-    made = []
+    made, retries = [], Retries(first_pause_s=1)
 
     async def attempt() -> None:
         made.append(now())
         raise Interrupted("no response in time", may_have_run=False)
 
-    until = now() + retry.MAX_PAUSE_S / 2
+    until = now() + 0.5
     with pytest.raises(Interrupted):
-        await retry.retrying(attempt, is_read=True, until=until)
+        await retries.run(attempt, is_read=True, until=until)
 
     assert 1 == len(made)
     assert now() < until
@@ -242,12 +237,14 @@ async def test_no_attempt_begins_after_the_time_is_up(monkeypatch: pytest.Monkey
 
 def test_pauses_are_random() -> None:
     """Clients that were interrupted together must not overwhelm a database that has just come back."""
-    assert retry.JITTER_S > 0
+    assert Retries().jitter_s > 0
 
 
 def test_a_call_and_its_cancellation_keep_the_limit() -> None:
     """Clients get their 503 within ten seconds, including the cancellation of a call that took too long."""
-    assert CALL_TIMEOUT_S + CANCEL_TIMEOUT_S < RESPONSE_BOUND_S
+    limits = Limits()
+
+    assert limits.call_timeout_s + limits.cancel_timeout_s < RESPONSE_BOUND_S
 
 
 async def test_a_crash_during_a_statement_is_not_retried(own_url: str, user_id: str) -> None:

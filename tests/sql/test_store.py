@@ -18,12 +18,11 @@ import asyncpg
 import pytest
 import sqlalchemy
 
-import taskd_sql.engine.postgres
-import taskd_sql.engine.sqlite
 import taskd_sql.store
 from taskd.storage import StoreUnavailable
 from taskd.tasks import NewTask, TaskChanges
 from taskd_sql import statements
+from taskd_sql.engine.database import Limits
 from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.engine.sqlite import SQLiteDatabase
 from taskd_sql.plugin import taskd_storage
@@ -42,9 +41,12 @@ IMPATIENT = {"TASKD_SQL_ACQUIRE_TIMEOUT": "0.3", "TASKD_SQL_STATEMENT_TIMEOUT": 
 
 
 @contextlib.asynccontextmanager
-async def opened(database_url: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[SQLTaskStore]:
+async def opened(
+    database_url: str, settings: Mapping[str, str] | None = None, limits: Limits | None = None
+) -> AsyncIterator[SQLTaskStore]:
     """Give a store, and close it."""
     store = taskd_storage({"DATABASE_URL": database_url, **(settings or {})})
+    store.database.limits = limits or Limits()
     yield store
     await store.close()
 
@@ -267,13 +269,10 @@ async def test_opening_a_file_is_tried_again(tmp_path: Path, user_id: str, chang
         assert [] == (await store.list(user_id)).tasks
 
 
-async def test_a_call_behind_a_slow_statement_is_not_run_afterwards(
-    tmp_path: Path, user_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_call_behind_a_slow_statement_is_not_run_afterwards(tmp_path: Path, user_id: str) -> None:
     """A statement that goes on after its time-out blocks those behind it, which then time out for good."""
-    monkeypatch.setattr(taskd_sql.engine.sqlite, "CANCEL_TIMEOUT_S", 0.1)
     go_on = threading.Event()
-    async with opened(f"sqlite:///{tmp_path}/tasks.db", IMPATIENT) as store:
+    async with opened(f"sqlite:///{tmp_path}/tasks.db", IMPATIENT, Limits(cancel_timeout_s=0.1)) as store:
         database = store.database
         assert isinstance(database, SQLiteDatabase)
         held = await database._open_connections.get()
@@ -313,15 +312,12 @@ async def test_a_call_that_timed_out_in_the_queue_is_not_run_afterwards(tmp_path
         assert [] == (await store.list(user_id)).tasks
 
 
-async def test_all_time_outs_together_keep_the_limit_on_sqlite(
-    tmp_path: Path, user_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_all_time_outs_together_keep_the_limit_on_sqlite(tmp_path: Path, user_id: str) -> None:
     """However long the single time-outs are, waiting for a turn or a lock, and running, keep a call's limit."""
-    monkeypatch.setattr(taskd_sql.engine.sqlite, "CALL_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(taskd_sql.engine.sqlite, "CANCEL_TIMEOUT_S", 0.1)
+    limits = Limits(call_timeout_s=0.2, cancel_timeout_s=0.1)
     settings = {f"TASKD_SQL_{name}_TIMEOUT": "600" for name in ("CONNECT", "ACQUIRE", "STATEMENT")}
     go_on = threading.Event()
-    async with opened(f"sqlite:///{tmp_path}/tasks.db", settings) as store, asyncio.timeout(RESPONSE_BOUND_S):
+    async with opened(f"sqlite:///{tmp_path}/tasks.db", settings, limits) as store, asyncio.timeout(RESPONSE_BOUND_S):
         database = store.database
         assert isinstance(database, SQLiteDatabase)
         held = await database._open_connections.get()
@@ -381,10 +377,9 @@ async def test_the_health_check_reads_no_row(postgres_url: str) -> None:
     assert "on tasks" not in text
 
 
-async def test_a_frozen_server_blocks_nobody(postgres_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_server_blocks_nobody(postgres_url: str, user_id: str) -> None:
     """A connection is given up if its server stops and does not even respond to a cancellation."""
-    monkeypatch.setattr(taskd_sql.engine.postgres, "CANCEL_TIMEOUT_S", 0.1)
-    async with opened(postgres_url, IMPATIENT) as store:
+    async with opened(postgres_url, IMPATIENT, Limits(cancel_timeout_s=0.1)) as store:
         [[pid]] = await store.database.fetch("SELECT pg_backend_pid()")
         os.kill(pid, signal.SIGSTOP)
         try:

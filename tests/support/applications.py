@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+
 import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from taskd import PluginError, build_app
+from taskd import PluginError
 from taskd.application import Application
+from taskd.plugins import Plugins
+from taskd.settings import load_settings
+from taskd.time_limit import Timeouts
+from taskd_jwt.backend import JWTBackend
+from taskd_jwt.clock import Clock
+from taskd_jwt.jwks.timing import Timing
+from taskd_jwt.settings import JWTSettings
+from taskd_jwt.verifier import Verifier
 from tests.conftest import SECRET, client_of
 
 
-def build(**environ: str) -> Application:
+def build(timeouts: Timeouts | None = None, /, **environ: str) -> Application:
     """Build an application with the default plugins and those installed, and *environ* on top of what it needs."""
-    return build_app({"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": "sqlite:///tasks.db", **environ})
+    given = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": "sqlite:///tasks.db", **environ}
+    return Application.of(Plugins.load(given, timeouts))
+
+
+def build_verifying(environ: Mapping[str, str], timing: Timing | None = None, clock: Clock = time) -> Application:
+    """Build an application that fetches an issuer's keys as *timing* says, and verifies tokens by *clock*."""
+    plugins = Plugins.load(environ)
+    plugins.backend = JWTBackend(Verifier.of(load_settings(JWTSettings, environ), timing, clock))
+    return Application.of(plugins)
 
 
 async def get(app: ASGIApp, path: str, user_id: str | None = None, **headers: str) -> httpx.Response:

@@ -17,15 +17,16 @@ from urllib.parse import quote
 
 import httpx
 import jwt
-import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.types import ASGIApp
 
-from taskd import build_app
 from taskd.testing import lifespan
+from taskd_jwt.clock import Clock
+from taskd_jwt.jwks.timing import Timing
 from taskd_jwt.strict_json import decode_base64url
 from tests.conftest import SECRET
+from tests.support.applications import build_verifying
 from tests.support.issuer import KINDS, URL, Issuer, KeyPair, encoded, good_claims, part
 
 MAX_TOKEN_BYTES = 8192
@@ -451,20 +452,16 @@ SCHEMES = {
 }
 
 
+# The keys are fetched whenever one is unknown, so that a token with an unknown key is refused at once.
+EAGER = Timing(min_interval_s=0, cooldown_s=0, quiet_s=0)
+
+
 @contextlib.asynccontextmanager
-async def serving_attacks(folder: Path) -> AsyncIterator[ASGIApp]:
+async def serving_attacks(folder: Path, clock: Clock = time) -> AsyncIterator[ASGIApp]:
     """Serve an application that accepts both token schemes and fetches keys without a rate limit."""
-    app = build_app({"DATABASE_URL": f"sqlite:///{folder}/tasks.db", **SCHEMES["both"]})
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        disable_rate_limits(monkeypatch)
-        async with lifespan(app):
-            yield app
-
-
-def disable_rate_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fetch the keys whenever one is unknown, so that a token with an unknown key is refused at once."""
-    for name in ("rate_limit.COOLDOWN_S", "rate_limit.MIN_INTERVAL_S", "rate_limit.QUIET_S"):
-        monkeypatch.setattr(f"taskd_jwt.jwks.{name}", 0.0)
+    app = build_verifying({"DATABASE_URL": f"sqlite:///{folder}/tasks.db", **SCHEMES["both"]}, EAGER, clock)
+    async with lifespan(app):
+        yield app
 
 
 def refusal(response: httpx.Response) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -11,7 +12,8 @@ import pytest
 from click.testing import Result
 
 import taskd_sql.checks
-import taskd_sql.engine.retry
+import taskd_sql.plugin
+from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.migrations import runner
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.url import parse
@@ -19,6 +21,7 @@ from tests.conftest import ORIGIN
 from tests.support.commands import invoke
 from tests.support.databases import PostgresPlace, SQLitePlace
 from tests.support.postgres import SECURED_PASSWORD, PostgresServer
+from tests.support.serving import ONCE
 
 STRONG_SECRET = "8f1c0e5ad9b74263a1f09e3c7d5b2864f0a9c3e1d7b58642"
 PASSWORD = "hunter2"
@@ -66,8 +69,8 @@ def examined(database_url: str, **others: str) -> Report:
 
 @pytest.fixture
 def _once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not try again what is down."""
-    monkeypatch.setattr(taskd_sql.engine.retry, "MAX_ATTEMPTS", 1)
+    """Do not try again what is down.  A command makes its store itself."""
+    monkeypatch.setattr(taskd_sql.plugin, "PostgresDatabase", partial(PostgresDatabase, retries=ONCE))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,22 @@ import httpx
 import pytest
 import respx
 
-import taskd_jwt.jwks.cache
 import taskd_jwt.jwks.single_flight
-from taskd import build_app
+from taskd.application import Application
 from taskd.testing import lifespan
+from taskd_jwt.backend import JWTBackend
+from taskd_jwt.jwks.cache import RemoteKeySet
+from taskd_jwt.jwks.timing import Timing
 from tests.conftest import PATIENT, SECRET, client_of
+from tests.support.applications import build_verifying
 from tests.support.clock import Clock
 from tests.support.issuer import JWKS_URL, URL, Issuer
 from tests.support.serving import outcome, until_ended
 
 KIND = "ES256"
 MIN_INTERVAL_S, COOLDOWN_S, QUIET_S = 5, 15, 30
+# Requests give up waiting for a fetch almost at once.
+IMPATIENT = Timing(wait_s=0.05)
 
 
 @attrs.define(eq=False)
@@ -81,19 +86,20 @@ def both_schemes(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-async def caller(both_schemes: dict[str, str], endpoint: Endpoint) -> AsyncIterator[httpx.AsyncClient]:
+async def caller(both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application that accepts both token schemes and has not fetched any keys yet."""
-    app = build_app(both_schemes)
+    app = build_verifying(both_schemes, clock=clock)
     async with lifespan(app), client_of(app) as connected:
         yield connected
         endpoint.gate.set()
         await fetched()
 
 
-@pytest.fixture
-def shorten_wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return a function that, once called, makes requests give up waiting for a fetch almost at once."""
-    return lambda: monkeypatch.setattr(taskd_jwt.jwks.cache, "WAIT_S", 0.05)
+def keys_of(app: Application) -> RemoteKeySet:
+    """Return the issuer's keys in *app*."""
+    assert isinstance(app.backend, JWTBackend)
+    assert app.backend.verifier.key_set is not None
+    return app.backend.verifier.key_set.keys
 
 
 async def fetched() -> None:

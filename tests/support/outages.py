@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import httpx
 import pytest
 
-from taskd_sql.engine import retry
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import Proxy
-from tests.support.serving import limiters, serving, until_ready
+from tests.support.serving import serving, until_ready
 
 SECRET_TEXT = "what must not appear in a log"
 
@@ -35,19 +34,6 @@ def own_database() -> str:
 def own_url(postgres: PostgresServer, own_database: str) -> str:
     """The URL of that database."""
     return postgres.create_database(own_database)
-
-
-@pytest.fixture
-def _brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses between attempts, so that refusals come soon."""
-    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(retry, "JITTER_S", 0.01)
-
-
-@pytest.fixture
-def _patient_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse nobody for waiting too long, even on a busy machine."""
-    limiters(monkeypatch, target_s=60)
 
 
 @pytest.fixture

@@ -9,14 +9,15 @@ from typing import Any
 
 import asyncpg
 import httpx
-import pytest
 
-import taskd_sql.engine.postgres
-import taskd_sql.engine.sqlite
 from taskd import build_app
-from taskd.application import EARLY_PING
+from taskd.application import EARLY_PING, Application
 from taskd.limiter import FairLimiter
 from taskd.testing import lifespan
+from taskd_sql.engine.database import Limits
+from taskd_sql.engine.postgres import PostgresDatabase
+from taskd_sql.engine.retry import Retries
+from taskd_sql.engine.sqlite import SQLiteDatabase
 from tests.conftest import ORIGIN, PATIENT, SECRET, client_of, token_for
 
 # Clients are promised a response within this time.
@@ -27,15 +28,39 @@ IMPATIENT = {
     "TASKD_SQL_ACQUIRE_TIMEOUT": "0.3",
     "TASKD_SQL_STATEMENT_TIMEOUT": "0.3",
 }
+# For what stays down: a refusal comes soon.
+BRIEF = Retries(first_pause_s=0.01, jitter_s=0.01)
+ONCE = Retries(max_attempts=1)
 
 
 @contextlib.asynccontextmanager
-async def serving(database_url: str, user_id: str, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Start an application, and yield a client of it with a valid token."""
+async def serving(
+    database_url: str, user_id: str, bounds: Limits | Retries | None = None, /, **settings: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Start an application whose database keeps to *bounds*, and yield a client of it with a valid token."""
     given = {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **PATIENT, **settings}
     app = build_app(given)
-    async with lifespan(app), client_of(app, user_id) as client:
-        yield client
+    async with client_of(app, user_id) as client:
+        database = database_of(client)
+        if isinstance(bounds, Limits):
+            database.limits = bounds
+        elif bounds is not None and isinstance(database, PostgresDatabase):
+            database.retries = bounds
+        async with lifespan(app):
+            yield client
+
+
+def application_of(client: httpx.AsyncClient) -> Application:
+    """Return the application that *client* calls."""
+    transport: Any = client._transport
+    assert isinstance(transport.app, Application)
+    return transport.app
+
+
+def database_of(client: httpx.AsyncClient) -> PostgresDatabase | SQLiteDatabase:
+    """Return the database of the application that *client* calls."""
+    database: PostgresDatabase | SQLiteDatabase = application_of(client).store.database
+    return database
 
 
 def client_beside(client: httpx.AsyncClient, user_id: str) -> httpx.AsyncClient:
@@ -44,17 +69,12 @@ def client_beside(client: httpx.AsyncClient, user_id: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=client._transport, base_url=client.base_url, headers=headers)
 
 
-def limiters(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[FairLimiter]:
-    """Make the stores create their limiters with *options*; return the list to which the limiters are added."""
-    made: list[FairLimiter] = []
-
-    def make(*args: Any) -> FairLimiter:
-        made.append(FairLimiter(*args, **options))
-        return made[-1]
-
-    for module in (taskd_sql.engine.postgres, taskd_sql.engine.sqlite):
-        monkeypatch.setattr(module, "FairLimiter", make)
-    return made
+async def limiters_of(database: PostgresDatabase | SQLiteDatabase) -> list[FairLimiter]:
+    """Open *database*, unless it is open, and return what limits how many of its calls run at once."""
+    if isinstance(database, PostgresDatabase):
+        return [(await database._pool.get()).limiter]
+    opened = await database._open_connections.get()
+    return [opened.writer.limiter, opened.readers.limiter]
 
 
 @contextlib.asynccontextmanager

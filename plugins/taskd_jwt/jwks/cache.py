@@ -1,8 +1,8 @@
 """
 Cache the keys that an issuer publishes (RFC 7517), and fetch them when needed.
 
-Nothing here blocks the event loop, and no request waits longer than `WAIT_S`: fetches run one at a time in a separate
-task, which continues even if the requests that are waiting for it are cancelled.
+Nothing here blocks the event loop, and no request waits longer than `Timing.wait_s`: fetches run one at a time in a
+separate task, which continues even if the requests that are waiting for it are cancelled.
 
 A token with an unknown key is refused only if the key set was fetched after the token first arrived.  Until then, its
 key may be a new one.
@@ -23,25 +23,19 @@ import jwt
 from taskd.auth import AuthUnavailable, InvalidCredentials
 from taskd.outages import OutageLog
 from taskd.tls import tls_context
-from taskd_jwt.jwks import rate_limit
+from taskd_jwt.clock import Clock
 from taskd_jwt.jwks.fetch import fetch_key_set
 from taskd_jwt.jwks.first_seen import FirstSeen
 from taskd_jwt.jwks.keys import KeySet, KeySetError
 from taskd_jwt.jwks.rate_limit import MissingKeys
 from taskd_jwt.jwks.single_flight import SingleFlight
+from taskd_jwt.jwks.timing import Timing
 from taskd_jwt.jws import Token
 
 __all__ = ["RemoteKeySet"]
 
 logger = logging.getLogger(__name__)
 
-MAX_AGE_S = 600.0
-# Keys older than this are fetched again in the background.
-REFRESH_AGE_S = 540.0
-# How long fetched keys may be used while they cannot be fetched again.
-MAX_STALE_AGE_S = 24 * 60 * 60.0
-# Shorter than the core's time limit for auth plugins, so that this one is reached first.
-WAIT_S = 2.5
 # How many ignored keys get a log line of their own.
 MAX_LOGGED_KEYS = 20
 
@@ -57,14 +51,18 @@ class RemoteKeySet:
     Attributes:
         url: Where the key set is.  The URL is logged, so it must not contain a secret.
         on_change: Called when the keys have changed.
+        timing: How long keys are used, and how often they are fetched.
+        clock: Tells how old the keys are.
     """
 
     url: str
     on_change: Callable[[], None]
+    timing: Timing = attrs.field(factory=Timing)
+    clock: Clock = attrs.field(default=time, repr=False)
     _keys: KeySet = attrs.field(init=False, factory=KeySet)
     _fetched_s: float = attrs.field(init=False, default=float("-inf"))
     _failed_s: float = attrs.field(init=False, default=float("-inf"))
-    _missing: MissingKeys = attrs.field(init=False, factory=MissingKeys)
+    _missing: MissingKeys = attrs.field(init=False)
     _first_seen: FirstSeen = attrs.field(init=False, factory=FirstSeen)
     _fetches: SingleFlight = attrs.field(init=False)
     # The number of the last fetch that succeeded.
@@ -74,8 +72,9 @@ class RemoteKeySet:
     _is_bug_logged: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self._fetches = SingleFlight(self._load)
-        self._outages = OutageLog(f"The key set at {self.url}", logger)
+        self._missing = MissingKeys(self.timing)
+        self._fetches = SingleFlight(self._load, self.timing, self.clock)
+        self._outages = OutageLog(f"The key set at {self.url}", logger, clock=self.clock.monotonic)
 
     async def key(self, key_id: str, token: Token) -> jwt.PyJWK:
         """
@@ -91,7 +90,7 @@ class RemoteKeySet:
             # An issuer that rotates its keys publishes a new key at the same time as the first token signed with it.
             fetch = fetch or self._fetch_for(key_id)
         if fetch is not None:
-            await asyncio.wait([fetch], timeout=WAIT_S)
+            await asyncio.wait([fetch], timeout=self.timing.wait_s)
         # Valid tokens are recorded, too, so that they are refused at once if their key is withdrawn.
         started = self._first_seen.fetches_before(token, started)
         if key := self._keys.keys.get(key_id):
@@ -106,8 +105,10 @@ class RemoteKeySet:
 
     def valid_for_s(self) -> float:
         """Return for how many seconds a key that was just returned may be used without asking for it again."""
-        age_s = time.monotonic() - self._fetched_s
-        return MAX_AGE_S - age_s if age_s < MAX_AGE_S else min(rate_limit.COOLDOWN_S, MAX_STALE_AGE_S - age_s)
+        timing, age_s = self.timing, self.clock.monotonic() - self._fetched_s
+        if age_s < timing.max_age_s:
+            return timing.max_age_s - age_s
+        return min(timing.cooldown_s, timing.max_stale_age_s - age_s)
 
     async def fetch(self) -> KeySet:
         """
@@ -116,31 +117,31 @@ class RemoteKeySet:
         Raises:
             KeySetError: It cannot be fetched or read.
         """
-        return await fetch_key_set(self.url, self._tls)
+        return await fetch_key_set(self.url, self._tls, self.timing.fetch_timeout_s)
 
     def _refresh(self) -> asyncio.Task[None] | None:
         """Fetch the keys again if they are old; return the task if the caller must wait for it."""
-        now_s = time.monotonic()
+        now_s = self.clock.monotonic()
         age_s = now_s - self._fetched_s
-        if age_s < REFRESH_AGE_S:
+        if age_s < self.timing.refresh_age_s:
             return None
-        if age_s >= MAX_STALE_AGE_S and self._keys.keys:
+        if age_s >= self.timing.max_stale_age_s and self._keys.keys:
             logger.warning("The keys from %s are a day old, and not used until they are fetched again", self.url)
             self._replace(KeySet())
         task = self._fetches.start()
         # While fetches are failing, requests do not wait for the next one, which would probably fail as well.
-        is_known_to_fail = self._is_failing and now_s - self._failed_s < MAX_AGE_S
-        is_usable = age_s < MAX_AGE_S or (is_known_to_fail and self._keys.keys)
+        is_known_to_fail = self._is_failing and now_s - self._failed_s < self.timing.max_age_s
+        is_usable = age_s < self.timing.max_age_s or (is_known_to_fail and self._keys.keys)
         return None if is_usable else task
 
     def _fetch_for(self, key_id: str) -> asyncio.Task[None] | None:
         """Return a fetch that may find an unknown key, or None if it is too soon to start one."""
-        is_quiet = self._missing.wait_s(key_id, time.monotonic()) > 0
+        is_quiet = self._missing.wait_s(key_id, self.clock.monotonic()) > 0
         return self._fetches.running() if is_quiet else self._fetches.start()
 
     async def _load(self, number: int) -> None:
         """Fetch the keys and use them; if that fails, log the failure once and keep the old keys."""
-        started_s = time.monotonic()
+        started_s = self.clock.monotonic()
         try:
             found = await self.fetch()
         except KeySetError as error:
@@ -164,7 +165,7 @@ class RemoteKeySet:
             self._outages.failed("none of its keys can be used")
 
     def _fail(self, reason: str) -> None:
-        self._failed_s = time.monotonic()
+        self._failed_s = self.clock.monotonic()
         self._outages.failed(reason)
 
     def _replace(self, keys: KeySet) -> None:
@@ -189,5 +190,5 @@ class RemoteKeySet:
 
     def _retry_after_s(self, key_id: str) -> int:
         """Return how many seconds must pass before the key may be looked for again."""
-        now_s = time.monotonic()
+        now_s = self.clock.monotonic()
         return max(1, math.ceil(max(self._fetches.wait_s(now_s), self._missing.wait_s(key_id, now_s))))

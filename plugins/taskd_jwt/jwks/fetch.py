@@ -14,7 +14,6 @@ from taskd_jwt.jwks.keys import KeySet, KeySetError, read_key_set
 
 __all__ = ["fetch_key_set"]
 
-FETCH_TIMEOUT_S = 10.0
 MAX_DOCUMENT_BYTES = 1024 * 1024
 # Keeps log lines short: the server controls this text.
 MAX_REASON_LENGTH = 200
@@ -23,24 +22,24 @@ NOT_HERE_ADVICE = "If the keys are elsewhere, as with Better Auth's basePath or 
 REDIRECT_ADVICE = "Redirects are not followed: set BETTER_AUTH_URL or TASKD_JWKS_URL to the final URL."
 
 
-async def fetch_key_set(url: str, tls: ssl.SSLContext) -> KeySet:
+async def fetch_key_set(url: str, tls: ssl.SSLContext, timeout_s: float) -> KeySet:
     """
     Return the key set at *url*.
 
     Raises:
-        KeySetError: It cannot be fetched, the server takes too long, or the response is not a key set.
+        KeySetError: It cannot be fetched, the server takes longer than *timeout_s*, or the response is not a key set.
     """
-    document = await _download(url, tls)
+    document = await _download(url, tls, timeout_s)
     # Reading a mebibyte of keys would block the event loop.
     return await asyncio.to_thread(read_key_set, document)
 
 
-async def _download(url: str, tls: ssl.SSLContext) -> bytes:
+async def _download(url: str, tls: ssl.SSLContext, timeout_s: float) -> bytes:
     try:
         async with (
-            asyncio.timeout(FETCH_TIMEOUT_S),
+            asyncio.timeout(timeout_s),
             _closed_connections() as trace,
-            _client(tls) as client,
+            _client(tls, timeout_s) as client,
             client.stream("GET", url, extensions={"trace": trace}) as response,
         ):
             return await _content(response)
@@ -67,14 +66,14 @@ async def _closed_connections() -> AsyncIterator[Callable[[str, dict[str, Any]],
         yield trace
 
 
-def _client(tls: ssl.SSLContext) -> httpx.AsyncClient:
+def _client(tls: ssl.SSLContext, timeout_s: float) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         verify=tls,
         # Ignore proxies and passwords in the environment: the server that responds decides who is authenticated.
         trust_env=False,
         follow_redirects=False,
         # For each step; the caller's time limit covers all steps together.
-        timeout=FETCH_TIMEOUT_S,
+        timeout=timeout_s,
         # A compressed response could expand to any size, and a cached one may lack the newest key.
         headers={"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"},
     )

@@ -27,11 +27,17 @@ class FirstSeen:
     arrived.
 
     When the record is full, the least recently used token is dropped, and counts as new if it arrives again.
+
+    Attributes:
+        max_tokens: How many tokens the record holds.
     """
 
-    _fetches: MutableMapping[bytes, int] = attrs.field(
-        init=False, repr=False, factory=lambda: cachetools.LRUCache(MAX_TOKENS)
-    )
+    max_tokens: int = MAX_TOKENS
+    _fetches: MutableMapping[bytes, int] = attrs.field(init=False, repr=False)
+
+    @_fetches.default
+    def _empty(self) -> MutableMapping[bytes, int]:
+        return cachetools.LRUCache(self.max_tokens)
 
     def fetches_before(self, token: Token, fetches: int) -> int:
         """Return how many fetches had started when *token* first arrived: *fetches*, if the token is new."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import attrs
 
+from taskd_jwt.clock import Clock
 from taskd_jwt.jwks.rate_limit import FetchLimit
+from taskd_jwt.jwks.timing import Timing
 
 __all__ = ["SingleFlight"]
 
@@ -23,13 +24,21 @@ class SingleFlight:
 
     Attributes:
         fetch: What to run; its argument is the number of the fetch, counted from 1.
+        timing: How often fetches may start.
+        clock: Tells when they may.
         started: How many fetches have started.
     """
 
     fetch: Callable[[int], Coroutine[Any, Any, None]]
+    timing: Timing
+    clock: Clock
     started: int = attrs.field(init=False, default=0)
-    _limit: FetchLimit = attrs.field(init=False, factory=FetchLimit)
+    _limit: FetchLimit = attrs.field(init=False)
     _task: asyncio.Task[None] | None = attrs.field(init=False, default=None)
+
+    @_limit.default
+    def _unused(self) -> FetchLimit:
+        return FetchLimit(self.timing)
 
     def running(self) -> asyncio.Task[None] | None:
         """Return the fetch that is running in this event loop, if any."""
@@ -42,7 +51,7 @@ class SingleFlight:
         """Return the running fetch or a new one, or None if it is too soon after the last one."""
         if task := self.running():
             return task
-        now_s = time.monotonic()
+        now_s = self.clock.monotonic()
         if self._limit.wait_s(now_s) > 0:
             return None
         self._limit.start(now_s)

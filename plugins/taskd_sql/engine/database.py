@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -14,19 +15,30 @@ from sqlalchemy import Dialect
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
 
-__all__ = ["CALL_TIMEOUT_S", "CANCEL_TIMEOUT_S", "ROWS_AT_ONCE", "Database", "LongReads", "Rows", "Step", "now"]
+__all__ = ["Database", "Limits", "LongReads", "Rows", "Step", "now"]
 
 Rows = list[Sequence[Any]]
 # A statement, with the dialect's placeholders, and the values for them.
 Step = tuple[str, Sequence[Any]]
 
-# The limit for a whole call: waiting for its turn, connecting, running and retrying.  Even with the time it takes
-# to cancel the call and the delays of a loaded server, this stays below the ten seconds that the API promises clients.
-CALL_TIMEOUT_S = 8.0
-CANCEL_TIMEOUT_S = 1.0
-# How many rows of a long list are fetched at a time.  A driver needs a millisecond or two to create objects from them,
-# which blocks the event loop.
-ROWS_AT_ONCE = 500
+
+@attrs.frozen
+class Limits:
+    """
+    Limits on every call, besides those in the settings.
+
+    Attributes:
+        call_timeout_s: How long a whole call may take: waiting for its turn, connecting, running and retrying.  Even
+            with the time it takes to cancel the call and the delays of a loaded server, this stays below the ten
+            seconds that the API promises clients.
+        cancel_timeout_s: How long a cancelled call may take to end.
+        rows_at_once: How many rows of a long list are fetched at a time.  A driver needs a millisecond or two to create
+            objects from them, which blocks the event loop.
+    """
+
+    call_timeout_s: float = 8.0
+    cancel_timeout_s: float = 1.0
+    rows_at_once: int = 500
 
 
 class Database(Protocol):
@@ -63,8 +75,8 @@ class Database(Protocol):
                 health check.
 
         Raises:
-            StoreUnavailable: The statement could not be run or got no response within `CALL_TIMEOUT_S` plus one second,
-                or too many calls are waiting.
+            StoreUnavailable: The statement could not be run or got no response within the limits on a call and on its
+                cancellation, or too many calls are waiting.
             StoreError: The database rejected the statement.
         """
         ...
@@ -100,8 +112,8 @@ class Database(Protocol):
         """
         Run one statement that changes nothing and returns many rows.
 
-        The rows are a snapshot of one moment, but are fetched `ROWS_AT_ONCE` at a time, and other statements run in
-        between.  Only one such call runs at a time: several would slow each other down and keep their rows in memory.
+        The rows are a snapshot of one moment, but are fetched in parts, and other statements run in between.  Only one
+        such call runs at a time: several would slow each other down and keep their rows in memory.
 
         Raises:
             StoreUnavailable: As for `fetch`.
@@ -139,7 +151,8 @@ class LongReads:
         Raises:
             StoreUnavailable: *owner* got no turn before *until*, by the loop's clock, or too many calls are waiting.
         """
-        limiter = self._limiters.setdefault(asyncio.get_running_loop(), FairLimiter(1, target_s=CALL_TIMEOUT_S))
+        # However many calls are waiting, each may wait until its own deadline.
+        limiter = self._limiters.setdefault(asyncio.get_running_loop(), FairLimiter(1, target_s=math.inf))
         try:
             await limiter.acquire(owner, until)
         except (Overloaded, TimeoutError):

@@ -14,20 +14,11 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
-from taskd_sql.engine.database import (
-    CALL_TIMEOUT_S,
-    CANCEL_TIMEOUT_S,
-    ROWS_AT_ONCE,
-    Database,
-    LongReads,
-    Rows,
-    Step,
-    now,
-)
+from taskd_sql.engine.database import Database, Limits, LongReads, Rows, Step, now
 from taskd_sql.engine.drivers import POSTGRES_ERRORS, PostgresPool, postgres_pool, terminate
 from taskd_sql.engine.errors import no_postgres, postgres_error, timed_out
 from taskd_sql.engine.loop_bound import LoopBound
-from taskd_sql.engine.retry import retrying
+from taskd_sql.engine.retry import Retries
 from taskd_sql.settings import SQLSettings
 from taskd_sql.url import PostgresURL
 
@@ -83,6 +74,8 @@ class PostgresDatabase(Database):
 
     url: PostgresURL
     settings: SQLSettings
+    limits: Limits = attrs.field(factory=Limits)
+    retries: Retries = attrs.field(factory=Retries)
     dialect: Dialect = attrs.field(init=False, factory=dialects.dialect)
     _pool: LoopBound[_Pool] = attrs.field(init=False)
     _long_reads: LongReads = attrs.field(init=False, factory=LongReads)
@@ -136,7 +129,7 @@ class PostgresDatabase(Database):
         await self._retrying(self._call(run, owner, is_read=False))
 
     def _call(self, run: Callable[[Any], Awaitable[T]], owner: str, *, is_read: bool) -> _Call[T]:
-        return _Call(run, owner, now() + CALL_TIMEOUT_S, self.settings.statement_timeout_s, is_read)
+        return _Call(run, owner, now() + self.limits.call_timeout_s, self.settings.statement_timeout_s, is_read)
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
         """Run one statement that returns many rows, with a cursor on a pooled connection; retry it if interrupted."""
@@ -147,15 +140,15 @@ class PostgresDatabase(Database):
             # the pool ends the transaction: `async with` would wait forever for a frozen server.
             await connection.execute("BEGIN READ ONLY")
             await connection.execute(f"DECLARE many NO SCROLL CURSOR FOR {sql}", *arguments)
-            while some := await connection.fetch(f"FETCH {ROWS_AT_ONCE} FROM many"):
+            while some := await connection.fetch(f"FETCH {self.limits.rows_at_once} FROM many"):
                 rows += some
             await connection.execute("COMMIT")
             return rows
 
-        until = now() + CALL_TIMEOUT_S
+        until = now() + self.limits.call_timeout_s
         async with self._long_reads.turn(owner, min(until, now() + self.settings.acquire_timeout_s)):
             # The server's time limit applies to each of the statements; together, they may take longer than that.
-            return await self._retrying(_Call(run, owner, until, CALL_TIMEOUT_S))
+            return await self._retrying(_Call(run, owner, until, self.limits.call_timeout_s))
 
     def waited_s(self, *, is_read: bool) -> float:  # noqa: ARG002  reads and writes wait in one queue
         """Return how many seconds the longest-waiting statement has been waiting for a connection."""
@@ -182,7 +175,7 @@ class PostgresDatabase(Database):
         return await self._attempt(self._call(compare, "", is_read=True))
 
     async def _retrying(self, call: _Call[T]) -> T:
-        return await retrying(lambda: self._attempt(call), is_read=call.is_read, until=call.until)
+        return await self.retries.run(lambda: self._attempt(call), is_read=call.is_read, until=call.until)
 
     async def _attempt(self, call: _Call[T]) -> T:
         """
@@ -218,7 +211,7 @@ class PostgresDatabase(Database):
             ):
                 is_connected = True
                 timeout.reschedule(min(call.until, now() + call.timeout_s))
-                return await _watched(call.run, connection, pool)
+                return await _watched(call.run, connection, pool, self.limits.cancel_timeout_s)
         except TimeoutError:
             stage = "a statement got no response" if is_connected else "no connection could be opened"
             raise timed_out(stage, may_have_run=is_connected) from None
@@ -260,7 +253,7 @@ class PostgresDatabase(Database):
             return name
         # This ends statements even if this process is killed or the network fails.  It is longer than taskd's own time
         # limit, which also notifies the caller.
-        timeout_s = self.settings.statement_timeout_s + CANCEL_TIMEOUT_S
+        timeout_s = self.settings.statement_timeout_s + self.limits.cancel_timeout_s
         return {**name, "statement_timeout": str(round(timeout_s * 1000))}
 
 
@@ -272,7 +265,7 @@ def _fetching(sql: str, arguments: Sequence[Any]) -> Callable[[Any], Awaitable[R
     return run
 
 
-async def _watched(work: Callable[[Any], Awaitable[T]], connection: Any, pool: _Pool) -> T:
+async def _watched(work: Callable[[Any], Awaitable[T]], connection: Any, pool: _Pool, cancel_timeout_s: float) -> T:
     """
     Do *work* on *connection*, and terminate the connection if the work is cancelled and does not end soon.
 
@@ -283,7 +276,7 @@ async def _watched(work: Callable[[Any], Awaitable[T]], connection: Any, pool: _
     try:
         return await work(connection)
     except asyncio.CancelledError:
-        asyncio.get_running_loop().call_later(CANCEL_TIMEOUT_S, terminate, connection)
+        asyncio.get_running_loop().call_later(cancel_timeout_s, terminate, connection)
         raise
     finally:
         pool.connected -= 1

@@ -17,16 +17,7 @@ from sqlalchemy.dialects.sqlite import aiosqlite as dialects
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
 from taskd_sql import schema
-from taskd_sql.engine.database import (
-    CALL_TIMEOUT_S,
-    CANCEL_TIMEOUT_S,
-    ROWS_AT_ONCE,
-    Database,
-    LongReads,
-    Rows,
-    Step,
-    now,
-)
+from taskd_sql.engine.database import Database, Limits, LongReads, Rows, Step, now
 from taskd_sql.engine.drivers import in_transaction, sqlite_connection
 from taskd_sql.engine.errors import sqlite_error
 from taskd_sql.engine.loop_bound import LoopBound
@@ -143,6 +134,7 @@ class SQLiteDatabase(Database):
 
     url: SQLiteURL
     settings: SQLSettings
+    limits: Limits = attrs.field(factory=Limits)
     dialect: Dialect = attrs.field(init=False, factory=dialects.dialect)
     _open_connections: LoopBound[_OpenConnections] = attrs.field(init=False)
     _long_reads: LongReads = attrs.field(init=False, factory=LongReads)
@@ -173,13 +165,12 @@ class SQLiteDatabase(Database):
             rows: Awaitable[Rows] = connection.execute_fetchall(sql, arguments)
             return rows
 
-        return await self._lend(read, owner, now() + CALL_TIMEOUT_S, is_read=True)
+        return await self._lend(read, owner, now() + self.limits.call_timeout_s, is_read=True)
 
     async def write(self, steps: Sequence[Step], *, owner: str) -> Rows:
         """Run statements in one transaction when it is its turn.  SQLite itself waits for locks."""
-        return await self._lend(
-            partial(in_transaction, partial(_run_steps, steps)), owner, now() + CALL_TIMEOUT_S, is_read=False
-        )
+        until = now() + self.limits.call_timeout_s
+        return await self._lend(partial(in_transaction, partial(_run_steps, steps)), owner, until, is_read=False)
 
     async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
         """Run one statement with each of *arguments*, in one transaction."""
@@ -188,7 +179,7 @@ class SQLiteDatabase(Database):
             connection.executemany(sql, arguments)
             return []
 
-        await self._lend(partial(in_transaction, run), owner, now() + CALL_TIMEOUT_S, is_read=False)
+        await self._lend(partial(in_transaction, run), owner, now() + self.limits.call_timeout_s, is_read=False)
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
         """Run one statement that returns many rows, on a connection that reads."""
@@ -196,11 +187,11 @@ class SQLiteDatabase(Database):
         async def read(connection: Any) -> Rows:
             rows: Rows = []
             async with connection.execute(sql, arguments) as cursor:
-                while some := await cursor.fetchmany(ROWS_AT_ONCE):
+                while some := await cursor.fetchmany(self.limits.rows_at_once):
                     rows += some
             return rows
 
-        until = now() + CALL_TIMEOUT_S
+        until = now() + self.limits.call_timeout_s
         async with self._long_reads.turn(owner, min(until, now() + self.settings.acquire_timeout_s)):
             return await self._lend(read, owner, until, is_read=True)
 
@@ -214,7 +205,7 @@ class SQLiteDatabase(Database):
                 await connections.limiter.acquire(owner, acquire_until)
             # Nothing may be awaited here: if the caller were cancelled meanwhile, the slot would be lost.
             statement_until = min(until, now() + self.settings.statement_timeout_s)
-            async with asyncio.timeout_at(statement_until + CANCEL_TIMEOUT_S):
+            async with asyncio.timeout_at(statement_until + self.limits.cancel_timeout_s):
                 return await connections.lend(work, owner)
         except Overloaded:
             raise StoreUnavailable("too many requests are waiting for their turn") from None
@@ -246,7 +237,7 @@ class SQLiteDatabase(Database):
     async def _open(self) -> AsyncIterator[_OpenConnections]:
         """Open the file, create its tables unless they exist, and close it at the end."""
         prepare(self.url.file)
-        busy_timeout_s = min(self.settings.statement_timeout_s, CALL_TIMEOUT_S)
+        busy_timeout_s = min(self.settings.statement_timeout_s, self.limits.call_timeout_s)
         async with contextlib.AsyncExitStack() as stack:
             writer = await stack.enter_async_context(sqlite_connection(self.url.file, busy_timeout_s))
             await _enable_write_ahead_log(writer, busy_timeout_s)
