@@ -60,7 +60,7 @@ class Turns:
 
 
 async def sent(response: Response) -> tuple[list[Message], bytes]:
-    """Return the start of *response*, and its whole body."""
+    """Return the start of *response*, with its headers sorted, and its whole body."""
     messages: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -68,6 +68,7 @@ async def sent(response: Response) -> tuple[list[Message], bytes]:
 
     await response({"type": "http"}, asyncio.Queue[Message]().get, send)
     assert [True] * (len(messages) - 2) == [message["more_body"] for message in messages[1:-1]]
+    messages[0]["headers"] = sorted(messages[0]["headers"])
     return messages[:1], b"".join(message["body"] for message in messages[1:])
 
 

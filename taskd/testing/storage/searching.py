@@ -37,7 +37,7 @@ DIFFERENT = {
     "emoji": ("\U0001f389", "\U0001f38a"),
     "emoji and replacement": ("\U0001f389", "\ufffd"),
 }
-# What may be special in patterns, in full-text queries, in SQL or in JSON.
+# What may be special in patterns, in full-text queries, in statements or in JSON.
 LITERAL = [
     *["%", "_", "\\", "*", "?", "[a]", "^a", "a$", "a.c", "a|b", "a&b", "!a", "(a", "+a", "-a", "a:*"],
     *[
