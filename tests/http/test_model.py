@@ -1,0 +1,63 @@
+"""Random requests, on both databases: each response is what a plain model of the tasks says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from starlette.types import ASGIApp
+
+from taskd import build_app
+from taskd.testing import lifespan
+from tests.conftest import client_of
+from tests.support.model import Model
+from tests.support.requests import REQUESTS, List, Request, Session
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Tasks are the same whatever the store."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('model')}/tasks.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+def test_each_response_is_what_the_model_says(environ: dict[str, str], is_thorough: bool) -> None:
+    """Whatever is created, repeated, changed, completed, deleted, read and listed, on whichever conditions."""
+    with asyncio.Runner() as runner:
+
+        @settings(
+            max_examples=5000 if is_thorough else 40,
+            deadline=None,
+            # Ordinary runs try the same each time, so that they stop nobody for a fault that is not theirs.
+            derandomize=not is_thorough,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink],
+        )
+        @given(requests=st.lists(REQUESTS, min_size=12, max_size=30))
+        def check(requests: Sequence[Request]) -> None:
+            runner.run(play(app, requests))
+
+        app = build_app(environ)
+        started = contextlib.AsyncExitStack()
+        runner.run(started.enter_async_context(lifespan(app)))
+        try:
+            check()
+        finally:
+            runner.run(started.aclose())
+
+
+async def play(app: ASGIApp, requests: Sequence[Request]) -> None:
+    """Send *requests* as a new user, and at the end ask for everything that is left."""
+    user_id = uuid.uuid4().hex
+    async with client_of(app, user_id) as client:
+        session = Session(client, f"/api/{user_id}/tasks", Model(user_id))
+        for request in [*requests, List({})]:
+            await request.send(session)
