@@ -33,7 +33,7 @@ def test_each_response_is_what_the_model_says(environ: dict[str, str], is_thorou
     with asyncio.Runner() as runner:
 
         @settings(
-            max_examples=5000 if is_thorough else 50,
+            max_examples=5000 if is_thorough else 60,
             deadline=None,
             # Ordinary runs try the same each time, so that they stop nobody for a fault that is not theirs.
             derandomize=not is_thorough,

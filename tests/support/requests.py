@@ -47,7 +47,9 @@ def bodies(**required: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
 
 def parameters(**values: st.SearchStrategy[list[str]]) -> st.SearchStrategy[Query]:
     """Return up to two of these parameters: with more, most lists would be empty."""
-    each = st.one_of([st.tuples(st.just(name), strategy) for name, strategy in values.items()])
+    pairs = [st.tuples(st.just(name), strategy) for name, strategy in values.items()]
+    # There are more texts to search for than other values.
+    each = st.one_of([*pairs, *[pairs[-1]] * 3])
     return st.lists(each, max_size=2, unique_by=lambda pair: pair[0]).map(dict)
 
 
@@ -64,7 +66,7 @@ FILTERS = parameters(
     tag=st.lists(TAGS, min_size=1, max_size=2),
     due_after=one(MOMENTS),
     due_before=one(MOMENTS),
-    search=one(TEXTS),
+    search=one(st.sampled_from(PARTS) | TEXTS),
 )
 SORTS = one(st.sampled_from(["created_at", "updated_at", "due_at", "priority", "title"]))
 ORDERS = st.fixed_dictionaries({}, optional={"sort": SORTS, "order": one(st.sampled_from(["asc", "desc"]))})
