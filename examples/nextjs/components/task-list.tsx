@@ -1,6 +1,6 @@
 "use client";
 import { useSearchParams } from "next/navigation";
-import { useRef } from "react";
+import { useEffect, useRef } from "react";
 import { hrefWith, isFiltered, queryOf, readFilters } from "@/lib/filters";
 import { isTemporary } from "@/lib/query-client";
 import { STATUSES } from "@/lib/task-values";
@@ -15,15 +15,22 @@ export function TaskList() {
   const params = useSearchParams();
   const filters = readFilters(params);
   const pages = useTaskPages(queryOf(filters));
-  const list = useRef<HTMLUListElement>(null);
   const tasks = pages.data?.pages.flatMap((page) => page.tasks) ?? [];
   const total = pages.data?.pages.at(-1)?.total ?? 0;
 
-  async function showMore() {
-    const shown = tasks.length;
-    await pages.fetchNextPage();
-    // The button may be gone; the focus moves on to where reading goes on.
-    list.current?.querySelectorAll<HTMLElement>(".title").item(shown)?.focus();
+  const list = useRef<HTMLUListElement>(null);
+  const firstNew = useRef<number>(undefined);
+
+  // After a press on the button, which may be gone then, the focus moves on to where reading goes on.
+  useEffect(() => {
+    if (firstNew.current === undefined || firstNew.current >= tasks.length) return;
+    list.current?.querySelectorAll<HTMLElement>(".title").item(firstNew.current).focus();
+    firstNew.current = undefined;
+  }, [tasks.length]);
+
+  function showMore() {
+    firstNew.current = tasks.length;
+    void pages.fetchNextPage();
   }
 
   return (
