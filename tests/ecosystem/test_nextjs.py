@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.async_api import Browser, Locator, Page, Request, Route, expect
 
 from tests.support.browser import chromium
-from tests.support.nextjs import DEVICES, PASSWORD, Device, Frontend, Visitor, build, serving
+from tests.support.nextjs import DEVICES, PASSWORD, Device, Frontend, Visitor, build, demonstrating, serving
 
 pytestmark = pytest.mark.anyio
-
-REFUSED = "Failed to load resource: the server responded with a status of "
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def frontend(request: pytest.FixtureRequest) -> Frontend:
     return running
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as launched:
         yield launched
@@ -138,7 +137,7 @@ class TestAccounts:
                 await route.continue_()
 
         other.add("Milk")
-        other.page.on("request", lambda request: requested.append(request))
+        other.page.on("request", requested.append)
         await other.page.route(f"{other.frontend.taskd_url}/**", refuse_first)
         page = await other.open()
         await expect(titles(page)).to_have_text(["Milk"])
@@ -196,7 +195,7 @@ class TestTasks:
         await field(page, "Description").fill("")
         await page.get_by_role("button", name="Remove the tag one, two").click()
         await save(page)
-        await page.get_by_role("checkbox", name="Done: Pack the bags").check()
+        await page.get_by_role("checkbox", name="Done: Pack the bags").click()
         await expect(page.locator(".task.completed")).to_have_count(1)
         await expect(page.get_by_text("Saved “Pack the bags”.")).to_be_visible()
         await page.reload()
@@ -209,7 +208,7 @@ class TestTasks:
         assert ("Pack the bags", None, "completed") == (changed["title"], changed["description"], changed["status"])
         assert ["travel", "home"] == changed["tags"]
         assert (created["due_at"], created["id"]) == (changed["due_at"], changed["id"])
-        assert [] == visitor.heard
+        assert [] == visitor.complaints
 
     async def test_a_deletion_is_undone(self, visitor: Visitor) -> None:
         """A deleted task is gone at once, and comes back to its place, with everything, if that is undone."""
@@ -230,7 +229,7 @@ class TestTasks:
         assert [[task[name] for name in ours] for task in reversed(before)] == [
             [task[name] for name in ours] for task in after
         ]
-        assert [] == visitor.heard
+        assert [] == visitor.complaints
 
     async def test_faults_are_shown_at_their_fields(self, visitor: Visitor) -> None:
         """A field that taskd refuses says why, and has the focus; nothing that was typed is lost."""
@@ -253,7 +252,7 @@ class TestTasks:
         await expect(titles(page)).to_have_text(["Milk"])
 
         assert [["shop"]] == [task["tags"] for task in visitor.stored()]
-        assert [f"{REFUSED}422 (Unprocessable Content)"] * 2 == visitor.heard
+        assert [422, 422] == visitor.complaints
 
 
 class TestLists:
@@ -274,7 +273,8 @@ class TestLists:
         await expect(titles(page)).to_have_text(["Straße fegen"])
         await page.get_by_role("link", name="In progress").click()
         await page.get_by_label("Search").fill("STRASSE")
-        await expect(page).to_have_url(f"{visitor.frontend.url}/?sort=title&priority=high&tag=home&status=in_progress&search=STRASSE")
+        query = "sort=title&priority=high&tag=home&status=in_progress&search=STRASSE"
+        await expect(page).to_have_url(f"{visitor.frontend.url}/?{query}")
         await expect(titles(page)).to_have_text(["Straße fegen"])
         await page.reload()
         await expect(page.get_by_label("Search")).to_have_value("STRASSE")
@@ -290,7 +290,7 @@ class TestLists:
         await page.go_back()
         await expect(page.get_by_text("No task matches.")).to_be_visible()
 
-        assert [] == visitor.heard
+        assert [] == visitor.complaints
 
     async def test_pages(self, visitor: Visitor) -> None:
         """The next page comes on request, and the focus moves on to its first task."""
@@ -303,7 +303,7 @@ class TestLists:
         await expect(page.get_by_role("link", name="Task 10", exact=True)).to_be_focused()
         await expect(page.get_by_role("button", name="Show more")).to_have_count(0)
 
-        assert [] == visitor.heard
+        assert [] == visitor.complaints
 
 
 class TestOthers:
@@ -326,7 +326,7 @@ class TestOthers:
         await come_back(page)
         await expect(page.get_by_role("checkbox", name="Done: Milk")).to_be_checked()
 
-        assert [] == visitor.heard
+        assert [] == visitor.complaints
 
     async def test_looking_costs_little(self, visitor: Visitor) -> None:
         """As long as nothing changes, coming back to the tab costs a 304 without a body."""
@@ -359,12 +359,13 @@ class TestOthers:
         await expect(page.get_by_role("button", name="Save")).to_be_focused()
         title = "Oat milk" if keeps else "Soy milk"
         await expect(field(page, "Title")).to_have_value(title)
+        await expect(field(page, "Priority")).to_have_value("high")
         await save(page)
         await expect(titles(page)).to_have_text([title])
         [stored] = visitor.stored()
 
         assert (title, "high", "Two pints") == (stored["title"], stored["priority"], stored["description"])
-        assert [f"{REFUSED}412 (Precondition Failed)"] == visitor.heard
+        assert [412] == visitor.complaints
 
     async def test_a_change_is_announced_before_saving(self, other: Visitor) -> None:
         """Who has changed a field learns of another's change before saving; who has not gets the new version."""
@@ -379,7 +380,7 @@ class TestOthers:
         await come_back(page)
         await expect(page.locator(".conflict dd")).to_have_text(["Soy milk Oat milk"])
 
-        assert [] == other.heard
+        assert [] == other.complaints
 
     async def test_a_changed_task_is_not_deleted(self, visitor: Visitor) -> None:
         """Who deletes a task that has changed meanwhile is shown what it says now, and nothing is lost."""
@@ -391,7 +392,7 @@ class TestOthers:
         await expect(page.get_by_role("alert").filter(has_text="“Milk” has been changed elsewhere.")).to_be_visible()
         await expect(titles(page)).to_have_text(["Oat milk"])
 
-        assert [f"{REFUSED}412 (Precondition Failed)"] == visitor.heard
+        assert [412] == visitor.complaints
 
     async def test_a_task_that_is_gone(self, other: Visitor) -> None:
         """An address with a task that is gone, and a tick at one, say so."""
@@ -407,7 +408,7 @@ class TestOthers:
         await press(page, "Close")
         await expect(page).to_have_url(f"{other.frontend.url}/")
 
-        assert [f"{REFUSED}404 (Not Found)"] * 2 == other.heard
+        assert [404, 404] == other.complaints
 
 
 async def statuses_of_lists(visitor: Visitor) -> list[int]:
@@ -504,6 +505,17 @@ async def expect_after_retry(page: Page, shown: Locator, texts: list[str]) -> No
     await page.wait_for_timeout(0)
     await page.clock.fast_forward("00:05")
     await expect(shown).to_have_text(texts)
+
+
+def test_the_demonstration(built: Path) -> None:
+    """The command in the README starts the frontend and `taskd dev`, and each knows where the other one is."""
+    with demonstrating(built) as running:
+        page = httpx.get(running.url, timeout=60, trust_env=False)
+        headers = {"Origin": running.url}
+        tasks = httpx.get(f"{running.taskd_url}/api/dev/tasks", headers=headers, timeout=60, trust_env=False)
+
+    assert (307, "/sign-in") == (page.status_code, page.headers["Location"])
+    assert (401, running.url) == (tasks.status_code, tasks.headers["Access-Control-Allow-Origin"])
 
 
 TASKS: dict[str, dict[str, Any]] = {

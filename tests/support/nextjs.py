@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
+import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +21,12 @@ from playwright.async_api import Browser, BrowserContext, Page
 from taskd.testing import running_server
 from tests.conftest import PATIENT, SECRET
 from tests.support.browser import complaints
-from tests.support.documentation import ROOT
+from tests.support.documentation import ROOT, blocks
 from tests.support.node import install, npm
 from tests.support.postgres import free_port
 from tests.support.requirements import required
 
-__all__ = ["DEVICES", "PASSWORD", "Device", "Frontend", "Visitor", "build", "serving"]
+__all__ = ["DEVICES", "PASSWORD", "Device", "Frontend", "Visitor", "build", "demonstrating", "serving"]
 
 EXAMPLE = Path("examples", "nextjs")
 DOCUMENT = Path("docs", "reference", "openapi.json")
@@ -98,16 +101,41 @@ def serving(folder: Path, database_url: str) -> Iterator[Frontend]:
 
 
 @contextlib.contextmanager
+def demonstrating(folder: Path) -> Iterator[Frontend]:
+    """Type the command in the example's README, in the environment in which taskd is installed."""
+    [command, *_] = blocks(f"{EXAMPLE}/README.md", "sh")
+    port, api_port = free_port(), free_port()
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": os.environ["HOME"],
+        "NEXT_TELEMETRY_DISABLED": "1",
+        "PORT": str(port),
+        "API_PORT": str(api_port),
+    }
+    with _program(["sh", "-c", command], folder, environ):
+        yield Frontend(folder, f"http://localhost:{port}", f"http://127.0.0.1:{api_port}")
+
+
+@contextlib.contextmanager
 def _next_start(folder: Path, port: int, environ: Mapping[str, str]) -> Iterator[None]:
     program = "node_modules/next/dist/bin/next"
+    command = [required("node"), program, "start", "--hostname", "127.0.0.1", "--port", str(port)]
+    with _program(command, folder, {**environ, "NEXT_TELEMETRY_DISABLED": "1", "BETTER_AUTH_TELEMETRY": "0"}):
+        yield
+
+
+@contextlib.contextmanager
+def _program(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> Iterator[None]:
+    """Run Next.js, once it is ready, until the end of the block; then do as Ctrl+C does."""
     process = subprocess.Popen(
-        [required("node"), program, "start", "--hostname", "127.0.0.1", "--port", str(port)],
+        command,
         cwd=folder,
-        env={**environ, "NEXT_TELEMETRY_DISABLED": "1", "BETTER_AUTH_TELEMETRY": "0"},
+        env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     try:
@@ -115,7 +143,9 @@ def _next_start(folder: Path, port: int, environ: Mapping[str, str]) -> Iterator
         assert process.poll() is None, "".join(said)
         yield
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        # Until all of its processes have closed their output.
         process.communicate()
 
 
@@ -127,7 +157,6 @@ class Visitor:
     Attributes:
         tasks_url: The path of the visitor's tasks.
         client: A client of taskd with the visitor's token.
-        heard: What the browser has complained about.
     """
 
     frontend: Frontend
@@ -137,6 +166,16 @@ class Visitor:
     client: httpx.Client
     heard: list[str]
 
+    @property
+    def complaints(self) -> list[int | str]:
+        """What the browser has complained about: of a response, its status; nothing of what the frontend cancelled."""
+        statuses = [re.search(r"responded with a status of (\d+)", text) or text for text in self.heard]
+        return [
+            complaint if isinstance(complaint, str) else int(complaint[1])
+            for complaint in statuses
+            if not str(complaint).endswith("net::ERR_ABORTED")
+        ]
+
     async def open(self, path: str = "/") -> Page:
         """Open a page of the frontend."""
         await self.page.goto(f"{self.frontend.url}{path}")
@@ -144,8 +183,8 @@ class Visitor:
 
     def add(self, *titles: str, **values: Any) -> list[dict[str, Any]]:
         """Create tasks without the frontend; the first title will be the last in the list."""
-        responses = [self.client.post(self.tasks_url, json={"title": title, **values}).raise_for_status() for title in titles]
-        return [response.json() for response in responses]
+        bodies = [{"title": title, **values} for title in titles]
+        return [self.client.post(self.tasks_url, json=body).raise_for_status().json() for body in bodies]
 
     def change(self, task: Mapping[str, Any], **values: Any) -> None:
         """Change a task without the frontend."""

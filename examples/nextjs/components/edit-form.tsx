@@ -1,7 +1,7 @@
 "use client";
 import { type FormEvent, useEffect, useRef, useState } from "react";
-import { changesBetween, readForm, valuesOf } from "@/lib/task-values";
-import type { Task, TaskChanges } from "@/lib/taskd";
+import { changesBetween, readForm, type TaskValues, valuesOf } from "@/lib/task-values";
+import type { Task } from "@/lib/taskd";
 import { isConflict, useUpdateTask } from "@/lib/use-tasks";
 import { Conflict } from "./conflict";
 import { useNotify } from "./notices";
@@ -14,11 +14,11 @@ type Props = { current: Task; isLoading: boolean; onClose: () => void };
  * Change a task.
  *
  * *current* is what the server has, and may become newer at any time: after a poll, or when a change was refused because
- * of it.  *base* is the version that a change is made to, and *shown* the one that the fields began with.
+ * of it.  *base* is the version that is being changed, and *shown* is what the fields begin with.
  */
 export function EditForm({ current, isLoading, onClose }: Props) {
   const [base, setBase] = useState(current);
-  const [shown, setShown] = useState(current);
+  const [shown, setShown] = useState(valuesOf(current));
   const form = useRef<HTMLFormElement>(null);
   const update = useUpdateTask(current.id);
   const deleteTask = useDeleteWithUndo();
@@ -26,24 +26,25 @@ export function EditForm({ current, isLoading, onClose }: Props) {
   const faults = useFaults(isConflict(update.error) ? null : update.error, form);
   const isOutdated = current.version > base.version && !update.isPending && !update.isSuccess;
 
-  function entered(): TaskChanges {
-    return form.current ? changesBetween(valuesOf(shown), readForm(new FormData(form.current))) : {};
+  function entered(): Partial<TaskValues> {
+    return form.current ? changesBetween(valuesOf(base), readForm(new FormData(form.current))) : {};
   }
 
-  function replace() {
+  /** Go on with the current version, to which *changes* have been entered. */
+  function rebase(changes: Partial<TaskValues>) {
     setBase(current);
-    setShown(current);
+    setShown({ ...valuesOf(current), ...changes });
   }
 
-  /** The buttons with which somebody has decided are gone; the focus moves on to what comes next. */
-  function decide(setVersion: () => void) {
-    setVersion();
+  function decide(changes: Partial<TaskValues>) {
+    rebase(changes);
+    // The button that had the focus is gone.
     form.current?.querySelector<HTMLElement>(".primary")?.focus();
   }
 
   // Who has not changed anything need not decide anything.
   useEffect(() => {
-    if (isOutdated && isEmpty(entered())) replace();
+    if (isOutdated && isEmpty(entered())) rebase({});
   });
 
   function submit(event: FormEvent<HTMLFormElement>) {
@@ -66,9 +67,9 @@ export function EditForm({ current, isLoading, onClose }: Props) {
 
   return (
     <form ref={form} className="edit-form" noValidate onSubmit={submit}>
-      <div key={shown.version}>
+      <div key={base.version}>
         <TitleField value={shown.title} faults={faults} />
-        <DetailFields values={valuesOf(shown)} faults={faults} />
+        <DetailFields values={shown} faults={faults} />
       </div>
       <div role="alert">
         {faults.general && <p className="error">{faults.general}</p>}
@@ -76,8 +77,8 @@ export function EditForm({ current, isLoading, onClose }: Props) {
           <Conflict
             before={base}
             now={current}
-            onKeep={() => decide(() => setBase(current))}
-            onReplace={() => decide(replace)}
+            onKeep={() => decide(entered())}
+            onReplace={() => decide({})}
           />
         )}
       </div>
@@ -96,6 +97,6 @@ export function EditForm({ current, isLoading, onClose }: Props) {
   );
 }
 
-function isEmpty(changes: TaskChanges): boolean {
+function isEmpty(changes: Partial<TaskValues>): boolean {
   return Object.keys(changes).length === 0;
 }

@@ -1,5 +1,5 @@
 // What people enter about a task: from a task, from a form, and how two of them differ.
-import type { NewTask, Priority, Status, Task, TaskChanges } from "./taskd";
+import type { NewTask, Priority, Status, Task } from "./taskd";
 
 export type TaskValues = Required<Pick<NewTask, (typeof FIELDS)[number]>>;
 
@@ -50,7 +50,7 @@ export function readForm(form: FormData): TaskValues {
 }
 
 /** Return the values in *after* that are not in *before*. */
-export function changesBetween(before: TaskValues, after: TaskValues): TaskChanges {
+export function changesBetween(before: TaskValues, after: TaskValues): Partial<TaskValues> {
   const changed = FIELDS.filter((name) => JSON.stringify(comparable(before)[name]) !== JSON.stringify(after[name]));
   return Object.fromEntries(changed.map((name) => [name, after[name]]));
 }

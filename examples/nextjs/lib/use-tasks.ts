@@ -11,7 +11,7 @@ import {
 } from "@tanstack/react-query";
 import { createContext, useContext } from "react";
 import { changesBetween, valuesOf, type TaskValues } from "./task-values";
-import { type NewTask, type Task, type TaskChanges, TaskdError, type TaskPage, type TaskQuery, type Tasks } from "./taskd";
+import { type NewTask, type Task, TaskdError, type TaskPage, type TaskQuery, type Tasks } from "./taskd";
 
 export const TasksContext = createContext<Tasks | undefined>(undefined);
 
@@ -100,7 +100,7 @@ export function useRestoreTask() {
 export function useUpdateTask(id: string) {
   const [tasks, client] = [useApi(), useQueryClient()];
   return useMutation({
-    mutationFn: async ({ version, changes }: { version: number; changes: TaskChanges }) => {
+    mutationFn: async ({ version, changes }: { version: number; changes: Partial<TaskValues> }) => {
       try {
         return await tasks.update({ id, version }, changes);
       } catch (error) {
@@ -108,9 +108,8 @@ export function useUpdateTask(id: string) {
         const current = await tasks.get(id);
         client.setQueryData(taskKey(id), current);
         // Was it this very change, whose response was lost?
-        if (Object.keys(changesBetween(valuesOf(current), { ...valuesOf(current), ...changes } as TaskValues)).length) {
-          throw error;
-        }
+        const missing = changesBetween(valuesOf(current), { ...valuesOf(current), ...changes });
+        if (Object.keys(missing).length > 0) throw error;
         return current;
       }
     },
