@@ -125,33 +125,56 @@ class TestAccounts:
 
     async def test_an_expired_token_is_replaced(self, other: Visitor) -> None:
         """When taskd says that the token has expired, one new token is requested, and nobody notices."""
-        requested: list[Request] = []
-        refused: list[str] = []
+        requested: list[str] = []
 
-        async def refuse_first(route: Route) -> None:
-            token = (await route.request.all_headers()).get("authorization", "")
-            if not refused and token:
-                refused.append(token)
-                await refuse(route, other.frontend, 401, code="expired_token", detail="The token expired 5 s ago.")
-            else:
-                await route.continue_()
+        def note(request: Request) -> None:
+            requested.append(request.url)
 
         other.add("Milk")
-        other.page.on("request", requested.append)
-        await other.page.route(f"{other.frontend.taskd_url}/**", refuse_first)
+        other.page.on("request", note)
+        await expire_token(other)
         page = await other.open()
         await expect(titles(page)).to_have_text(["Milk"])
 
-        assert 1 == len(refused)
-        assert 2 == len([request for request in requested if request.url.endswith("/api/auth/token")])
+        assert 2 == requested.count(f"{other.frontend.url}/api/auth/token")
+        assert [401] == other.complaints
 
     async def test_a_session_that_ended(self, other: Visitor) -> None:
-        """When the session has ended, the page to sign in is shown."""
+        """When there is no new token, because the session has ended, the page to sign in is shown."""
+        other.add("Milk")
         page = await other.open()
-        await expect(page.get_by_text("Nothing to do yet.")).to_be_visible()
+        await expect(titles(page)).to_have_text(["Milk"])
         await other.context.clear_cookies()
-        await page.reload()
+        await expire_token(other)
+        await come_back(page)
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        await other.open()
+        await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+    async def test_another_user_in_the_same_browser(self, other: Visitor) -> None:
+        """When the new token is another user's, who signed in in another tab, the page becomes that user's."""
+        other.add("Milk")
+        page = await other.open()
+        await expect(titles(page)).to_have_text(["Milk"])
+        await other.frontend.sign_up(other.context, "Grace Hopper")
+        await expire_token(other)
+        await come_back(page)
+        await expect(page.get_by_text("Grace Hopper")).to_be_visible()
+        await expect(page.get_by_text("Nothing to do yet.")).to_be_visible()
+
+
+async def expire_token(visitor: Visitor) -> None:
+    """Let taskd find that the next request's token has expired."""
+    refused: list[str] = []
+
+    async def refuse_first(route: Route) -> None:
+        if refused or route.request.method == "OPTIONS":
+            await route.continue_()
+        else:
+            refused.append(route.request.url)
+            await refuse(route, visitor.frontend, 401, code="expired_token", detail="The token expired 5 s ago.")
+
+    await visitor.page.route(f"{visitor.frontend.taskd_url}/**", refuse_first)
 
 
 async def refuse(route: Route, frontend: Frontend, status: int, retry_after: int = 0, **body: str) -> None:
@@ -321,8 +344,8 @@ class TestOthers:
         await expect(titles(other)).to_have_text(["Bread", "Milk"])
         await page.clock.fast_forward("00:11")
         await expect(titles(page)).to_have_text(["Bread", "Milk"])
-        await other.get_by_role("checkbox", name="Done: Milk").click()
-        await expect(other.locator(".task.completed")).to_have_count(1)
+        async with other.expect_response(lambda response: response.url.endswith("/complete")):
+            await other.get_by_role("checkbox", name="Done: Milk").click()
         await come_back(page)
         await expect(page.get_by_role("checkbox", name="Done: Milk")).to_be_checked()
 

@@ -65,12 +65,7 @@ class Frontend:
     async def visitor(self, browser: Browser, device: Device | None = None) -> AsyncIterator[Visitor]:
         """Give a new user, signed in, whose browser shows nothing yet."""
         async with (device or DEVICES[0]).context(browser) as context:
-            person = {"name": "Ada Lovelace", "email": f"{os.urandom(8).hex()}@example.com", "password": PASSWORD}
-            headers = {"Origin": self.url, "X-Forwarded-For": next(ADDRESSES)}
-            response = await context.request.post(
-                f"{self.url}/api/auth/sign-up/email", data=person, headers=headers, fail_on_status_code=True
-            )
-            user_id = (await response.json())["user"]["id"]
+            user_id = await self.sign_up(context)
             token = (await (await context.request.get(f"{self.url}/api/auth/token")).json())["token"]
             page = await context.new_page()
             with httpx.Client(
@@ -79,6 +74,16 @@ class Frontend:
                 trust_env=False,
             ) as client:
                 yield Visitor(self, context, page, f"/api/{user_id}/tasks", client, complaints(page))
+
+    async def sign_up(self, context: BrowserContext, name: str = "Ada Lovelace") -> str:
+        """Make a new user the one that is signed in in a browser, and return the user's id."""
+        person = {"name": name, "email": f"{os.urandom(8).hex()}@example.com", "password": PASSWORD}
+        headers = {"Origin": self.url, "X-Forwarded-For": next(ADDRESSES)}
+        response = await context.request.post(
+            f"{self.url}/api/auth/sign-up/email", data=person, headers=headers, fail_on_status_code=True
+        )
+        user_id: str = (await response.json())["user"]["id"]
+        return user_id
 
     @property
     def axe(self) -> str:

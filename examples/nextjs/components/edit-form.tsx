@@ -2,7 +2,7 @@
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { changesBetween, readForm, type TaskValues, valuesOf } from "@/lib/task-values";
 import type { Task } from "@/lib/taskd";
-import { isConflict, useUpdateTask } from "@/lib/use-tasks";
+import { useUpdateTask } from "@/lib/use-tasks";
 import { Conflict } from "./conflict";
 import { useNotify } from "./notices";
 import { DetailFields, TitleField, useFaults } from "./task-fields";
@@ -23,7 +23,7 @@ export function EditForm({ current, isLoading, onClose }: Props) {
   const update = useUpdateTask(current.id);
   const deleteTask = useDeleteWithUndo();
   const notify = useNotify();
-  const faults = useFaults(isConflict(update.error) ? null : update.error, form);
+  const faults = useFaults(update, form);
   const isOutdated = current.version > base.version && !update.isPending && !update.isSuccess;
 
   function entered(): Partial<TaskValues> {

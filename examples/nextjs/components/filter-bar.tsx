@@ -12,7 +12,13 @@ const TYPING_MS = 250;
 export function FilterBar() {
   const params = useSearchParams();
   const filters = readFilters(params);
-  const change = (changes: UrlChanges) => window.history.replaceState(null, "", hrefWith(params, changes));
+
+  function change(changes: UrlChanges) {
+    // As it is now: the search is changed a moment after it was typed.
+    const current = new URLSearchParams(window.location.search);
+    window.history.replaceState(null, "", hrefWith(current, changes));
+  }
+
   return (
     <search className="filter-bar">
       <nav className="segments" aria-label="Status">
@@ -28,7 +34,13 @@ export function FilterBar() {
       </nav>
       <SearchField value={filters.search} onChange={(search) => change({ search })} />
       <div className="selects">
-        <Select name="Priority" none="Any" options={PRIORITIES} value={filters.priority} onChange={(priority) => change({ priority })} />
+        <Select
+          name="Priority"
+          none="Any"
+          options={PRIORITIES}
+          value={filters.priority}
+          onChange={(priority) => change({ priority })}
+        />
         <Select name="Due" none="Any time" options={DUE} value={filters.due} onChange={(due) => change({ due })} />
         <Select
           name="Sort by"
@@ -44,7 +56,7 @@ export function FilterBar() {
               {tag}
               <ShallowLink
                 href={hrefWith(params, { tag: filters.tag.filter((other) => other !== tag) })}
-                aria-label={`Also list tasks without ${tag}`}
+                aria-label={`Remove the filter ${tag}`}
               >
                 <CrossIcon />
               </ShallowLink>

@@ -12,7 +12,7 @@ export function NewTaskForm() {
   const form = useRef<HTMLFormElement>(null);
   const [count, setCount] = useState(0);
   const keyFor = useIdempotencyKey();
-  const faults = useFaults(create.error, form);
+  const faults = useFaults(create, form);
 
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();

@@ -2,13 +2,18 @@
 import { type ReactNode, type RefObject, useEffect, useId } from "react";
 import { LABELS, PRIORITIES, STATUSES, type TaskValues, toLocal } from "@/lib/task-values";
 import { TaskdError } from "@/lib/taskd";
+import { isConflict } from "@/lib/use-tasks";
 import { TagInput } from "./tag-input";
 
 /** What taskd found wrong: with each field, and otherwise. */
 export type Faults = { general: string; fields: Partial<Record<string, string>> };
 
-/** Return what is wrong according to *error*, and move the focus to the first field that is. */
-export function useFaults(error: Error | null, form: RefObject<HTMLFormElement | null>): Faults {
+type Mutation = { error: Error | null; isPending: boolean; failureReason: Error | null };
+
+/** Return what went wrong, and move the focus to the first field that is wrong. */
+export function useFaults(mutation: Mutation, form: RefObject<HTMLFormElement | null>): Faults {
+  const { error } = mutation;
+
   useEffect(() => {
     const field = error && form.current?.querySelector<HTMLElement>("[aria-invalid=true]");
     const details = field?.closest("details");
@@ -18,7 +23,13 @@ export function useFaults(error: Error | null, form: RefObject<HTMLFormElement |
 
   const errors = error instanceof TaskdError ? error.errors : [];
   const fields = Object.fromEntries(errors.map(({ field, message }) => [field, `${labelOf(field)} ${message}.`]));
-  return { general: error && errors.length === 0 ? error.message : "", fields };
+  return { general: errors.length === 0 ? generalFault(mutation) : "", fields };
+}
+
+function generalFault({ error, isPending, failureReason }: Mutation): string {
+  if (isPending && failureReason) return "The server is busy. Trying again …";
+  // People decide about a conflict, see conflict.tsx.
+  return error && !isConflict(error) ? error.message : "";
 }
 
 function labelOf(field: string): string {

@@ -55,9 +55,14 @@ export function changesBetween(before: TaskValues, after: TaskValues): Partial<T
   return Object.fromEntries(changed.map((name) => [name, after[name]]));
 }
 
-/** A form does not know the seconds of a time, so that they are no change. */
+/** Return what the fields of a form make of *values*, so that it is no change: they know no seconds, for example. */
 function comparable(values: TaskValues): TaskValues {
-  return { ...values, due_at: fromLocal(toLocal(values.due_at)) };
+  return {
+    ...values,
+    title: values.title.replace(/[\r\n]/g, ""),
+    description: values.description?.replace(/\r\n?/g, "\n") || null,
+    due_at: fromLocal(toLocal(values.due_at)),
+  };
 }
 
 /** Return a time as a field for local times takes it. */
