@@ -223,6 +223,8 @@ class Device:
             has_touch=self.is_phone,
             color_scheme=self.color_scheme,
             locale="en-GB",
+            # Nothing is photographed, or checked for its contrast, while it is fading in.
+            reduced_motion="reduce",
         )
         yield context
         await context.close()
