@@ -37,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 
 from taskd.queries import Order, Position, Sort, TaskQuery
+from taskd.storage import EVERYTHING
 from taskd.tasks import Priority, Status
 from taskd_sql.schema import owners, tasks
 from taskd_sql.statements import IS_OWN, TASK_COLUMNS, Statement, parameter
@@ -237,19 +238,19 @@ def _of_owner(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, Any]:
     """Return the values of the parameters of *query*'s statement, except that it returns *limit* tasks."""
-    start = () if query.after is None else _values_at(query.sort, query.after)
-    return {
-        "owner": owner,
-        "row_limit": _NO_LIMIT if limit is None else limit,
-        "wants_total": query.count,
-        "statuses": sum(_STATUS_BITS[status] for status in query.statuses),
-        "priorities": sum(_PRIORITY_BITS[priority] for priority in query.priorities),
-        "due_after": query.due_after,
-        "due_before": query.due_before,
-        "needed_tags": query.tags,
-        "search": query.folded_search,
-        **{f"start_{number}": value for number, value in enumerate(start)},
-    }
+    values = {"owner": owner, "row_limit": _NO_LIMIT if limit is None else limit, "wants_total": query.count}
+    if query.after is not None:
+        values |= {f"start_{number}": value for number, value in enumerate(_values_at(query.sort, query.after))}
+    if query.is_filtered:
+        values |= {
+            "statuses": sum(_STATUS_BITS[status] for status in query.statuses),
+            "priorities": sum(_PRIORITY_BITS[priority] for priority in query.priorities),
+            "due_after": query.due_after,
+            "due_before": query.due_before,
+            "needed_tags": query.tags,
+            "search": query.folded_search,
+        }
+    return values
 
 
 @attrs.frozen
@@ -270,13 +271,20 @@ class Header:
 
 @attrs.frozen
 class ListStatements:
-    """The statements for lists in one dialect, each of which is compiled when it is first used."""
+    """The statements for lists in one dialect; all but the most common are compiled when they are first used."""
 
     dialect: Dialect
+    _everything: Statement = attrs.field(init=False)
     _compiled: dict[_Kind, Statement] = attrs.field(init=False, factory=dict)
+
+    @_everything.default
+    def _compile(self) -> Statement:
+        return Statement.compile(_statement(_Kind.of(EVERYTHING)), self.dialect)
 
     def get(self, query: TaskQuery) -> Statement:
         """Return the statement for *query*."""
+        if query is EVERYTHING:
+            return self._everything
         kind = _Kind.of(query)
         if kind not in self._compiled:
             self._compiled[kind] = Statement.compile(_statement(kind), self.dialect)

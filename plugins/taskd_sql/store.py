@@ -83,7 +83,6 @@ class SQLTaskStore(TaskStore):
             for name, make in statements.WRITES.items()
         }
         self._lists = lists.ListStatements(dialect)
-        self._lists.get(EVERYTHING)
 
     @property
     def location(self) -> Location:
