@@ -101,10 +101,11 @@ UNFOLDED = (
     .order_by(tasks.c.id)
     .limit(literal(FOLDED_AT_ONCE))
 )
-# The version stays the same: for clients, nothing changes.
+# The version stays the same: for clients, nothing changes.  If another call has already folded the texts, the row must
+# not be touched, because the trigger would take that for a change by an older server.
 FOLD = (
     update(tasks)
-    .where(_IS_EXPECTED)
+    .where(_IS_EXPECTED, _IS_UNFOLDED)
     .values(
         title_folded=parameter("new_title_folded", tasks.c.title_folded),
         description_folded=parameter("new_description_folded", tasks.c.description_folded),
