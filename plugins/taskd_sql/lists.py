@@ -51,8 +51,8 @@ _NO_LIMIT = 2**62
 
 _STATUS_BITS = {status: 1 << number for number, status in enumerate(Status)}
 _PRIORITY_BITS = {priority: 1 << number for number, priority in enumerate(Priority)}
-_NONE: ColumnElement[int] = literal_column("0", Integer())
-_SOME: ColumnElement[int] = literal_column("1", Integer())
+_ZERO: ColumnElement[int] = literal_column("0", Integer())
+_ONE: ColumnElement[int] = literal_column("1", Integer())
 # Compared only among tasks that all lack `due_at`.
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
@@ -106,7 +106,7 @@ _PRIORITY = _bits(tasks.c.priority, _PRIORITY_BITS)
 
 
 def _is_among(bit: ColumnElement[int], mask: str) -> ColumnElement[bool]:
-    return bit.bitwise_and(bindparam(mask, type_=Integer())) != _NONE
+    return bit.bitwise_and(bindparam(mask, type_=Integer())) != _ZERO
 
 
 def _filters() -> ColumnElement[bool]:
@@ -147,7 +147,7 @@ def _keys(sort: Sort, order: Order) -> Sequence[_Key]:
         Sort.CREATED_AT: (),
         Sort.UPDATED_AT: (_Key(tasks.c.updated_at, order),),
         Sort.DUE_AT: (
-            _Key(case((tasks.c.due_at.is_(None), _SOME), else_=_NONE), Order.ASC),
+            _Key(case((tasks.c.due_at.is_(None), _ONE), else_=_ZERO), Order.ASC),
             _Key(func.coalesce(tasks.c.due_at, literal(_EPOCH, tasks.c.due_at.type)), order),
         ),
         Sort.PRIORITY: (_Key(_PRIORITY, order),),
@@ -208,7 +208,8 @@ def _statement(kind: _Kind) -> Any:
 
     Its first row has no task: its `version` is the owner's `seq`.  In detailed lists, two more columns, which are null
     in the other rows, say how many tasks match, and whether all texts are known to be folded.  One statement sees one
-    moment, so that all of it belongs together.  (Databases may reorder the parts of `UNION ALL`, but do not.)
+    moment, so that all of it belongs together.  The header comes first: SQLite runs the parts of `UNION ALL` in order,
+    and so does PostgreSQL unless it runs them in parallel, which the limit of the second part rules out.
     """
     keys = _keys(kind.sort, kind.order)
     matches = and_(IS_OWN, _filters()) if kind.is_filtered else IS_OWN

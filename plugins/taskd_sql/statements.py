@@ -43,7 +43,6 @@ from taskd_sql.schema import keys, owners, tasks, version
 __all__ = [
     "FIND_KEY",
     "FOLD",
-    "FOLDED",
     "GET",
     "IS_OWN",
     "PING",
@@ -101,20 +100,15 @@ UNFOLDED = (
     .order_by(tasks.c.id)
     .limit(literal(FOLDED_AT_ONCE))
 )
-# The version stays the same: for clients, nothing changes.
+# The version stays the same: for clients, nothing changes.  If another call has already folded the texts, the row must
+# not be touched, because the trigger would take that for a change by an older server.
 FOLD = (
     update(tasks)
-    .where(_IS_EXPECTED)
+    .where(_IS_EXPECTED, _IS_UNFOLDED)
     .values(
         title_folded=parameter("new_title_folded", tasks.c.title_folded),
         description_folded=parameter("new_description_folded", tasks.c.description_folded),
     )
-)
-# Nothing may have been written since `seq` was read, because an older server may have done so.
-FOLDED = (
-    update(owners)
-    .where(owners.c.user_id == _OWNER, owners.c.seq == parameter("last_seq", owners.c.seq))
-    .values(is_folded=true())
 )
 
 
@@ -250,8 +244,19 @@ def _create_once(dialect: Dialect) -> Sequence[Executable]:
     return _Raised(dialect, exists(select(added.c.task_id))).write(_new_task(dialect), forget.cte("forgotten"), added)
 
 
+def _note_folded(dialect: Dialect) -> Sequence[Executable]:
+    """Return the statement that notes that all texts are folded, unless an older server may have added some since."""
+    last_seq = parameter("last_seq", owners.c.seq)
+    noted = _insert(dialect, owners).values(user_id=_OWNER, seq=last_seq, is_folded=true())
+    return (
+        noted.on_conflict_do_update(
+            index_elements=[owners.c.user_id], set_={"is_folded": true()}, where=owners.c.seq == last_seq
+        ),
+    )
+
+
 # The statements that are no part of a larger write, and are the same for both dialects.
-SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD, FOLDED)
+SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
 # What makes the statements of each write for a dialect.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,
@@ -259,6 +264,7 @@ WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "update": _update,
     "toggle": _toggle,
     "delete": _delete,
+    "note_folded": _note_folded,
 }
 
 Processor = Callable[[Any], Any]
@@ -283,7 +289,7 @@ class Statement:
 
     @classmethod
     def compile(cls, statement: Any, dialect: Dialect) -> Statement:
-        """Compile *statement* for *dialect*.  This takes a few hundred microseconds, so do it only once."""
+        """Compile *statement* for *dialect*.  This takes up to several milliseconds, so do it only once."""
         compiled: Any = statement.compile(dialect=dialect)
         parameters = []
         for name in compiled.positiontup:

@@ -32,7 +32,7 @@ from taskd.storage import (
 )
 from taskd.tasks import UNSET, NewTask, Task, TaskChanges
 from taskd_sql import lists, statements
-from taskd_sql.engine.database import Rows
+from taskd_sql.engine.database import Rows, Step
 from taskd_sql.engine.errors import Refused, SchemaMismatch
 from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.engine.sqlite import SQLiteDatabase
@@ -116,17 +116,14 @@ class SQLTaskStore(TaskStore):
 
     async def _fold(self, owner: str, seq: int) -> None:
         """Fold the texts that an older server has written, and note that there are no more, unless *seq* has grown."""
-        unfolded, fold, folded = (
-            self._compiled[each] for each in (statements.UNFOLDED, statements.FOLD, statements.FOLDED)
-        )
+        unfolded, fold = self._compiled[statements.UNFOLDED], self._compiled[statements.FOLD]
         while rows := await self._read(unfolded, {"owner": owner}, owner):
             arguments = [fold.arguments(_folding(owner, *unfolded.read(row))) for row in rows]
             with self._logging_outages(is_read=False):
                 await self.database.write_many(fold.sql, arguments, owner=owner)
         with contextlib.suppress(StoreUnavailable):
             # If nothing can be written now, the next search looks again.
-            values = {"owner": owner, "last_seq": seq}
-            await self.database.write([(folded.sql, folded.arguments(values))], owner=owner)
+            await self.database.write(self._steps("note_folded", {"owner": owner, "last_seq": seq}), owner=owner)
 
     async def seq(self, owner: str) -> int:
         """Return how often the tasks of *owner* have changed."""
@@ -265,12 +262,14 @@ class SQLTaskStore(TaskStore):
 
     async def _write(self, name: str, values: Mapping[str, Any], owner: str) -> Rows:
         with self._logging_outages(is_read=False) as begun_s:
-            steps = [(each.sql, each.arguments(values)) for each in self._writes[name]]
-            rows = await self.database.write(steps, owner=owner)
+            rows = await self.database.write(self._steps(name, values), owner=owner)
         # A write that changed no row would succeed even on a full disk, so it proves nothing.
         if rows:
             self._writing.succeeded(begun_s)
         return rows
+
+    def _steps(self, name: str, values: Mapping[str, Any]) -> Sequence[Step]:
+        return [(each.sql, each.arguments(values)) for each in self._writes[name]]
 
     @contextlib.contextmanager
     def _logging_outages(self, *, is_read: bool = True, is_ping: bool = False) -> Iterator[float]:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 import taskd_sql.schema
-from taskd.queries import TaskQuery
+from taskd.queries import TaskPage, TaskQuery
 from taskd.storage import PreconditionFailed
 from taskd.tasks import NewTask, TaskChanges
 from taskd.testing import running_server
@@ -364,6 +364,20 @@ class TestVersions:
             found = await store.list("alice", TaskQuery(search="τίτλος", count=True))
 
             assert many - 1 == len(found.tasks) == found.total
+            assert before == await store.list("alice")
+
+    async def test_preparing_several_searches_at_once_changes_no_version(self, migrated: Place) -> None:
+        """Nor does it if two servers find the same texts missing at the same time."""
+        async with opened(migrated) as store, opened(migrated) as other:
+
+            async def searched(query: TaskQuery) -> list[TaskPage]:
+                return await asyncio.gather(*[each.list("alice", query) for each in (store, other) for _ in range(4)])
+
+            # This opens the connections, so that the searches begin together.
+            [before, *_] = await searched(TaskQuery())
+            found = await searched(TaskQuery(search="T"))
+
+            assert [before.tasks] * 8 == [page.tasks for page in found]
             assert before == await store.list("alice")
 
     async def test_whoever_could_create_tasks_still_can(self, postgres_place: PostgresPlace) -> None:
