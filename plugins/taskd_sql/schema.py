@@ -4,10 +4,8 @@ Define the tables.  `schema.sql` creates the same tables in PostgreSQL, and so d
 The primary key of the tasks begins with the owner and ends with an id that increases over time.  So one index is enough
 to find single tasks, list them in their default order, and isolate owners from each other.
 
-Every statement that changes a task raises its owner's `seq` first, and so locks the row in `owners`: the changes of an
+Every statement that changes a task also raises its owner's `seq`, and so locks the row in `owners`: the changes of an
 owner happen one after the other.  Triggers raise it for statements that do not: those of older servers, and of people.
-In PostgreSQL, such a statement locks its task before the owner's row, so it may deadlock with one that changes the same
-task; PostgreSQL then undoes one of them, and the server runs it again.
 """
 
 from __future__ import annotations

@@ -74,6 +74,8 @@ _OWNER = parameter("owner", owners.c.user_id)
 _IS_THAT = and_(IS_OWN, tasks.c.id == parameter("task_id", tasks.c.id))
 _EXPECTED = parameter("expected", tasks.c.version)
 _IS_EXPECTED = and_(_IS_THAT, or_(_EXPECTED.is_(None), tasks.c.version == _EXPECTED))
+# In PostgreSQL, this locks the task, if it is the expected one.
+_IS_LOCKED = exists(select(tasks.c.id).where(_IS_EXPECTED).with_for_update())
 _IS_UNFOLDED = or_(
     tasks.c.title_folded.is_(None), and_(tasks.c.description.is_not(None), tasks.c.description_folded.is_(None))
 )
@@ -117,7 +119,8 @@ class _Raised:
     """
     The statement that raises the owner's `seq`, if *condition* holds, and its new value.
 
-    It comes first, so that it locks the owner's row before any other.
+    In PostgreSQL, every write locks rows in the same order, so that no two of them can deadlock: first the task, if it
+    exists, and then its owner.  Statements that leave it to the triggers do the same.
     """
 
     dialect: Dialect
@@ -165,7 +168,7 @@ def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Se
             .returning(*TASK_COLUMNS)
         )
 
-    return _Raised(dialect, exists(select(tasks.c.id).where(_IS_EXPECTED))).write(change)
+    return _Raised(dialect, _IS_LOCKED).write(change)
 
 
 def _status(status: Status) -> ColumnElement[Any]:
@@ -205,7 +208,7 @@ def _delete(dialect: Dialect) -> Sequence[Executable]:
     def remove(seq: ScalarSelect[Any]) -> Any:
         return delete(tasks).where(_IS_EXPECTED, seq.is_not(None)).returning(tasks.c.id)
 
-    return _Raised(dialect, exists(select(tasks.c.id).where(_IS_EXPECTED))).write(remove)
+    return _Raised(dialect, _IS_LOCKED).write(remove)
 
 
 def _new_task(dialect: Dialect) -> Callable[[ScalarSelect[Any]], Insert]:

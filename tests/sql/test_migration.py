@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from alembic import command
@@ -379,6 +380,27 @@ class TestVersions:
 
             assert [before.tasks] * 8 == [page.tasks for page in found]
             assert before == await store.list("alice")
+
+    async def test_writes_of_both_versions_do_not_deadlock(self, postgres_place: PostgresPlace) -> None:
+        """They lock the same rows in the same order."""
+        await runner.upgrade(parse(postgres_place.url))
+        async with opened(postgres_place) as store:
+            task = await store.create("alice", NewTask(title="t"))
+
+            async def write_as_before() -> None:
+                older = await asyncpg.connect(postgres_place.url)
+                for number in range(200):
+                    await older.execute("UPDATE tasks SET title = $1 WHERE id = $2", str(number), task.id)
+                await older.close()
+
+            async def write() -> None:
+                for _ in range(200):
+                    await store.toggle("alice", task.id)
+
+            await asyncio.gather(*[write_as_before() for _ in range(4)], *[write() for _ in range(4)])
+
+            assert 8 * 200 < await store.seq("alice") == (await store.get("alice", task.id)).version
+        assert ["0"] == postgres_place.run("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
 
     async def test_whoever_could_create_tasks_still_can(self, postgres_place: PostgresPlace) -> None:
         """The migration grants the rights for the new tables, so servers need none of their own."""
