@@ -43,9 +43,9 @@ from taskd_sql.schema import keys, owners, tasks, version
 __all__ = [
     "FIND_KEY",
     "FOLD",
-    "FOLDED",
     "GET",
     "IS_OWN",
+    "IS_UNFOLDED",
     "PING",
     "SEQ",
     "SINGLE",
@@ -75,7 +75,7 @@ _OWNER = parameter("owner", owners.c.user_id)
 _IS_THAT = and_(IS_OWN, tasks.c.id == parameter("task_id", tasks.c.id))
 _EXPECTED = parameter("expected", tasks.c.version)
 _IS_EXPECTED = and_(_IS_THAT, or_(_EXPECTED.is_(None), tasks.c.version == _EXPECTED))
-_IS_UNFOLDED = or_(
+IS_UNFOLDED = or_(
     tasks.c.title_folded.is_(None), and_(tasks.c.description.is_not(None), tasks.c.description_folded.is_(None))
 )
 
@@ -95,26 +95,22 @@ SEQ = select(owners.c.seq).where(owners.c.user_id == _OWNER)
 _IS_KEY = and_(keys.c.user_id == _OWNER, keys.c.key == parameter("which_key", keys.c.key))
 _IS_ITS_TASK = and_(tasks.c.user_id == keys.c.user_id, tasks.c.id == keys.c.task_id)
 FIND_KEY = select(keys.c.fingerprint, *TASK_COLUMNS).select_from(keys.outerjoin(tasks, _IS_ITS_TASK)).where(_IS_KEY)
+# It goes on after the last task of those before, because SQLite reads all texts of the tasks that it passes over.
 UNFOLDED = (
     select(tasks.c.id, tasks.c.version, tasks.c.title, tasks.c.description)
-    .where(IS_OWN, _IS_UNFOLDED)
+    .where(IS_OWN, IS_UNFOLDED, tasks.c.id > parameter("last_id", tasks.c.id))
     .order_by(tasks.c.id)
     .limit(literal(FOLDED_AT_ONCE))
 )
-# The version stays the same: for clients, nothing changes.
+# The version stays the same: for clients, nothing changes.  Texts that another process has folded meanwhile must not be
+# written again: to the trigger, an update that changes nothing is one of an older server.
 FOLD = (
     update(tasks)
-    .where(_IS_EXPECTED)
+    .where(_IS_EXPECTED, IS_UNFOLDED)
     .values(
         title_folded=parameter("new_title_folded", tasks.c.title_folded),
         description_folded=parameter("new_description_folded", tasks.c.description_folded),
     )
-)
-# Nothing may have been written since `seq` was read, because an older server may have done so.
-FOLDED = (
-    update(owners)
-    .where(owners.c.user_id == _OWNER, owners.c.seq == parameter("last_seq", owners.c.seq))
-    .values(is_folded=true())
 )
 
 
@@ -250,8 +246,17 @@ def _create_once(dialect: Dialect) -> Sequence[Executable]:
     return _Raised(dialect, exists(select(added.c.task_id))).write(_new_task(dialect), forget.cte("forgotten"), added)
 
 
+def _note_folded(dialect: Dialect) -> Sequence[Executable]:
+    """Return the statement that notes that all texts are folded, unless something was written since `seq` was read."""
+    # An older server may have written it.  If there is no row, nothing was ever written since the migration.
+    values = {owners.c.user_id: _OWNER, owners.c.seq: literal_column("0"), owners.c.is_folded: true()}
+    is_last = owners.c.seq == parameter("last_seq", owners.c.seq)
+    noted = _insert(dialect, owners).values(values)
+    return (noted.on_conflict_do_update(index_elements=[owners.c.user_id], set_={"is_folded": true()}, where=is_last),)
+
+
 # The statements that are no part of a larger write, and are the same for both dialects.
-SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD, FOLDED)
+SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
 # What makes the statements of each write for a dialect.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,
@@ -259,6 +264,7 @@ WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "update": _update,
     "toggle": _toggle,
     "delete": _delete,
+    "note_folded": _note_folded,
 }
 
 Processor = Callable[[Any], Any]
