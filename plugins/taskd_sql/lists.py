@@ -25,6 +25,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal,
     literal_column,
@@ -40,7 +41,7 @@ from taskd.queries import Order, Position, Sort, TaskQuery
 from taskd.storage import EVERYTHING
 from taskd.tasks import Priority, Status
 from taskd_sql.schema import owners, tasks
-from taskd_sql.statements import IS_OWN, TASK_COLUMNS, Statement, parameter
+from taskd_sql.statements import IS_OWN, IS_UNFOLDED, TASK_COLUMNS, Statement, parameter
 
 __all__ = ["Header", "ListStatements", "arguments"]
 
@@ -207,15 +208,20 @@ def _statement(kind: _Kind) -> Any:
     Return the statement for lists of a *kind*.
 
     Its first row has no task: its `version` is the owner's `seq`.  In detailed lists, two more columns, which are null
-    in the other rows, say how many tasks match, and whether all texts are known to be folded.  One statement sees one
-    moment, so that all of it belongs together.  The header comes first: SQLite runs the parts of `UNION ALL` in order,
-    and so does PostgreSQL unless it runs them in parallel, which the limit of the second part rules out.
+    in the other rows, say how many tasks match, and whether some texts are not folded, if that matters and the owner is
+    not known to have none.  One statement sees one moment, so that all of it belongs together.  The header comes first:
+    SQLite runs the parts of `UNION ALL` in order, and so does PostgreSQL unless it runs them in parallel, which the
+    limit of the second part rules out.
     """
     keys = _keys(kind.sort, kind.order)
     matches = and_(IS_OWN, _filters()) if kind.is_filtered else IS_OWN
     total = select(func.count()).select_from(tasks).where(matches).scalar_subquery()
-    details = (case((bindparam("wants_total", type_=Boolean()), total)), _of_owner(owners.c.is_folded))
-    no_details = (cast(null(), BigInteger()).label("total"), cast(null(), Boolean()).label("is_folded"))
+    is_unknown = and_(bindparam("needs_folded", type_=Boolean()), _of_owner(owners.c.is_folded).is_not(true()))
+    details = (
+        case((bindparam("wants_total", type_=Boolean()), total)),
+        case((is_unknown, exists(select(tasks.c.id).where(IS_OWN, IS_UNFOLDED)))),
+    )
+    no_details = (cast(null(), BigInteger()).label("total"), cast(null(), Boolean()).label("has_unfolded"))
     header = select(
         *[_of_owner(owners.c.seq) if column is tasks.c.version else _no(column) for column in TASK_COLUMNS],
         *(details if kind.is_detailed else ()),
@@ -239,7 +245,12 @@ def _of_owner(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, Any]:
     """Return the values of the parameters of *query*'s statement, except that it returns *limit* tasks."""
-    values = {"owner": owner, "row_limit": _NO_LIMIT if limit is None else limit, "wants_total": query.count}
+    values = {
+        "owner": owner,
+        "row_limit": _NO_LIMIT if limit is None else limit,
+        "wants_total": query.count,
+        "needs_folded": query.sort is Sort.TITLE or bool(query.search),
+    }
     if query.after is not None:
         values |= {f"start_{number}": value for number, value in enumerate(_values_at(query.sort, query.after))}
     if query.is_filtered:
@@ -260,14 +271,14 @@ class Header:
 
     seq: int
     total: int | None
-    is_folded: bool
+    has_unfolded: bool | None
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> Header:
         """Return what *row* says."""
         seq, *details = row[_VERSION:]
-        total, is_folded = details or (None, False)
-        return cls(seq or 0, total, bool(is_folded))
+        total, has_unfolded = details or (None, None)
+        return cls(seq or 0, total, None if has_unfolded is None else bool(has_unfolded))
 
 
 @attrs.frozen

@@ -45,6 +45,7 @@ __all__ = [
     "FOLD",
     "GET",
     "IS_OWN",
+    "IS_UNFOLDED",
     "PING",
     "SEQ",
     "SINGLE",
@@ -76,7 +77,7 @@ _EXPECTED = parameter("expected", tasks.c.version)
 _IS_EXPECTED = and_(_IS_THAT, or_(_EXPECTED.is_(None), tasks.c.version == _EXPECTED))
 # In PostgreSQL, this locks the task, if it is the expected one.
 _IS_LOCKED = exists(select(tasks.c.id).where(_IS_EXPECTED).with_for_update())
-_IS_UNFOLDED = or_(
+IS_UNFOLDED = or_(
     tasks.c.title_folded.is_(None), and_(tasks.c.description.is_not(None), tasks.c.description_folded.is_(None))
 )
 
@@ -96,17 +97,18 @@ SEQ = select(owners.c.seq).where(owners.c.user_id == _OWNER)
 _IS_KEY = and_(keys.c.user_id == _OWNER, keys.c.key == parameter("which_key", keys.c.key))
 _IS_ITS_TASK = and_(tasks.c.user_id == keys.c.user_id, tasks.c.id == keys.c.task_id)
 FIND_KEY = select(keys.c.fingerprint, *TASK_COLUMNS).select_from(keys.outerjoin(tasks, _IS_ITS_TASK)).where(_IS_KEY)
+# It goes on after the last task of those before, because SQLite reads all texts of the tasks that it passes over.
 UNFOLDED = (
     select(tasks.c.id, tasks.c.version, tasks.c.title, tasks.c.description)
-    .where(IS_OWN, _IS_UNFOLDED)
+    .where(IS_OWN, IS_UNFOLDED, tasks.c.id > parameter("last_id", tasks.c.id))
     .order_by(tasks.c.id)
     .limit(literal(FOLDED_AT_ONCE))
 )
-# The version stays the same: for clients, nothing changes.  If another call has already folded the texts, the row must
-# not be touched, because the trigger would take that for a change by an older server.
+# The version stays the same: for clients, nothing changes.  Texts that another process has folded meanwhile must not be
+# written again: to the trigger, an update that changes nothing is one of an older server.
 FOLD = (
     update(tasks)
-    .where(_IS_EXPECTED, _IS_UNFOLDED)
+    .where(_IS_EXPECTED, IS_UNFOLDED)
     .values(
         title_folded=parameter("new_title_folded", tasks.c.title_folded),
         description_folded=parameter("new_description_folded", tasks.c.description_folded),

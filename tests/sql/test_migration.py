@@ -402,6 +402,68 @@ class TestVersions:
             assert 8 * 200 < await store.seq("alice") == (await store.get("alice", task.id)).version
         assert ["0"] == postgres_place.run("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
 
+    async def test_two_servers_can_prepare_the_same_search(
+        self, migrated: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the other has prepared meanwhile is not done again: no version changes, and both find the task."""
+        migrated.run("UPDATE tasks SET description = 'In der Straße'")
+        query = TaskQuery(search="STRASSE")
+        async with opened(migrated) as store, opened(migrated) as other:
+            before = await store.list("alice")
+            found = []
+            write_many = store.database.write_many
+
+            async def overtaken(*args: Any, **options: Any) -> None:
+                monkeypatch.setattr(store.database, "write_many", write_many)
+                found.append(await other.list("alice", query))
+                await write_many(*args, **options)
+
+            monkeypatch.setattr(store.database, "write_many", overtaken)
+            found.append(await store.list("alice", query))
+
+            assert [before, before] == found
+            assert before == await store.list("alice")
+
+    async def test_what_an_older_server_writes_during_the_first_search_is_found(
+        self, migrated: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A task that matches before and after the change does not get lost in between."""
+        migrated.run("UPDATE tasks SET title = 'Straße'")
+        async with opened(migrated) as store:
+            changes = ["UPDATE tasks SET priority = 'high'", "UPDATE tasks SET priority = 'low'"]
+            fetch = store.database.fetch
+
+            async def overtaken(*args: Any, **options: Any) -> Any:
+                rows = await fetch(*args, **options)
+                if not rows and changes:
+                    # There is nothing left to prepare.
+                    migrated.run(changes.pop())
+                return rows
+
+            monkeypatch.setattr(store.database, "fetch", overtaken)
+            page = await store.list("alice", TaskQuery(search="STRASSE"))
+
+            assert (await store.list("alice")).tasks == page.tasks
+            assert [] == changes
+
+    async def test_only_the_first_search_is_prepared(self, migrated: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second is one statement, even if nothing was written since the migration, or there are no tasks."""
+        query = TaskQuery(search="t")
+        async with opened(migrated) as store:
+            for owner in ("alice", "bob"):
+                await store.list(owner, query)
+            calls = []
+            for name in ("fetch", "write", "write_many"):
+
+                async def counted(*args: Any, name: str = name, **options: Any) -> Any:
+                    calls.append(name)
+                    return await getattr(type(store.database), name)(store.database, *args, **options)
+
+                monkeypatch.setattr(store.database, name, counted)
+            found = [len((await store.list(owner, query)).tasks) for owner in ("alice", "bob")]
+
+            assert ([1, 0], ["fetch", "fetch"]) == (found, calls)
+
     async def test_whoever_could_create_tasks_still_can(self, postgres_place: PostgresPlace) -> None:
         """The migration grants the rights for the new tables, so servers need none of their own."""
         postgres_place.server.psql(postgres_place.name, "-c", f"CREATE ROLE {postgres_place.name} LOGIN")
