@@ -348,7 +348,7 @@ register_url_convertor("own", Convertor())
             ),
             pytest.param(
                 "Route('/hello', declared('a', taskd.routes.Returns(200, '.'), taskd.routes.Returns(200, '.')))",
-                "two taskd.routes.Returns with one status",
+                "two taskd.routes.Returns with the same status",
                 id="one status twice",
             ),
             pytest.param(

@@ -108,7 +108,7 @@ class TestFound:
         )
         kind = type(result).__name__
         assert f"taskd.storage.StoreError: {hook} returned a {kind}, not a " in caplog.text
-        assert 1 == caplog.text.count("The store is that of plugin 'memory' of acme 1.0.")
+        assert 1 == caplog.text.count("The store belongs to plugin 'memory' of acme 1.0.")
 
     async def test_a_plugin_may_be_any_object(self, site: Site) -> None:
         """An entry point may name an object with hooks for methods, of a class that has no hash too."""
@@ -224,7 +224,7 @@ class TestRefused:
         """An entry point that names no module is quoted."""
         site.install("broken", "", attribute=" is no module")
 
-        assert "is no module' names no module" in refusal()
+        assert "is no module' does not name a module" in refusal()
 
     def test_a_module_that_is_not_there_comes_with_advice(self, site: Site) -> None:
         """Where a whole source folder is missing, it is the installation that is broken."""

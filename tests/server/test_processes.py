@@ -184,7 +184,7 @@ class TestListening:
         ("workers", "host", "reason"),
         [
             ("1", "192.0.2.1", "Cannot assign requested address"),
-            ("2", "x" * 64, "this is not the name of a host"),
+            ("2", "x" * 64, "this is not a valid host name"),
         ],
         ids=["address", "name"],
     )
@@ -192,7 +192,7 @@ class TestListening:
         """One line says where it cannot listen, why, and what to do."""
         ended = run_python(*SERVE, "--host", host, "--workers", workers, settings={"BETTER_AUTH_SECRET": SECRET})
 
-        remedy = "name one of this machine's addresses with --host (0.0.0.0 for all)"
+        remedy = "set --host to one of this machine's addresses (0.0.0.0 for all)"
         assert (1, "", f"taskd: cannot listen on {host}:0: {reason}: {remedy}\n") == (
             ended.returncode,
             ended.stdout,
@@ -207,7 +207,7 @@ class TestListening:
 
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
-        with pytest.raises(ListenError, match=r"^cannot listen on taskd\.invalid:80: Name or .* known: name one of "):
+        with pytest.raises(ListenError, match=r"^cannot listen on taskd\.invalid:80: Name or .* known: set --host "):
             Listener.open("taskd.invalid", 80)
 
     def test_a_port_for_root_alone_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,8 +222,8 @@ class TestListening:
             Listener.open("127.0.0.1", 80)
 
         assert (
-            "cannot listen on 127.0.0.1:80: Permission denied: ports below 1024 are for root: choose a higher one with"
-            " --port"
+            "cannot listen on 127.0.0.1:80: Permission denied: only root may use ports below 1024: choose a higher one"
+            " with --port"
         ) == str(caught.value)
 
     @pytest.fixture
