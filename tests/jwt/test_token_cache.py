@@ -238,7 +238,7 @@ def test_setting_the_clock_back_keeps_no_token_cached(clock: Clock) -> None:
     assert [ALICE, None] == found
 
 
-def test_tokens_are_told_apart_and_cleared() -> None:
+def test_tokens_are_kept_apart_and_cleared() -> None:
     """Similar tokens are different tokens."""
     cache = TokenCache()
     cache.add("a.b.c", ALICE, FUTURE_S, FUTURE_S)

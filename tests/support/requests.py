@@ -1,4 +1,4 @@
-"""Random requests for the tasks of a user, each of which checks its response against the model."""
+"""Random requests about a user's tasks.  Each request checks its response against the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.model import Json, Model, Query
 
 __all__ = ["REQUESTS", "Session"]
 
-# Few, so that they meet: letters that are equal after case folding, and those that sort or match in an unusual way.
+# Few values, so that they often match: letters that are equal after case folding, and letters that sort unusually.
 LETTERS = "aAbBsS\u00df\u1e9e\u03c2\u03a3\u03c3\u0130i\u0307\uff21\U00010400\U00010428\U0001f389%_\\ '\""
 TEXTS = st.text(LETTERS, min_size=1, max_size=3)
 TITLES = TEXTS.filter(lambda text: not text.isspace())
@@ -62,23 +62,23 @@ QUERIES = st.fixed_dictionaries(
         "count": st.sampled_from([["true"], ["false"]]),
     },
 )
-# Which task: one of those that are there, that were there, or that were never there.
+# Which task: an existing one, a deleted one, or one that never existed.
 WHICH = st.integers(0, 9)
 CONDITIONS = st.sampled_from([None, None, None, "*", "current", "current", "listed", "old", "next", "weak", "nonsense"])
 
 
 @attrs.frozen
 class Session:
-    """A user who sends requests, and what must be the case after them."""
+    """A user who sends requests, and what must hold after them."""
 
     client: httpx.AsyncClient
     url: str
     model: Model
-    # The tags of lists, each with how many writes there had been.
+    # The tags of lists, each with the number of writes before it.
     tags: dict[str, int] = attrs.field(factory=dict)
 
     def which(self, number: int) -> str:
-        """Return the id of a task, which may have been deleted or never created."""
+        """Return the id of a task, which may have been deleted or may never have existed."""
         spare = f"019b0000-0000-7000-8000-00000000000{number}"
         return self.model.ids[number % len(self.model.ids)] if number and self.model.ids else spare
 
@@ -86,7 +86,7 @@ class Session:
         return f"{self.url}/{task_id}"
 
     def if_match(self, task_id: str, condition: str | None) -> tuple[dict[str, str], bool]:
-        """Return headers with a *condition*, and whether a task that is there fulfils it."""
+        """Return headers with a *condition*, and whether an existing task meets it."""
         current = self.model.tasks.get(task_id, {}).get("version", 1)
         old = next((version for version in reversed(self.model.versions) if version < current), 0)
         header, is_met = {
@@ -103,14 +103,14 @@ class Session:
 
 
 def status_of(session: Session, task_id: str, is_met: bool, success: int) -> int:
-    """Return the status of a response to a write of a task on a condition."""
+    """Return the expected status of a conditional write to a task."""
     if task_id not in session.model.tasks:
         return 404
     return success if is_met else 412
 
 
 def task_in(response: httpx.Response) -> Json:
-    """Return the task in a successful response, which has its version as a tag."""
+    """Return the task in a successful response, whose tag must be the task's version."""
     task: Json = response.json()
     assert f'"{task["version"]}"' == response.headers["ETag"]
     return task
@@ -119,7 +119,7 @@ def task_in(response: httpx.Response) -> Json:
 class Request(abc.ABC):
     @abc.abstractmethod
     async def send(self, session: Session) -> None:
-        """Send it, and check the response."""
+        """Send the request, and check the response."""
 
 
 @attrs.frozen
@@ -235,7 +235,7 @@ class List(Request):
     query: Query
 
     async def send(self, session: Session) -> None:
-        """Read all pages, and the first one once more, which has not changed."""
+        """Read all pages, and then the first one again, which must not have changed."""
         expected = session.model.listed(self.query)
         [limit] = self.query.get("limit", ["1000"])
         [count] = self.query.get("count", ["false"])
