@@ -57,7 +57,7 @@ class Application:
     Attributes:
         plugins: The enabled plugins.
         backend: Verifies credentials.
-        store: Keeps the tasks; its calls have a time limit.
+        store: Holds the tasks; its calls have a time limit.
         routes: The routes that are served, one for each path.
         document: The API document.
         origins: The origins whose pages may read responses.
@@ -121,7 +121,7 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Ping the store at startup, so that the log says if it is down; at shutdown, close what plugins created."""
+        """Ping the store at startup, to log whether it is down; at shutdown, close what plugins have created."""
         # Logging is not set up yet when the application is assembled.
         for warning in self.plugins.warnings:
             logger.warning("%s", warning)

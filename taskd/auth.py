@@ -4,7 +4,7 @@ What an auth plugin provides, and the guard that denies access by default.
 An auth plugin provides an implementation of Starlette's `AuthenticationBackend`.  Its `authenticate` returns the
 credentials and a user whose `identity` is the owner of the tasks, raises `InvalidCredentials`, or returns `None` if the
 request has no credentials.  If it depends on something that is down, it raises `AuthUnavailable`.  Only the backend
-knows how credentials are sent; the guard learns no more than whether they are valid, invalid, expired or missing.
+knows how credentials are sent; all that the guard learns is whether they are valid, invalid, expired or missing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
 MAX_IDENTITY_LENGTH = 255
-IDENTITY = f"neither . nor .., but a text of 1 to {MAX_IDENTITY_LENGTH} characters without NUL"
+IDENTITY = f"a text of 1 to {MAX_IDENTITY_LENGTH} characters other than . and .., without NUL"
 # RFC 9110, section 11.6.1: each 401 must have a challenge.  This one is for backends that define none.
 CHALLENGE = 'Credentials realm="taskd"'
 # RFC 9110, section 11.6.2: the default header for credentials.
@@ -58,7 +58,7 @@ class InvalidCredentials(AuthenticationError):
 
 
 class ExpiredCredentials(InvalidCredentials):
-    """The credentials are invalid only because they have expired, so that the client may get new ones by itself."""
+    """The credentials are invalid only because they have expired, so the client may be able to renew them by itself."""
 
 
 class MissingCredentials(AuthenticationError):
@@ -94,7 +94,7 @@ class User(BaseUser):
 
     @property
     def display_name(self) -> str:
-        """Return the identity; nothing else is known about a user."""
+        """Return the identity: nothing else is known about a user."""
         return self.identity
 
 
@@ -188,7 +188,7 @@ class Guard:
             raise self._refused(ErrorCode.WRONG_USER, OTHER_USER)
 
     def _missing(self, detail: str) -> CodedError:
-        """Return the error for missing credentials, in whose challenge there is no error."""
+        """Return the error for missing credentials, whose challenge contains no error."""
         return CodedError(ErrorCode.MISSING_CREDENTIALS, detail, {"WWW-Authenticate": self._challenge(None)})
 
     def _refused(self, code: ErrorCode, detail: str) -> CodedError:
@@ -205,14 +205,14 @@ class Guard:
 
 def _is_authenticated(user: BaseUser) -> bool:
     is_authenticated = user.is_authenticated
-    # A method that should have been a property must not count as True.
+    # A method that was meant to be a property must not count as True.
     if not isinstance(is_authenticated, bool):
         raise TypeError(f"is_authenticated of a {type(user).__name__} must be True or False")
     return is_authenticated
 
 
 def is_identity(identity: str) -> bool:
-    """Tell whether *identity* can be a user id, that is, whether every store can hold it and a path contain it."""
+    """Tell whether *identity* can be a user id: every store must be able to hold it, and a path to contain it."""
     if not 1 <= len(identity) <= MAX_IDENTITY_LENGTH or "\0" in identity:
         return False
     # RFC 3986, section 6.2.2.3: clients remove these from a path, encoded or not.

@@ -36,12 +36,12 @@ _EXPECTED = (StoreUnavailable, TaskNotFound, PreconditionFailed, KeyReused, Task
 @attrs.frozen(eq=False)
 class BoundedStore(TaskStore):
     """
-    Wraps a plugin's *store*, and raises `StoreUnavailable` if a call takes too long.
+    Wraps the *store* of a plugin, and raises `StoreUnavailable` if a call takes too long.
 
     A result of the wrong type becomes a `StoreError`, whose log entry names the plugin.
 
     Attributes:
-        store: The wrapped store.  Its other attributes are available here, too.
+        store: The wrapped store.  Its other attributes are also available here.
         plugin: The name of the plugin, for the log.
         timeouts: How long the plugin may take.
     """
@@ -56,11 +56,11 @@ class BoundedStore(TaskStore):
         return TimeLimit(self.timeouts.call_s)
 
     def list(self, owner: str, query: TaskQuery = EVERYTHING) -> Coroutine[Any, Any, TaskPage]:
-        """Return the tasks of *owner* that *query* asks for."""
+        """Return the tasks of *owner* that *query* selects."""
         return self._bounded("list", self.store.list(owner, query), _page)
 
     def seq(self, owner: str) -> Coroutine[Any, Any, int]:
-        """Return the number of changes of *owner*'s tasks."""
+        """Return *owner*'s counter of changes."""
         return self._bounded("seq", self.store.seq(owner), _number)
 
     def get(self, owner: str, task_id: UUID) -> Coroutine[Any, Any, Task]:
@@ -116,8 +116,8 @@ class BoundedStore(TaskStore):
         except _EXPECTED:
             raise
         except StoreError as error:
-            # This makes the log name the plugin.
-            error.add_note(f"The store is that of {self.plugin}.")
+            # Makes the log name the plugin.
+            error.add_note(f"The store belongs to {self.plugin}.")
             raise
         return result
 

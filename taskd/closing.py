@@ -1,4 +1,4 @@
-"""When the application stops, close what plugins have created, within a time limit."""
+"""Close what plugins have created when the application stops, within a time limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def bounded(call: Callable[[], Any], timeout_s: float) -> Any:
     Return the result of *call*, awaiting it if necessary.
 
     A function that is not `async` runs in its own thread, so that it cannot block the event loop.  A call that takes
-    too long is cancelled, and abandoned if that has no effect.
+    too long is cancelled; if that has no effect, it is abandoned.
 
     Raises:
         TimedOut: The call did not end within *timeout_s* seconds.
@@ -32,9 +32,9 @@ async def bounded(call: Callable[[], Any], timeout_s: float) -> Any:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        # The call awaited something that it had cancelled itself: the caller must not mistake that for its own
+        # The call awaited something that it had cancelled itself.  The caller must not mistake that for its own
         # cancellation.
-        raise RuntimeError("it ended with a CancelledError of its own") from error
+        raise RuntimeError("it raised a CancelledError of its own") from error
 
 
 async def close_in_time(part: object, timeout_s: float) -> None:

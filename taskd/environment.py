@@ -20,8 +20,9 @@ class Environ(Mapping[str, str]):
     """
     Environment variables, without those whose value is empty.
 
-    It remembers which names were read, and so knows the settings of all parts, including third-party plugins, although
-    nothing declares them.  Code that iterates over all names, as `dict(environ)` does, does not count as reading them.
+    It remembers which names were read, and so knows the settings of all parts, including those of third-party plugins,
+    although nobody declares them.  Code that iterates over all names, as `dict(environ)` does, does not count as
+    reading them.
     """
 
     _values: Mapping[str, str] = attrs.field(repr=False)

@@ -1,5 +1,5 @@
 """
-The codes of errors: one for each reason why a request is refused, or fails.
+The codes of errors: one for each reason why a request is refused or fails.
 
 `ErrorCode` is the only list of them.  The table of codes in the API document and in `docs/reference/errors.md` is made
 from it.
@@ -17,14 +17,14 @@ __all__ = ["CodedError", "ErrorCode"]
 
 
 class ErrorCode(enum.Enum):
-    """Why a request was refused, or failed; for programs. A code never changes."""
+    """Why a request was refused or failed, for programs. A code never changes."""
 
-    # Each has its value, its status, a cause and a remedy.  A final False marks a code that is more specific than its
-    # status: an error that has the status, but names no code, does not get this one.
+    # For each code: its value, its status, a cause and a remedy.  A final False marks a code that is more specific than
+    # its status: an error that has the status but names no code does not get it.
     MISSING_CREDENTIALS = (
         "missing_credentials",
         401,
-        "The credentials are missing, or of a kind that is not supported.",
+        "The credentials are missing or of an unsupported kind.",
         "Send credentials; `WWW-Authenticate` says how.",
         False,
     )
@@ -44,15 +44,15 @@ class ErrorCode(enum.Enum):
     WRONG_USER = (
         "wrong_user",
         401,
-        "The `{user_id}` in the path is not that of the user to whom the credentials belong.",
+        "The `{user_id}` in the path is not the user's own.",
         "Use the user's own id, percent-encoded.",
         False,
     )
     NOT_FOUND = (
         "not_found",
         404,
-        "There is no such task, it is another user's, or there is nothing at this path.",
-        "Remove the task from the display, or compare the path with the API document.",
+        "There is no such task, it belongs to another user, or there is nothing at this path.",
+        "Remove the task from the display, or check the path against the API document.",
     )
     METHOD_NOT_ALLOWED = (
         "method_not_allowed",
@@ -69,15 +69,15 @@ class ErrorCode(enum.Enum):
     INVALID_PARAMETER = (
         "invalid_parameter",
         422,
-        "A parameter in the query or in the path, or a header, is wrong. Nothing was stored.",
-        "Correct what each message in `errors` says about the parameter or header that its `field` names.",
+        "A header, or a parameter in the query or in the path, is wrong. Nothing was stored.",
+        "Correct each parameter or header as its message in `errors` says; `field` is its name.",
         False,
     )
     BODY_TOO_LARGE = (
         "body_too_large",
         413,
         "The body is larger than 64 KiB.",
-        "Send a smaller body: every valid request for tasks fits.",
+        "Send a smaller body: no valid request about tasks is that large.",
     )
     UNSUPPORTED_MEDIA_TYPE = (
         "unsupported_media_type",
@@ -88,52 +88,52 @@ class ErrorCode(enum.Enum):
     PRECONDITION_FAILED = (
         "precondition_failed",
         412,
-        "The task's version is not in `If-Match`, or it exists in spite of `If-None-Match: *`. Nothing was stored.",
-        "Read the task, apply the change to what it is now, and send its new `ETag`.",
+        "The task's version is not in `If-Match`, or the task exists despite `If-None-Match: *`. Nothing was stored.",
+        "Read the task again, reapply the change, and send the new `ETag`.",
     )
     KEY_REUSED = (
         "key_reused",
         422,
-        "The `Idempotency-Key` was sent before, with another body. Nothing was stored.",
-        "Use a new key for each new task, and the same one only to repeat a request.",
+        "The `Idempotency-Key` was already used with another body. Nothing was stored.",
+        "Use a new key for each new task, and reuse a key only to repeat a request.",
         False,
     )
     TASK_DELETED = (
         "task_deleted",
         409,
         "The task that was created with this `Idempotency-Key` has been deleted.",
-        "Take the task as deleted, or create another one with a new key.",
+        "Treat the task as deleted, or create another one with a new key.",
         False,
     )
     UNAVAILABLE = (
         "unavailable",
         503,
         "A service that the server needs cannot be reached, or the server is overloaded or stopping.",
-        "Wait for the seconds in `Retry-After`, then try again; a write may have taken effect, so read the task first.",
+        "Wait `Retry-After` seconds, then try again; a write may have taken effect, so read the task first.",
     )
     BAD_REQUEST = (
         "bad_request",
         400,
-        "The request is not valid HTTP, or is refused for a reason that has no other code; `detail` says why.",
+        "The request is not valid HTTP, or is refused for a reason without a code of its own; `detail` says why.",
         "Use an HTTP library, and check whether a proxy changes the requests.",
     )
     REQUEST_TIMEOUT = (
         "request_timeout",
         408,
         "The headers or the body of the request did not arrive in time.",
-        "Try again, over a better connection.",
+        "Try again over a better connection.",
     )
     HEADERS_TOO_LARGE = (
         "headers_too_large",
         431,
-        "The headers of the request are too large, or too many.",
-        "Look for accumulated cookies.",
+        "The request has too many headers, or they are too large.",
+        "Check whether cookies have piled up.",
     )
     INTERNAL_ERROR = (
         "internal_error",
         500,
         "An error in the server or in a plugin.",
-        "Quote `X-Request-ID` when you report it: the server's log has the reason.",
+        "Report it and quote the `X-Request-ID`: the server's log has the reason.",
     )
 
     status: int
@@ -152,7 +152,7 @@ class ErrorCode(enum.Enum):
         """
         Return the code of an error that has a *status* but names no code.
 
-        A status that has no code is treated like the first one of its class (RFC 9110, section 15): 409 like 400, and
+        A status that has no code is treated like the first one of its class (RFC 9110, section 15): 405 like 400, and
         502 like 500.
         """
         return _DEFAULTS.get(status) or (cls.BAD_REQUEST if status < 500 else cls.INTERNAL_ERROR)
@@ -163,14 +163,14 @@ _DEFAULTS = {code.status: code for code in ErrorCode if code.is_default}
 
 class CodedError(HTTPException):
     """
-    An error whose code says more than its status does; the status is that of the code.
+    An error whose code says more than its status; the status follows from the code.
 
-    For other errors, Starlette's `HTTPException` will do: the code is that of its status.
+    For other errors, raise Starlette's `HTTPException`: the status determines the code.
 
     Args:
         code: Why the request is refused.
-        detail: One sentence for people.
-        headers: Headers of the response.
+        detail: One sentence, meant for people.
+        headers: Headers to add to the response.
     """
 
     def __init__(self, code: ErrorCode, detail: str, headers: Mapping[str, str] | None = None) -> None:

@@ -54,9 +54,9 @@ def taskd_auth(environ: Mapping[str, str]) -> AuthenticationBackend:
 
     - `challenge`: the `WWW-Authenticate` of a 401, or a function that returns it; the function is passed one sentence
       that says what is wrong with the credentials, or None if the request has none;
-    - `request_headers`: the names of the request headers that it reads, by default `Authorization`; pages of the
-      allowed origins may send these headers, under overload a client is recognized by their values, and caches reuse a
-      response only for a request with the same values; if there are none, caches keep nothing at all;
+    - `request_headers`: the names of the request headers that it reads, by default `Authorization`.  Pages of the
+      allowed origins may send these headers, clients are told apart by their values under overload, and caches do not
+      reuse a response for a request with other values.  If there are none, caches must not store responses at all;
     - `issue_token`, for `taskd token` and `taskd dev` (see `taskd.auth.TokenIssuer`);
     - `diagnose`, for `taskd doctor` (see `taskd.checks.Diagnosable`);
     - `close`, a function or a coroutine function, which is called when the server stops and has two seconds to finish.

@@ -48,7 +48,7 @@ class _StandingDelay:
 
 
 class Outcome(Protocol):
-    """An object that is told how a wait has ended: an `asyncio.Future`, or something that needs no task."""
+    """An object that learns how a wait has ended: an `asyncio.Future`, or something that needs no task."""
 
     def done(self) -> bool:
         """Return whether the wait has ended or was cancelled."""
@@ -171,7 +171,7 @@ class FairLimiter:
         return len(self._waiters)
 
     def waited_s(self) -> float:
-        """Return for how many seconds the longest-waiting call has been waiting; 0.0 if no call is waiting."""
+        """Return how many seconds the longest-waiting call has been waiting; 0.0 if no call is waiting."""
         return _now() - next(iter(self._waiters)).since if self._waiters else 0.0
 
     def try_acquire(self, key: Hashable) -> bool:
@@ -292,15 +292,15 @@ class FairLimiter:
                 # The waiter was cancelled, but has not withdrawn yet.
                 self._remove(waiter)
             elif self._has_waited_too_long(waiter, queue):
-                self._refuse(waiter, Overloaded("calls wait longer than they should"))
+                self._refuse(waiter, Overloaded("calls have been waiting longer than they should"))
             else:
                 self._grant(waiter)
 
     def _has_waited_too_long(self, waiter: Waiter, queue: _Queue) -> bool:
         now = _now()
         is_late = now - waiter.since > self.target_s
-        # Both must be updated.  A key that is waiting for its own calls is late while others are not; and where each
-        # key has only one waiter, no key has a standing queue, but all keys together do.
+        # Both must be updated.  A key that is waiting for its own calls is late while others are not; and if each key
+        # has only one waiter, no single key has a standing queue, but all keys together do.
         is_key_late = queue.delay.lasts(is_late, now, self.interval_s)
         return self._delay.lasts(is_late, now, self.interval_s) or is_key_late
 

@@ -19,7 +19,8 @@ class OutageLog:
     Attributes:
         dependency: The name of the dependency in the log.  It must not contain a secret.
         logger: Where to log.
-        quiet_s: After how many seconds without a failure an outage is over.  Set it if not every success is reported.
+        quiet_s: An outage is over after this many seconds without a failure.  Set this if not every success is
+            reported.
         interval_s: A dependency that fails occasionally is logged at most once in this many seconds, not for each
             request.
         clock: Returns seconds that only increase, as `time.monotonic` does.

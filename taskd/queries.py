@@ -1,7 +1,8 @@
 """
 Which tasks a list contains, in which order, and where its pages begin.
 
-A `TaskQuery` filters, sorts and pages tasks in memory.  Every store returns the same, however it does so.
+`TaskQuery` can filter, sort and page tasks in memory.  Stores may do so in any other way, but must return the same
+tasks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Order(enum.Enum):
 
 
 class Sort(enum.Enum):
-    """What a list is sorted by. Priorities are sorted from `low` to `urgent`, titles regardless of case."""
+    """What a list is sorted by. Priorities are sorted from `low` to `urgent`, and titles ignoring case."""
 
     CREATED_AT = "created_at"
     UPDATED_AT = "updated_at"
@@ -36,7 +37,7 @@ class Sort(enum.Enum):
 
     @property
     def default_order(self) -> Order:
-        """The direction of a query that does not name one: the newest, the most important or the first due first."""
+        """The default direction: newest first, most important first, or first due first."""
         return Order.ASC if self in (Sort.DUE_AT, Sort.TITLE) else Order.DESC
 
 
@@ -46,12 +47,12 @@ _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 @attrs.frozen
 class Position:
     """
-    Where a page begins: just after the task that has, or had, this key and id.
+    Where a page begins: right after the task that has, or had, this key and id.
 
     Attributes:
-        key: The value by which the task is sorted: `updated_at` or `due_at`, None without `due_at`; the rank of the
-            priority, from 0 for `low` to 3 for `urgent`; the title after case folding.  It is None for `created_at`,
-            because tasks are sorted by age in the order of their ids.
+        key: The value by which the task is sorted: `updated_at`; `due_at`, which may be None; the rank of the priority,
+            from 0 for `low` to 3 for `urgent`; or the case-folded title.  It is None for `created_at`, because ids
+            already sort by age.
         id: The task's id.
     """
 
@@ -62,13 +63,13 @@ class Position:
 @attrs.frozen
 class TaskPage:
     """
-    A page of a list, or all of it.
+    A page of a list, or the whole list.
 
     Attributes:
         tasks: The tasks, in the order of the query.
-        seq: The owner's change counter at the moment of the list.
-        has_more: Whether tasks follow that `limit` has cut off.
-        total: How many tasks match, over all pages; None unless the query counts.
+        seq: The owner's counter of changes when the list was read.
+        has_more: Whether `limit` has cut off tasks.
+        total: How many tasks match, on all pages together; None unless the query asks for it.
     """
 
     tasks: list[Task]
@@ -82,22 +83,22 @@ class TaskQuery:
     """
     Which of an owner's tasks to list, and how.  By default, all of them, newest first.
 
-    A task must pass all filters.  Ties are sorted by id, in the same direction.  Tasks without `due_at` come last if
-    they are sorted by it, whatever the direction.
+    A task must pass all filters.  Ties are sorted by id, in the same direction.  When sorting by `due_at`, tasks
+    without it come last in both directions.
 
     Args:
         statuses: The statuses to keep.  An empty set finds nothing.
         priorities: The priorities to keep.  An empty set finds nothing.
-        tags: The tags that a task must have, all of them.
+        tags: The tags that a task must have.  It may have others, too.
         due_after: The earliest `due_at` to keep.
-        due_before: The first `due_at` not to keep.
-        search: The text that the title or the description must contain after Unicode full case folding of both, without
-            normalization.
+        due_before: Keep tasks due before this time, exclusively.
+        search: The text that the title or the description must contain.  Both sides are compared after full Unicode
+            case folding, without normalization.
         sort: What to sort by.
-        order: The direction; by default, that of `sort`.
-        limit: The length of a page; None for no limit.
+        order: The direction; by default, the usual one for *sort*.
+        limit: The maximum length of a page; None for no limit.
         after: Where the page begins; None for the first page.
-        count: Whether to count how many tasks match, over all pages.
+        count: Whether to count how many tasks match, on all pages together.
     """
 
     statuses: frozenset[Status] = frozenset(Status)
@@ -118,12 +119,12 @@ class TaskQuery:
 
     @property
     def folded_search(self) -> str | None:
-        """The text to search for, after case folding; None if there is none."""
+        """The case-folded text to search for; None if there is none."""
         return None if self.search is None else self.search.casefold()
 
     @property
     def is_filtered(self) -> bool:
-        """Whether the query may leave out tasks, not counting those on other pages."""
+        """Whether filters may leave out tasks; paging does not count."""
         return (
             len(self.statuses) < len(Status)
             or len(self.priorities) < len(Priority)
@@ -134,7 +135,7 @@ class TaskQuery:
         )
 
     def matches(self, task: Task) -> bool:
-        """Tell whether *task* passes all filters, whichever page it is on."""
+        """Tell whether *task* passes all filters, whatever page it is on."""
         return (
             task.status in self.statuses
             and task.priority in self.priorities
@@ -144,11 +145,11 @@ class TaskQuery:
         )
 
     def position_of(self, task: Task) -> Position:
-        """Return where the page begins that follows *task*."""
+        """Return the position at which the page after *task* begins."""
         return Position(self._key(task), task.id)
 
     def page(self, tasks: Iterable[Task], seq: int) -> TaskPage:
-        """Return the page of this query from *tasks*, all tasks of an owner in any order, with the counter *seq*."""
+        """Return this query's page of *tasks*, which are all tasks of an owner, in any order, at the counter *seq*."""
         found = self.in_order(filter(self.matches, tasks))
         rest = [task for task in found if self.is_on_page(task)]
         kept = rest[: self.limit]
@@ -159,7 +160,7 @@ class TaskQuery:
         return sorted(tasks, key=lambda task: self._rank(self.position_of(task)), reverse=self.order is Order.DESC)
 
     def is_on_page(self, task: Task) -> bool:
-        """Tell whether *task* comes after the beginning of the page."""
+        """Tell whether *task* comes after the start of the page."""
         if self.after is None:
             return True
         rank, start = self._rank(self.position_of(task)), self._rank(self.after)
@@ -192,7 +193,7 @@ class TaskQuery:
                 return None
 
     def _rank(self, position: Position) -> tuple[object, ...]:
-        """Return a value that sorts as *position* does in ascending order, or backwards in descending order."""
-        # Where a key is missing, it comes last in either direction; the other two are compared only among such tasks.
+        """Return a value that sorts like *position* if the order is ascending, and in reverse if it is descending."""
+        # A missing key comes last in both directions.  Positions without a key are compared only with each other.
         is_last = position.key is None
         return (is_last is (self.order is Order.ASC), position.key, position.id)

@@ -66,25 +66,25 @@ class TaskNotFound(StoreError):
 
 
 class PreconditionFailed(StoreError):
-    """The task has another version than the caller expected, or a task that is to be created exists already."""
+    """The task has another version than the caller expects, or the task to create already exists."""
 
 
 class KeyReused(StoreError):
-    """The owner has created another task with the same idempotency key."""
+    """The owner has used the same idempotency key for a different request."""
 
 
 class TaskDeleted(StoreError):
-    """The task that was created with this idempotency key has been deleted since."""
+    """The task that was created with this idempotency key has since been deleted."""
 
 
 @attrs.frozen
 class CreationKey:
     """
-    What identifies a request to create a task, so that the task is created only once if the request is repeated.
+    Identifies a request to create a task, so that repeating the request does not create another task.
 
     Args:
         key: 1 to 255 visible ASCII characters, chosen by the client.
-        fingerprint: A hash of the body, by which another request with the same key is noticed.
+        fingerprint: A hash of the body, which tells apart different requests with the same key.
     """
 
     key: str
@@ -100,9 +100,9 @@ class TaskStore(abc.ABC):
     atomic: concurrent calls have the same result as consecutive ones, and a write that has returned survives a crash of
     this process or of the store.
 
-    Each owner has a counter, `seq`, that every write raises, together with the change itself.  Its new value becomes
-    the `version` of a task that is created or changed.  So a task never has a version again that it had before, not
-    even if it was deleted and created again.  An `update` that changes nothing raises it, too.
+    Each owner has a counter, `seq`, that every write raises as part of the change itself.  The new value becomes the
+    `version` of the task that is created or changed.  So a task never has the same version twice, even if it is deleted
+    and created again.  An `update` that changes nothing also raises the counter.
 
     Creating a store does no I/O: it connects on first use, in the event loop that is running then.  Every method may
     raise `StoreError`; one that raises `StoreUnavailable` must do so within 10 seconds.
@@ -110,14 +110,14 @@ class TaskStore(abc.ABC):
 
     @abc.abstractmethod
     async def list(self, owner: str, query: TaskQuery = EVERYTHING) -> TaskPage:
-        """Return the tasks of *owner* that *query* asks for; by default all of them, newest first."""
+        """Return the tasks of *owner* that *query* selects; by default all of them, newest first."""
 
     @abc.abstractmethod
     async def seq(self, owner: str) -> int:
         """
-        Return the number of changes of *owner*'s tasks: 0 at first, and more after each change.
+        Return *owner*'s counter of changes: 0 at first, and higher after each change.
 
-        The number only has to grow; it may grow by more than one.
+        The counter may rise by more than one.
         """
 
     @abc.abstractmethod
@@ -134,14 +134,14 @@ class TaskStore(abc.ABC):
         Args:
             owner: Whose task it is.
             new: What the client sent.
-            task_id: The id of the task, if the client has made it; `taskd.tasks.check_new_id` accepts it.
-            key: If given, and *owner* has created a task with the same key in the last 24 hours, or longer, that task
-                is returned instead, as it is now.  Never given together with *task_id*.
+            task_id: The id of the task, if the client chose it; `taskd.tasks.check_new_id` must accept it.
+            key: If *owner* has created a task with the same key in the last 24 hours, or longer, that task is returned
+                instead, as it is now.  Never given together with *task_id*.
 
         Raises:
             PreconditionFailed: *owner* already has a task with *task_id*.
             KeyReused: *owner* has used the key with another fingerprint.
-            TaskDeleted: The task that *owner* created with the key was deleted.
+            TaskDeleted: The task that *owner* created with the key has been deleted.
         """
 
     @abc.abstractmethod
@@ -153,7 +153,7 @@ class TaskStore(abc.ABC):
             owner: Whose task it is.
             task_id: Which task to change.
             changes: The changes.
-            version: If given, the task is changed only if this is its version.
+            version: If given, change the task only if it has this version.
 
         Raises:
             TaskNotFound: *owner* has no such task.
@@ -176,8 +176,8 @@ class TaskStore(abc.ABC):
         """
         Return how many seconds the longest-waiting call has been waiting for its turn; 0.0 if none is waiting.
 
-        If reads and writes do not wait for each other, *is_read* says which of them to consider.  The core calls this
-        method often under load, to notice early that the store cannot keep up, so it must be quick.  Override it if
+        If reads and writes do not wait for each other, *is_read* says which of them to consider.  Under load, the core
+        calls this method often, to notice early that the store cannot keep up, so it must be fast.  Override it if
         calls wait for each other.
         """
         return 0.0

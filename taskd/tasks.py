@@ -129,17 +129,17 @@ def _distinct(tags: Any) -> Any:
 @attrs.frozen(kw_only=True, slots=False)
 class Task:
     """
-    A task, as it is stored.
+    A task as stored.
 
     All times are in UTC. `completed_at` is set exactly when `status` is `completed`. `updated_at` never decreases, even
     if the clock is set back.
     """
 
-    # There are no validators, because a task is made from a `NewTask`, from `TaskChanges` or from what is in a store,
-    # all of which have already been checked.
+    # There are no validators: a task is made from a `NewTask`, from `TaskChanges` or from what is in a store, all of
+    # which have already been checked.
 
     id: TaskID
-    user_id: Annotated[str, Meta(description="The user whose task it is.")]
+    user_id: Annotated[str, Meta(description="The user who owns the task.")]
     title: Title
     description: Description | None
     status: Status
@@ -151,7 +151,7 @@ class Task:
     created_at: Annotated[Moment, Meta(description="When it was created.")]
     updated_at: Annotated[Moment, Meta(description="When it was last changed.")]
     completed_at: Annotated[Moment, Meta(description="When it was completed; null if it is not.")] | None
-    version: Annotated[int, Meta(ge=0, description="Grows with every change. `ETag` has it, too; see `If-Match`.")]
+    version: Annotated[int, Meta(ge=0, description="Rises with every change. Also in `ETag`; see `If-Match`.")]
 
     def __attrs_pre_init__(self) -> None:
         """Put the fields in order: msgspec writes them in the order in which they were first set."""
@@ -167,8 +167,8 @@ class Task:
         """
         Return the task that *owner* creates from *new* at the time *now*.
 
-        Without a *task_id*, the id is a new version 7 UUID (RFC 9562, section 5.7), so that later ids sort later.  A
-        *task_id* from the client begins with the time when the client created the task.
+        Without a *task_id*, the id is a new version 7 UUID (RFC 9562, section 5.7), so that later ids sort later.  If
+        the client chose the *task_id*, the task's creation time is the time in that id.
         """
         created_at = now if task_id is None else time_of(task_id)
         changed_at = max(created_at, now)
@@ -189,7 +189,7 @@ class Task:
         )
 
     def changed(self, changes: TaskChanges, now: dt.datetime, *, version: int) -> Task:
-        """Return this task with *changes* made at the time *now*, which gives it a new *version*."""
+        """Return this task at a new *version*, with *changes* made at the time *now*."""
         moment = max(self.updated_at, now)
         target = changes.target_status()
         status = self.status if target is UNSET else target
@@ -206,20 +206,20 @@ class Task:
         return self.changed(TaskChanges(is_completed=not self.is_completed), now, version=version)
 
     def at_version(self, version: int) -> Task:
-        """Return this task with another *version*."""
+        """Return this task at another *version*."""
         task = object.__new__(Task)
         vars(task).update(vars(self), version=version)
         return task
 
 
 def time_of(task_id: UUID) -> dt.datetime:
-    """Return when *task_id*, a version 7 UUID, was made, to the millisecond (RFC 9562, section 5.7)."""
+    """Return when *task_id*, a version 7 UUID, was created, to the millisecond (RFC 9562, section 5.7)."""
     return _EPOCH + dt.timedelta(milliseconds=task_id.int >> 80)
 
 
 def check_new_id(task_id: UUID, now: dt.datetime) -> None:
     """
-    Check an id that a client made for a new task.
+    Check an id that a client chose for a new task.
 
     Raises:
         ValueError: It is not a version 7 UUID, or its time is more than a day after *now*.
@@ -231,7 +231,7 @@ def check_new_id(task_id: UUID, now: dt.datetime) -> None:
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-# The clocks of clients may be wrong.
+# Clients' clocks may be wrong.
 _MAX_AHEAD = dt.timedelta(days=1)
 _IN_ORDER = dict.fromkeys(field.name for field in attrs.fields(Task))
 

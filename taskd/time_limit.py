@@ -19,7 +19,7 @@ MAX_CLEANUP_S = 1.0
 
 
 class TimedOut(Exception):
-    """Something took too long, and was cancelled."""
+    """Something took too long and was cancelled."""
 
 
 @attrs.frozen

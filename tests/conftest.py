@@ -33,7 +33,7 @@ pytest_plugins = [
 
 SECRET = "a secret for the tests, of more than 32 bytes"
 ORIGIN = "https://app.example.com"
-# However slow the machine is, no request is refused because it had to wait for others.
+# However slow the machine is, no request is refused for having waited too long.
 PATIENT = {"TASKD_QUEUE_TIMEOUT": "60"}
 # Test modules that are run only with an option, and that option.
 ON_REQUEST = {
@@ -52,24 +52,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--better-auth", action="store_true", help="Run the tests with a real Better Auth, too.")
     parser.addoption("--clients", action="store_true", help="Run the tests with other people's clients, too.")
     parser.addoption("--schemathesis-seed", type=int, default=1, help="The seed of schemathesis's random requests.")
-    parser.addoption(
-        "--screenshots", type=Path, help="Where to put pictures of the pages, if not into pytest's own folder."
-    )
+    parser.addoption("--screenshots", type=Path, help="Where to save screenshots; by default, in pytest's own folder.")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what needs Node and a browser, unless it was asked for."""
+    """Leave out tests that need Node or a browser, unless an option asks for them."""
     option = ON_REQUEST.get(collection_path.name)
     return True if option is not None and not config.getoption(option) else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "thorough: repeats what others prove; run with --thorough only")
+    config.addinivalue_line("markers", "thorough: repeats what other tests prove; only run with --thorough")
     config.stash[FIGURES] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only repeats what other tests prove, unless it was asked for."""
+    """Leave out tests that only repeat what others prove, unless an option asks for them."""
     if not config.getoption("--thorough"):
         repeated = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=repeated)
@@ -77,12 +75,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Use two processes for each core: half of the time, a test is waiting for a server or a database."""
+    """Use two processes per core: half of the time, tests are waiting for a server or a database."""
     return 2 * (os.cpu_count() or 1)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show what a thorough run measured; the few rounds of any other run say nothing."""
+    """Show the figures of a thorough run; those of other runs are not meaningful."""
     measured = config.stash[FIGURES] if config.getoption("--thorough") else []
     terminalreporter.write("\n" + table(measured))
 
@@ -99,7 +97,7 @@ def is_thorough(pytestconfig: pytest.Config) -> bool:
 
 @pytest.fixture(scope="session")
 def measured(pytestconfig: pytest.Config) -> list[Figures]:
-    """What is shown at the end of the session; tests add to it."""
+    """The lines to print at the end of the session; tests append to them."""
     return pytestconfig.stash[FIGURES]
 
 
@@ -114,7 +112,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def witness() -> Iterator[Witness]:
-    """A witness that sees taskd's responses to all httpx clients."""
+    """Check all responses of taskd to httpx clients."""
     application = Application.assemble({"TASKD_PLUGINS": "docs,jwt,sql,tasks"}, verifies_credentials=False)
     made = Witness.of(application.document)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -124,20 +122,20 @@ def witness() -> Iterator[Witness]:
 
 @pytest.fixture(autouse=True)
 def _declared_only(witness: Witness) -> Iterator[None]:
-    """Check that no operation gives a test a response that the API document does not declare."""
+    """Check that no test gets a response that the API document does not declare."""
     yield
     assert [] == witness.undeclared()
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock for everything that ages, which advances only when it is told to."""
+    """A clock for everything that ages; it only advances when a test says so."""
     return Clock()
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """Where a test installs plugins of third parties."""
+    """A folder in which tests install third-party plugins."""
     with Site.at(tmp_path / "site", monkeypatch) as made:
         yield made
 
@@ -162,7 +160,7 @@ def pooler(postgres: PostgresServer) -> Iterator[PgBouncer]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a working database: every test that uses it runs on both kinds."""
+    """The URL of a working database: tests that use it run on both kinds."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/tasks.db"
     url: str = request.getfixturevalue("postgres_url")
@@ -194,7 +192,7 @@ async def app(environ: dict[str, str]) -> AsyncIterator[ASGIApp]:
 
 
 def client_of(app: ASGIApp, user_id: str | None = None) -> httpx.AsyncClient:
-    """Return a client of *app*, with a good token for *user_id* or without any token."""
+    """Return a client of *app*, with a valid token for *user_id* or without a token."""
     headers = {} if user_id is None else {"Authorization": f"Bearer {token_for(user_id)}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd", headers=headers)
 
@@ -205,7 +203,7 @@ def token_for(user_id: str, lifetime_s: int = 3600) -> str:
 
 @pytest.fixture
 def user_id() -> str:
-    """A user id that no other test uses, so that tests can share a database."""
+    """A user id that no other test uses, so tests can share a database."""
     return uuid.uuid4().hex
 
 
@@ -216,7 +214,7 @@ def tasks_url(user_id: str) -> str:
 
 @pytest.fixture
 async def client(app: ASGIApp, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with a good token for `user_id`."""
+    """A client with a valid token for `user_id`."""
     async with client_of(app, user_id) as connected:
         yield connected
 

@@ -1,4 +1,4 @@
-"""What tells the time."""
+"""The interface to the system's clocks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["Clock"]
 
 
 class Clock(Protocol):
-    """A clock, such as the module `time`."""
+    """Tells the time, as the module `time` does."""
 
     def time(self) -> float:
-        """Return the seconds since 1970, by the system's clock, which may be set back."""
+        """Return the seconds since 1970 by the system's clock, which may be set back."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that only increase."""
+        """Return a number of seconds that never decreases."""
         ...

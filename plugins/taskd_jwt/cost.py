@@ -29,7 +29,7 @@ def is_cheap(payload: bytes) -> bool:
 
 
 def header_excess(header: bytes) -> str | None:
-    """Return what *header* has too many of, or None if it may be parsed."""
+    """Return what *header* has too many of, or None if it is safe to parse."""
     if header.count(b"\\") > MAX_HEADER_ESCAPES:
         return "escapes"
     return None if _has_few_members(header) else "members"

@@ -23,7 +23,7 @@ def check_header(parameters: Mapping[str, Any]) -> tuple[str, str | None]:
     Check a header; return its algorithm, and its key id if it has one.
 
     Raises:
-        InvalidCredentials: A parameter is missing or wrong, or is one that is never accepted.
+        InvalidCredentials: A parameter is missing, wrong or never accepted.
     """
     for name in _REFUSED_PARAMETERS:
         if name in parameters:

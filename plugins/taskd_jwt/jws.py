@@ -20,7 +20,7 @@ from taskd_jwt.strict_json import MalformedError, decode_base64url, decode_objec
 __all__ = ["Token", "read"]
 
 _QUOTES = ('"', "'", "`")
-# What values that are not tokens become when JavaScript converts them to strings.
+# The strings that JavaScript makes from values that are not tokens.
 _NO_TOKENS = ("undefined", "null", "[object Object]", "[object Promise]")
 # RFC 7516, section 3.1.
 _PARTS_OF_A_JWE = 5

@@ -1,9 +1,9 @@
 """
-Make the statements that list tasks.
+Build the statements that list tasks.
 
-Each combination of sorting, filtering and paging is one statement, compiled when it is first needed; the values of
-filters are parameters.  The primary key's index finds the owner's rows, in the default order; PostgreSQL and SQLite
-sort them only for other orders.
+There is one statement for each combination of sorting, filtering and paging.  It is compiled on first use, and takes
+the values of the filters as parameters.  The index of the primary key finds the owner's rows in the default order, so
+PostgreSQL and SQLite sort only for the other orders.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ from taskd_sql.statements import IS_OWN, IS_UNFOLDED, TASK_COLUMNS, Statement, p
 
 __all__ = ["Header", "ListStatements", "arguments"]
 
-# `version` is the last of the columns that each list has.
+# The index of `version`, the last of the task's columns in every row.
 _VERSION = len(TASK_COLUMNS) - 1
-# More than any user has tasks.
+# More tasks than any user has.
 _NO_LIMIT = 2**62
 
 _STATUS_BITS = {status: 1 << number for number, status in enumerate(Status)}
 _PRIORITY_BITS = {priority: 1 << number for number, priority in enumerate(Priority)}
 _ZERO: ColumnElement[int] = literal_column("0", Integer())
 _ONE: ColumnElement[int] = literal_column("1", Integer())
-# Compared only among tasks that all lack `due_at`.
+# Stands in for a missing `due_at`.  Tasks that have one are never compared with it.
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
 class _Contains(ColumnElement[bool]):
-    """Whether a text contains another."""
+    """Whether a text contains another one."""
 
     inherit_cache = False
 
@@ -76,7 +76,7 @@ def _write_contains(element: _Contains, compiler: Any, **options: Any) -> str:
 
 
 class _HasAll(ColumnElement[bool]):
-    """Whether a list of texts contains all of another."""
+    """Whether a list of texts contains all texts of another list."""
 
     inherit_cache = False
 
@@ -95,7 +95,7 @@ def _write_has_all(element: _HasAll, compiler: Any, **options: Any) -> str:
 
 
 def _bits(column: ColumnElement[Any], bits: Mapping[Any, int]) -> ColumnElement[int]:
-    """Return the bit of the value of *column*; bits sort as the values do."""
+    """Return an expression for the bit of *column*'s value; the bits sort like the values."""
     whens: dict[Any, Any] = {
         literal_column(f"'{member.value}'"): literal_column(str(bit), Integer()) for member, bit in bits.items()
     }
@@ -111,7 +111,7 @@ def _is_among(bit: ColumnElement[int], mask: str) -> ColumnElement[bool]:
 
 
 def _filters() -> ColumnElement[bool]:
-    """Return the condition that a task passes all filters; their parameters are those of `arguments`."""
+    """Return the condition that a task passes all filters; `arguments` supplies its parameters."""
     after, before = parameter("due_after", tasks.c.due_at), parameter("due_before", tasks.c.due_at)
     text = parameter("search", tasks.c.title_folded)
     return and_(
@@ -130,7 +130,7 @@ def _filters() -> ColumnElement[bool]:
 
 @attrs.frozen
 class _Key:
-    """A value by which tasks are sorted, in one direction; never null."""
+    """An expression to sort tasks by, and its direction.  It is never null."""
 
     value: ColumnElement[Any]
     order: Order
@@ -143,7 +143,7 @@ class _Key:
 
 
 def _keys(sort: Sort, order: Order) -> Sequence[_Key]:
-    """Return what tasks are sorted by: the last key is the id, which is different for each task."""
+    """Return the keys to sort by.  The last one is the id, which is unique."""
     values: Mapping[Sort, Sequence[_Key]] = {
         Sort.CREATED_AT: (),
         Sort.UPDATED_AT: (_Key(tasks.c.updated_at, order),),
@@ -158,7 +158,7 @@ def _keys(sort: Sort, order: Order) -> Sequence[_Key]:
 
 
 def _values_at(sort: Sort, position: Position) -> Sequence[Any]:
-    """Return the values of the `_keys` of *sort* at *position*."""
+    """Return the values of the keys of *sort* at *position*."""
     key: Any = position.key
     values: Mapping[Sort, Sequence[Any]] = {
         Sort.CREATED_AT: (),
@@ -169,7 +169,7 @@ def _values_at(sort: Sort, position: Position) -> Sequence[Any]:
 
 
 def _is_on_page(keys: Iterator[_Key], numbers: Iterator[int]) -> ColumnElement[bool]:
-    """Return the condition that a task comes after the beginning of the page: its first different key does."""
+    """Return the condition that a task comes after the start of the page, going by the first key that differs."""
     key = next(keys)
     start = bindparam(f"start_{next(numbers)}", type_=key.value.type)
     if key.value is tasks.c.id:
@@ -180,14 +180,14 @@ def _is_on_page(keys: Iterator[_Key], numbers: Iterator[int]) -> ColumnElement[b
 @attrs.frozen
 class _Kind:
     """
-    What statements differ in.
+    What determines the statement for a query.
 
     Attributes:
-        sort: What the tasks are sorted by.
-        order: In which direction.
-        is_filtered: Whether some are left out.
-        is_later_page: Whether those of earlier pages are left out.
-        is_detailed: Whether the first row says more than the owner's `seq`.
+        sort: What to sort by.
+        order: The direction.
+        is_filtered: Whether the query has filters.
+        is_later_page: Whether the page is not the first one.
+        is_detailed: Whether the first row has more than the owner's `seq`.
     """
 
     sort: Sort
@@ -205,13 +205,13 @@ class _Kind:
 
 def _statement(kind: _Kind) -> Any:
     """
-    Return the statement for lists of a *kind*.
+    Return the statement for queries of this *kind*.
 
-    Its first row has no task: its `version` is the owner's `seq`.  In detailed lists, two more columns, which are null
-    in the other rows, say how many tasks match, and whether some texts are not folded, if that matters and the owner is
-    not known to have none.  One statement sees one moment, so that all of it belongs together.  The header comes first:
-    SQLite runs the parts of `UNION ALL` in order, and so does PostgreSQL unless it runs them in parallel, which the
-    limit of the second part rules out.
+    The first row is a header: its `version` is the owner's `seq`, and its other task columns are null.  If the kind is
+    detailed, two more columns, null in all other rows, hold the number of matching tasks, and whether some texts are
+    not folded (null if that does not matter, or the owner is known to have none).  Because this is a single statement,
+    everything in the result is from the same moment.  The header comes first: SQLite runs the parts of `UNION ALL` in
+    order, and so does PostgreSQL unless it runs them in parallel, which the limit of the second part rules out.
     """
     keys = _keys(kind.sort, kind.order)
     matches = and_(IS_OWN, _filters()) if kind.is_filtered else IS_OWN
@@ -244,7 +244,7 @@ def _of_owner(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, Any]:
-    """Return the values of the parameters of *query*'s statement, except that it returns *limit* tasks."""
+    """Return the parameters of *query*'s statement, with *limit* instead of the query's own."""
     values = {
         "owner": owner,
         "row_limit": _NO_LIMIT if limit is None else limit,
@@ -267,7 +267,7 @@ def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, A
 
 @attrs.frozen
 class Header:
-    """What the first row of a list says: see `_statement`."""
+    """The contents of the first row: see `_statement`."""
 
     seq: int
     total: int | None
@@ -275,7 +275,7 @@ class Header:
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> Header:
-        """Return what *row* says."""
+        """Return the header in *row*."""
         seq, *details = row[_VERSION:]
         total, has_unfolded = details or (None, None)
         return cls(seq or 0, total, None if has_unfolded is None else bool(has_unfolded))
@@ -283,7 +283,7 @@ class Header:
 
 @attrs.frozen
 class ListStatements:
-    """The statements for lists in one dialect; all but the most common are compiled when they are first used."""
+    """The statements for lists in one dialect; all but the most common one are compiled on first use."""
 
     dialect: Dialect
     _everything: Statement = attrs.field(init=False)

@@ -4,8 +4,9 @@ Define the tables.  `schema.sql` creates the same tables in PostgreSQL, and so d
 The primary key of the tasks begins with the owner and ends with an id that increases over time.  So one index is enough
 to find single tasks, list them in their default order, and isolate owners from each other.
 
-Every statement that changes a task also raises its owner's `seq`, and so locks the row in `owners`: the changes of an
-owner happen one after the other.  Triggers raise it for statements that do not: those of older servers, and of people.
+Every statement that changes a task also raises its owner's `seq`, which locks the row in `owners`, so that an owner's
+changes happen one after another.  Triggers raise `seq` for statements that do not: those of older servers, and those
+that people type.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _one_of(members: type[enum.Enum], name: str) -> Enum:
     )
 
 
-# Byte order is that of code points, is enough for equality, and does not change with the system's locales.
+# Compares bytes, which sorts by code point, is enough for equality, and does not depend on the system's locales.
 _BYTES = Text().with_variant(Text(collation="C"), "postgresql")
 _TEXTS = JSONTexts().with_variant(ARRAY(Text(), as_tuple=True, dimensions=1), "postgresql")
 
@@ -153,7 +154,7 @@ tasks = Table(
     # The defaults are for older servers, which do not know these columns.
     Column("tags", _TEXTS, nullable=False, server_default=NoTexts()),
     Column("version", BigInteger(), nullable=False, server_default=text("0")),
-    # For searching and sorting: the texts after case folding; null where an older server has written a text.
+    # The case-folded texts, for searching and sorting; null if an older server has written the text.
     Column("title_folded", _BYTES),
     Column("description_folded", _BYTES),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="tasks_completed_at"),
@@ -164,14 +165,14 @@ owners = Table(
     "owners",
     metadata,
     Column("user_id", _BYTES, primary_key=True),
-    # Grows with every change of the owner's tasks.
+    # Rises with every change to the owner's tasks.
     Column("seq", BigInteger(), nullable=False),
-    # Whether all of the owner's tasks are known to have folded texts.
+    # Whether the texts of all of the owner's tasks are known to be folded.
     Column("is_folded", Boolean(), nullable=False, server_default=false()),
     sqlite_with_rowid=False,
 )
 
-# What requests with an `Idempotency-Key` have created.
+# The tasks that requests with an `Idempotency-Key` have created.
 keys = Table(
     "idempotency_keys",
     metadata,
@@ -192,7 +193,7 @@ version = Table(
 )
 
 
-# Those that the table has had since the first revision.
+# The columns that the table has had since the first revision.
 _FIRST_COLUMNS = {column.name for column in tasks.c} - {"tags", "version", "title_folded", "description_folded"}
 
 _RAISE = """
@@ -205,7 +206,7 @@ _STAMP = """
     SET version = (SELECT seq FROM owners WHERE user_id = NEW.user_id), title_folded = NULL, description_folded = NULL
     WHERE user_id = NEW.user_id AND id = NEW.id;
 """
-# The triggers, for new SQLite files; `schema.sql` has those for PostgreSQL.
+# The triggers for new SQLite files.  Those for PostgreSQL are in `schema.sql`.
 _SQLITE_TRIGGERS = (
     f"""CREATE TRIGGER tasks_inserted AFTER INSERT ON tasks WHEN NEW.version = 0 BEGIN
 {_RAISE.format(row="NEW")}{_STAMP}END""",

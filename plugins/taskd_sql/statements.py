@@ -1,8 +1,8 @@
 """
 Define every statement, and compile it for a dialect.
 
-Each write is one atomic step: a single statement in PostgreSQL, and a transaction of several in SQLite, where a
-statement cannot change two tables.  Parameters must not have the names of columns, which SQLAlchemy reserves.
+Each write is atomic: a single statement in PostgreSQL, and a transaction of several in SQLite, where a statement cannot
+change two tables.  SQLAlchemy reserves the names of columns, so parameters must have other names.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ __all__ = [
     "parameter",
 ]
 
-# How many tasks are folded at once.
+# How many tasks to fold in one transaction.
 FOLDED_AT_ONCE = 100
-# How many old keys are forgotten whenever one is added.
+# How many expired keys to delete whenever a key is added.
 FORGOTTEN_AT_ONCE = 10
 
-# The columns that tasks are made from, in order.
+# The columns of a task, in the order of its fields.
 TASK_COLUMNS = [column for column in tasks.c if not column.name.endswith("_folded")]
 
 
 def parameter(name: str, column: ColumnElement[Any]) -> Any:
-    """Return the parameter *name*, of the same type as *column*."""
+    """Return the parameter *name*, with the type of *column*."""
     return bindparam(name, type_=column.type)
 
 
@@ -88,12 +88,12 @@ _NOW = parameter("now", tasks.c.updated_at)
 _MOMENT = case((tasks.c.updated_at > _NOW, tasks.c.updated_at), else_=_NOW)
 
 
-# Returns the schema's revision, and fails if a table or a column is missing or may not be read.  It reads no rows: if
-# many had been deleted, the server would read all of those before it found one that is left.
+# Returns the schema's revision, and fails if a table or a column is missing or must not be read.  It reads no rows:
+# after many deletions, the server would have to read past all deleted rows to find one that is left.
 PING = select(version.c.version_num, *[exists(select(table).where(false())) for table in (tasks, owners, keys)])
 GET = select(*TASK_COLUMNS).where(_IS_THAT)
 SEQ = select(owners.c.seq).where(owners.c.user_id == _OWNER)
-# What was created with a key, and the task as it is now, or nulls.
+# The fingerprint of a key, and the current state of the task that it created; nulls if the task was deleted.
 _IS_KEY = and_(keys.c.user_id == _OWNER, keys.c.key == parameter("which_key", keys.c.key))
 _IS_ITS_TASK = and_(tasks.c.user_id == keys.c.user_id, tasks.c.id == keys.c.task_id)
 FIND_KEY = select(keys.c.fingerprint, *TASK_COLUMNS).select_from(keys.outerjoin(tasks, _IS_ITS_TASK)).where(_IS_KEY)
@@ -104,8 +104,8 @@ UNFOLDED = (
     .order_by(tasks.c.id)
     .limit(literal(FOLDED_AT_ONCE))
 )
-# The version stays the same: for clients, nothing changes.  Texts that another process has folded meanwhile must not be
-# written again: to the trigger, an update that changes nothing is one of an older server.
+# Keeps the version: clients see no change.  It skips texts that another process has folded meanwhile, because the
+# trigger takes an update that changes nothing for one by an older server.
 FOLD = (
     update(tasks)
     .where(_IS_EXPECTED, IS_UNFOLDED)
@@ -119,7 +119,7 @@ FOLD = (
 @attrs.frozen
 class _Raised:
     """
-    The statement that raises the owner's `seq`, if *condition* holds, and its new value.
+    The statement that raises the owner's `seq` if *condition* holds, and the new value.
 
     In PostgreSQL, every write locks rows in the same order, so that no two of them can deadlock: first the task, if it
     exists, and then its owner.  Statements that leave it to the triggers do the same.
@@ -129,7 +129,7 @@ class _Raised:
     condition: ColumnElement[Any]
 
     def statement(self) -> Any:
-        """Return the statement."""
+        """Return the statement that raises `seq`."""
         raised = _insert(self.dialect, owners).from_select(
             [owners.c.user_id, owners.c.seq], select(_OWNER, _ONE).where(self.condition)
         )
@@ -139,10 +139,11 @@ class _Raised:
 
     def write(self, make: Callable[[ScalarSelect[Any]], Any], *before: CTE | Executable) -> Sequence[Executable]:
         """
-        Return the statements that raise `seq` and then do what *make* returns for its new value, which may be null.
+        Return the statements that raise `seq` and then make a change.
 
         Args:
-            make: Returns the last statement.
+            make: Returns the statement that makes the change, given the new `seq`, which is null if *condition* does
+                not hold.
             before: What to run first: for PostgreSQL, in common table expressions.
         """
         if self.dialect.name == "sqlite":
@@ -157,7 +158,7 @@ def _insert(dialect: Dialect, table: Any) -> Any:
 
 
 def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Sequence[Executable]:
-    """Return the statements that set *status* and other *values* of a task, and the times that depend on them."""
+    """Return the statements that set a task's *status* and other *values*, and update its times accordingly."""
     completed_at = case(
         (status == _status(Status.COMPLETED), func.coalesce(tasks.c.completed_at, _MOMENT)), else_=null()
     )
@@ -183,7 +184,7 @@ def _new_or_kept(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
 
 
 def _new_unless_kept(column: ColumnElement[Any], name: str, keep: str) -> ColumnElement[Any]:
-    """Return the value of *column* if the parameter *keep* is true, else the parameter *name*, null or not."""
+    """Return the value of *column* if the parameter *keep* is true, otherwise the parameter *name*, even if null."""
     return case((bindparam(keep, type_=Boolean()), column), else_=parameter(name, column))
 
 
@@ -214,7 +215,7 @@ def _delete(dialect: Dialect) -> Sequence[Executable]:
 
 
 def _new_task(dialect: Dialect) -> Callable[[ScalarSelect[Any]], Insert]:
-    """Return what makes the statement that inserts a task, unless there is one with its id."""
+    """Return a function that makes the statement that inserts a task unless its id is taken."""
     given = [column for column in tasks.c if column is not tasks.c.version]
 
     def add(seq: ScalarSelect[Any]) -> Insert:
@@ -236,7 +237,7 @@ def _create(dialect: Dialect) -> Sequence[Executable]:
 
 
 def _create_once(dialect: Dialect) -> Sequence[Executable]:
-    """Return the statements that insert a task unless its key is known, and forget some of the oldest keys."""
+    """Return the statements that insert a task, unless its key is known, and delete some expired keys."""
     names = {keys.c.user_id: "owner", keys.c.key: "which_key", keys.c.task_id: "new_id", keys.c.created_at: "now"}
     values = {column: parameter(names.get(column, "its_fingerprint"), column) for column in keys.c}
     known = _insert(dialect, keys).values(values).on_conflict_do_nothing().returning(keys.c.task_id)
@@ -260,9 +261,9 @@ def _note_folded(dialect: Dialect) -> Sequence[Executable]:
     )
 
 
-# The statements that are no part of a larger write, and are the same for both dialects.
+# The statements that run on their own and are the same in both dialects.
 SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
-# What makes the statements of each write for a dialect.
+# The functions that make the statements of each write.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,
     "create_once": _create_once,
@@ -312,5 +313,5 @@ class Statement:
         return [process(values[name]) if process else values[name] for name, process in self.parameters]
 
     def read(self, row: Sequence[Any]) -> list[Any]:
-        """Return the converted values of the first columns of the driver's *row*: as many as this statement has."""
+        """Return the first columns of the driver's *row*, as many as this statement has, converted."""
         return [process(value) if process else value for process, value in zip(self.columns, row, strict=False)]

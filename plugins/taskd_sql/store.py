@@ -45,7 +45,7 @@ __all__ = ["SQLTaskStore"]
 # A child of the core's logger, so that it has the same configuration.
 logger = logging.getLogger(f"taskd.{__name__}")
 
-# How many tasks are read at once; longer lists are read in slices.
+# How many tasks are fetched at once; longer lists are fetched in parts.
 SHORT_LIST = 500
 # Folding ten of the longest texts takes about two milliseconds.
 FOLDED_IN_A_SLICE = 10
@@ -58,7 +58,7 @@ _NAMES = [column.name for column in statements.TASK_COLUMNS]
 @attrs.define(eq=False)
 class SQLTaskStore(TaskStore):
     """
-    Stores tasks in *database*.  Nearly every call is one round trip; only a long list needs more, and what goes wrong.
+    Stores tasks in *database*.  Nearly every call is one round trip; long lists and failures need more.
 
     Attributes:
         migration_url: The URL for changing the schema of the same database.
@@ -95,7 +95,7 @@ class SQLTaskStore(TaskStore):
         return Location(description=description, is_local=is_local, setting="DATABASE_URL", file=file)
 
     async def list(self, owner: str, query: TaskQuery = EVERYTHING) -> TaskPage:
-        """Return the tasks of *owner* that *query* asks for."""
+        """Return the tasks of *owner* that *query* selects."""
         header, rows = await self._rows(owner, query)
         while header.has_unfolded:
             await self._fold(owner)
@@ -110,7 +110,7 @@ class SQLTaskStore(TaskStore):
         return TaskPage(tasks, header.seq, has_more=has_more, total=header.total)
 
     async def _rows(self, owner: str, query: TaskQuery) -> tuple[lists.Header, Rows]:
-        """Return one row more than the query asks for, if there is one."""
+        """Return the header and the rows of *query*, and one more row if the list goes on."""
         statement = self._lists.get(query)
         at_once = SHORT_LIST if query.limit is None else min(query.limit, SHORT_LIST)
         rows = await self._read(statement, lists.arguments(owner, query, at_once + 1), owner)
@@ -137,11 +137,11 @@ class SQLTaskStore(TaskStore):
         """Note that no texts of *owner* have to be folded, unless *seq* has grown."""
         # If nothing can be written now, the next search looks again.
         with contextlib.suppress(StoreUnavailable):
-            # If nothing can be written now, the next search looks again.
+            # If the database refuses writes, the next search tries again.
             await self.database.write(self._steps("note_folded", {"owner": owner, "last_seq": seq}), owner=owner)
 
     async def seq(self, owner: str) -> int:
-        """Return how often the tasks of *owner* have changed."""
+        """Return the owner's counter of changes."""
         rows = await self._read(self._compiled[statements.SEQ], {"owner": owner}, owner)
         return rows[0][0] if rows else 0
 
@@ -173,7 +173,7 @@ class SQLTaskStore(TaskStore):
         raise PreconditionFailed
 
     async def _create_once(self, owner: str, task: Task, key: CreationKey, values: Mapping[str, Any]) -> Task:
-        """Store *task*, whose columns have these *values*, unless its key is known; return what the key stands for."""
+        """Store *task*, which has these *values*, unless its key is known; return the task that the key stands for."""
         values = {
             **values,
             "which_key": key.key,
@@ -185,10 +185,10 @@ class SQLTaskStore(TaskStore):
                 return task.at_version(rows[0][0])
             if known := await self._read(self._compiled[statements.FIND_KEY], values, owner):
                 return self._created(known[0], key)
-            # The key was so old that it has just been forgotten.
+            # The key had expired, and was deleted between the two statements.
 
     def _created(self, row: Sequence[Any], key: CreationKey) -> Task:
-        """Return the task in a *row* with a fingerprint and the columns of a task, which are null if it is deleted."""
+        """Return the task in a *row* that has the fingerprint of its key first, and nulls if the task was deleted."""
         fingerprint, owner, *_ = row
         if bytes(fingerprint) != key.fingerprint:
             raise KeyReused
@@ -223,7 +223,7 @@ class SQLTaskStore(TaskStore):
     async def _change(
         self, name: str, owner: str, task_id: UUID, version: int | None, values: Mapping[str, Any]
     ) -> Sequence[Any]:
-        """Return the row of the task that the write *name* has changed, if it has this *version*."""
+        """Run the write called *name* if the task has this *version*; return the row that it changed."""
         which = {"owner": owner, "task_id": task_id}
         if rows := await self._write(name, {**which, "expected": version, **values}, owner):
             return rows[0]
@@ -291,8 +291,8 @@ class SQLTaskStore(TaskStore):
         """
         Log an outage that begins or ends in the block, which runs a statement; yield when the block started.
 
-        An outage is that of the part that works again once such a statement succeeds: while writes are refused, for
-        example, reads may succeed without ending it.
+        An outage ends only when a statement that uses the same part succeeds: while writes are refused, for example, a
+        read that succeeds does not end the outage.
         """
         begun_s = time.monotonic()
         try:

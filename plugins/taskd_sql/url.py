@@ -196,8 +196,8 @@ def _split(url: str) -> SplitResult:
         unquote(url, errors="strict").encode()
     except ValueError:
         raise _WrongURLError(_FORMS) from None
-    # A second @, or one after the host, belongs to a password, the rest of which would be mistaken for the host, and
-    # shown.
+    # A second @, or one after the host, belongs to a password.  The rest of that password would be mistaken for the
+    # host, and shown.
     is_clear = url.count("@") == parts.netloc.count("@") < 2 and not parts.fragment and not _NEVER_RAW.search(url)
     if parts.scheme not in _POSTGRES_SCHEMES or not is_clear or "\0" in unquote(parts.netloc + parts.path):
         raise _WrongURLError(_FORMS)

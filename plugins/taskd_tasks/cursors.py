@@ -1,8 +1,8 @@
 """
-Cursors: where the next page of a list begins, as opaque text.
+Cursors: opaque text that says where the next page of a list begins.
 
-A cursor contains the position, and which query it is from.  Its check value reveals every change, but needs no secret:
-a cursor leads to nothing that its query would not show.
+A cursor contains the position and identifies the query that it is for.  Its checksum detects changes, and needs no
+secret: a cursor gives access to nothing that its query would not return anyway.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from taskd.tasks import DueAt
 
 __all__ = ["REPEATED", "Cursor"]
 
-DAMAGED = "must be unchanged from a Link to the next page"
-OTHER_QUERY = "must be sent with the filters, sort and order of the Link that it is from"
+DAMAGED = "must be copied unchanged from the Link to the next page"
+OTHER_QUERY = "must be sent with the same filters, sort and order as in the Link that it is from"
 
-# The parameters that must be repeated with a cursor.  Cursors count on this order, so new ones go to the end.
+# The parameters that must be repeated with a cursor.  A cursor stores their positions here, so add new ones at the end.
 REPEATED = (
     "status",
     "priority",
@@ -41,12 +41,12 @@ REPEATED = (
     "order",
 )
 
-# Bits that say which of these were given, the digest of the query, and the id; the key follows, as JSON, and then the
-# check value.
+# Bits for the parameters that were given, the digest of the query, and the id.  The key follows, as JSON, and then the
+# checksum.
 _HEAD = struct.Struct(">H8s16s")
 _CHECK_BYTES = 8
 
-# A cursor can be made up, so the store must be safe from its key.
+# Clients can forge a cursor, so its key must be safe to pass to the store.
 _KEYS = {
     Sort.CREATED_AT: FieldType.of(None),
     Sort.UPDATED_AT: FieldType.of(DueAt),
@@ -62,10 +62,10 @@ class Cursor:
     Where the next page of a query begins.
 
     Attributes:
-        given: Which parameters the query had, as bits.
+        given: The parameters that the query was given, as bits.
         digest: The digest of the query's filters, sort and order.
-        id: The id of the last task before the page.
-        key: The key by which this task is sorted, as JSON.
+        id: The id of the last task of the previous page.
+        key: The key by which that task is sorted, as JSON.
     """
 
     given: int
@@ -75,18 +75,18 @@ class Cursor:
 
     @classmethod
     def after(cls, position: Position, query: TaskQuery, given: Collection[str]) -> Cursor:
-        """Return the cursor for the page of *query* at *position*; *given* names the parameters of the request."""
+        """Return the cursor for the page of *query* at *position*; *given* names the parameters in the request."""
         return cls(_bits(given), _digest(query), position.id, msgspec.json.encode(position.key))
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Return the cursor that *text* is; raise `ValueError` if it is not exactly what `str` returned."""
+        """Parse *text*; raise `ValueError` unless it is exactly what `str` returns for some cursor."""
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
         except ValueError:
             raise ValueError(DAMAGED) from None
         payload, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-        # Several texts decode to the same bytes.
+        # Different texts can decode to the same bytes.
         if len(payload) < _HEAD.size or check != _check(payload) or _encoded(raw) != text:
             raise ValueError(DAMAGED)
         given, digest, id_ = _HEAD.unpack_from(payload)
@@ -100,11 +100,11 @@ class Cursor:
         """
         Return where the page of *query* begins.
 
-        The query must have the filters, the sort and the order of the one that the cursor is from.  A parameter that
-        was given must be given again, even if it makes no difference.
+        The query must have the same filters, sort and order as the one that the cursor is for.  A parameter that was
+        given must be given again, even if it makes no difference.
 
         Raises:
-            ValueError: The cursor is from another query.
+            ValueError: The cursor is for another query.
         """
         if self.digest != _digest(query) or self.given & ~_bits(given):
             raise ValueError(OTHER_QUERY)
@@ -119,7 +119,7 @@ def _bits(given: Collection[str]) -> int:
 
 
 def _digest(query: TaskQuery) -> bytes:
-    # Sets have no order that all processes share.
+    # The order of a set differs between processes.
     values = [
         sorted(status.value for status in query.statuses),
         sorted(priority.value for priority in query.priorities),

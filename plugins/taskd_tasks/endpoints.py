@@ -1,5 +1,5 @@
 """
-The task endpoints: each reads the body or the query into a model class, calls the store once and writes the response.
+The task endpoints.  Each reads the body or the query into a model class, calls the store once, and writes the response.
 
 The guard has already verified that `request.user.identity` is the path's `{user_id}`.
 """
@@ -71,7 +71,7 @@ T = TypeVar("T")
 
 def _unchanged(etag: Any) -> Returns:
     """Describe the 304 for a read whose header `ETag` has the type *etag*."""
-    return Returns(304, "Nothing has changed: `If-None-Match` has the current tag.", headers={"ETag": etag})
+    return Returns(304, "Nothing has changed: `If-None-Match` contains the current tag.", headers={"ETag": etag})
 
 
 @attrs.frozen
@@ -99,16 +99,15 @@ class TaskEndpoints:
         List tasks.
 
         Without parameters, returns all tasks of the user, newest first; `[]` if there are none. A task is returned if
-        it passes all filters that you send. An empty value, as in `status=`, counts as not sent, and unknown parameters
-        are ignored.
+        it passes all filters. An empty value, as in `status=`, counts as not sent, and unknown parameters are ignored.
 
-        With `limit`, a list comes in pages: as long as there are more tasks, `Link` leads to the next page. Whatever
-        is created, deleted or changed meanwhile, no task comes twice, and none is left out that was there throughout,
-        unless a change concerns what you filter or sort by.
+        With `limit`, a list comes in pages: as long as there are more tasks, `Link` points to the next page. Even
+        if tasks are created, deleted or changed meanwhile, no task is listed twice, and none that exists throughout is
+        skipped, unless a change affects what you filter or sort by.
         """
         asked = ListRequest.of(request)
         owner = request.user.identity
-        # The number is read before the tasks, never after: a list may be newer than its tag, but not older.
+        # Read the counter before the tasks: a list may be newer than its tag, but never older.
         if "if-none-match" in request.headers:
             tag = weak_version_tag(await self.store.seq(owner))
             if is_unmodified(request, tag):
@@ -116,7 +115,7 @@ class TaskEndpoints:
         page = await self.store.list(owner, asked.query)
         headers = {"ETag": weak_version_tag(page.seq), **asked.headers(page)}
         writing = list_response(request, page.tasks, headers=headers)
-        # Otherwise, the tasks could not be freed in slices.
+        # Another reference would keep the tasks from being freed in slices.
         del page
         return await writing
 
@@ -124,7 +123,7 @@ class TaskEndpoints:
         "createTask",
         Returns(
             201,
-            "The task, as it is stored.",
+            "The task as stored.",
             type=Task,
             example=OPEN,
             headers={"Location": Location, "ETag": ETag},
@@ -152,9 +151,9 @@ class TaskEndpoints:
         The server sets `id`, `user_id`, `created_at`, `updated_at`, `completed_at` and `version`. If the body has them,
         they are ignored.
 
-        If you may send a request twice, because you got no response to the first, send `Idempotency-Key`. The response
-        to a repetition is the task as it is now, or a 409 if it was deleted. With another body, it is a 422 with the
-        code `key_reused`.
+        To retry safely when you get no response, send an `Idempotency-Key`. The response to a retry is the task as it
+        is now, or a 409 if it has been deleted. If you reuse a key with another body, you get a 422 with the code
+        `key_reused`.
         """
         body = await receive_body(request)
         new = parse_body(request, body, NewTask)
@@ -173,7 +172,7 @@ class TaskEndpoints:
         """
         Get a task.
 
-        404 if there is no such task, or if it is another user's.
+        404 if there is no such task, or it belongs to another user.
         """
         task = await self.store.get(request.user.identity, _task_id(request))
         if is_unmodified(request, version_tag(task.version)):
@@ -182,10 +181,10 @@ class TaskEndpoints:
 
     @operation(
         "updateTask",
-        Returns(200, "The task, as it is now.", type=Task, example=DONE, headers={"ETag": ETag}),
+        Returns(200, "The task as it is now.", type=Task, example=DONE, headers={"ETag": ETag}),
         Returns(
             201,
-            "The task, which was created.",
+            "The new task.",
             type=Task,
             example=OPEN,
             headers={"Location": Location, "ETag": ETag},
@@ -208,9 +207,9 @@ class TaskEndpoints:
         Fields that you leave out keep their values. `null` clears `description` and `due_at`. `tags` replaces all tags.
         `is_completed: false` without `status` sets `status` to `pending`, even if it was `in_progress`.
 
-        With `If-None-Match: *`, the task is created under the id in the path, and the body is that of a POST. So you
-        can create tasks while you are offline, or restore one that was deleted. The id must be a version 7 UUID (RFC
-        9562, section 5.7) in lower case, whose time is at most one day ahead.
+        With `If-None-Match: *`, creates the task under the id in the path; the body is the same as for a POST. Use this
+        to create tasks while you are offline, or to restore a deleted one. The id must be a version 7 UUID (RFC 9562,
+        section 5.7) in lower case, with a time at most one day in the future.
         """
         if must_not_exist(request):
             return await self._create_at_path(request)
@@ -230,7 +229,7 @@ class TaskEndpoints:
 
     @operation(
         "deleteTask",
-        Returns(204, "The task is gone."),
+        Returns(204, "The task has been deleted."),
         errors=[404, 412],
         parameters={"id": TaskID},
         headers={"If-Match": IfMatchHeader},
@@ -251,7 +250,7 @@ class TaskEndpoints:
 
     @operation(
         "completeTask",
-        Returns(200, "The task, as it is now.", type=Task, example=DONE, headers={"ETag": ETag}),
+        Returns(200, "The task as it is now.", type=Task, example=DONE, headers={"ETag": ETag}),
         body=Body(
             Annotated[Completion, COMPLETION],
             examples={"toggle": {}, "complete": {"is_completed": True}, "reopen": {"is_completed": False}},
@@ -265,9 +264,9 @@ class TaskEndpoints:
         """
         Complete or reopen a task.
 
-        Without a body, or with an empty one (`{}`), the task is toggled atomically. If you may send a request twice,
-        send `is_completed`. A body with other keys only gets a 422. A task that is reopened becomes `pending`, and its
-        `completed_at` becomes null.
+        Without a body, or with an empty one (`{}`), toggles the task atomically. To make a request that is safe to
+        retry, send `is_completed`. A body that has only other keys is refused with a 422. A reopened task becomes
+        `pending`, and its `completed_at` becomes null.
         """
         status = (await read_body(request, Completion, is_required=False)).target_status()
         owner, task_id = request.user.identity, _task_id(request)
@@ -281,7 +280,7 @@ class TaskEndpoints:
 
     async def _if_matching(self, request: Request, task_id: UUID, write: Callable[[int | None], Awaitable[T]]) -> T:
         """
-        Call *write* with the version that the task must have according to `If-Match`, or with None.
+        Call *write* with the version that `If-Match` requires the task to have, or with None.
 
         Raises:
             TaskNotFound: There is no such task.
@@ -296,7 +295,7 @@ class TaskEndpoints:
             task = await self.store.get(request.user.identity, task_id)
             if not demanded.matches(task.version):
                 raise PreconditionFailed
-            # If the task is changed before it is written, its new version may be among those demanded, too.
+            # If the task has been changed since it was read, `If-Match` may list the new version, too.
             with contextlib.suppress(PreconditionFailed):
                 return await write(task.version)
 
@@ -316,7 +315,7 @@ def _not_modified(tag: str) -> Response:
 
 
 def _new_task_id(request: Request) -> UUID:
-    """Return the id in the path, with which a task is to be created."""
+    """Return the id in the path of a task to create."""
     try:
         task_id = _task_id(request)
         check_new_id(task_id, dt.datetime.now(dt.timezone.utc))

@@ -14,16 +14,16 @@ __all__ = ["creation_key"]
 
 HEADER = "Idempotency-Key"
 
-# In the draft, a key is a string of RFC 9651, section 3.3.3, in quotes; many clients leave them out.
+# In the draft, a key is a string in quotes (RFC 9651, section 3.3.3), but many clients leave out the quotes.
 _KEY = re.compile(r'"(?P<quoted>[!-~]{1,255})"|(?!""\Z)(?P<plain>[!-~]{1,255})')
 
 
 def creation_key(request: Request, body: bytes) -> CreationKey | None:
     """
-    Return the idempotency key of *request*, together with a fingerprint of its *body*; None if it has no key.
+    Return the idempotency key of *request*, with a fingerprint of its *body*; None if it has no key.
 
     Raises:
-        InvalidParameter: The header is not a key, or there are several.
+        InvalidParameter: The header is not a valid key, or there is more than one.
     """
     lines = request.headers.getlist(HEADER)
     if not lines:

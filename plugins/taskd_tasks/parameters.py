@@ -1,4 +1,4 @@
-"""The parameters of a list, in the order of errors."""
+"""The query parameters of a list, in the order in which errors are reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ E = TypeVar("E", bound=enum.Enum)
 
 MAX_SEARCH = 200
 MAX_LIMIT = 1000
-# Frontends send this for a filter that is not set.
+# What frontends send for a filter that is not set.
 ALL = "all"
 
 _TEXT = r"^[^\x00]*$"
@@ -31,13 +31,13 @@ def _words(values: type[enum.Enum]) -> str:
 
 
 def _several(values: type[E]) -> Callable[[list[str]], tuple[E, ...] | None]:
-    """Return the function that reads one or several of *values*, each in a parameter of its own or after a comma."""
+    """Return a function that reads one or more of *values*, from repeated parameters or separated by commas."""
     known = {each.value: each for each in values}
 
     def read(texts: list[str]) -> tuple[E, ...] | None:
         sent = {item for text in texts for item in text.split(",")} - {""}
         if not sent <= known.keys() | {ALL}:
-            raise ValueError(f"must be one or several of {_words(values)}")
+            raise ValueError(f"must be one or more of {_words(values)}")
         return None if ALL in sent or not sent else tuple(each for value, each in known.items() if value in sent)
 
     return read
@@ -50,43 +50,42 @@ def _distinct(tags: list[str]) -> tuple[str, ...]:
 Statuses = Annotated[
     list[Status],
     Meta(
-        description="Keep tasks with one of these statuses. You can also separate them by commas. `all`, even among"
-        " others, keeps every status."
+        description="Keep tasks with one of these statuses. Repeat the parameter, or separate the values by commas."
+        " `all`, alone or among others, keeps every status."
     ),
     ReadBy(_several(Status)),
 ]
 Priorities = Annotated[
     list[Priority],
     Meta(
-        description="Keep tasks with one of these priorities. You can also separate them by commas. `all`, even among"
-        " others, keeps every priority."
+        description="Keep tasks with one of these priorities. Repeat the parameter, or separate the values by commas."
+        " `all`, alone or among others, keeps every priority."
     ),
     ReadBy(_several(Priority)),
 ]
 IsCompleted = Annotated[
-    bool, Meta(description="Keep completed tasks if it is true, the others if it is false."), MustBe("true or false")
+    bool, Meta(description="Keep completed tasks if true, and all others if false."), MustBe("true or false")
 ]
 Completed = Annotated[bool, Meta(description="The same as `is_completed`."), MustBe("true or false")]
 TaskTags = Annotated[
     list[Annotated[str, Meta(pattern=_TEXT)]],
     Meta(
-        description="Keep tasks with this tag or, if you repeat the parameter, with all of these tags. A comma belongs"
-        " to the tag."
+        description="Keep tasks with this tag or, if you repeat the parameter, with all of these tags. A comma is"
+        " part of the tag."
     ),
     ReadBy(_distinct),
 ]
 DueAfter = Annotated[
     DueAt,
     Meta(
-        description="Keep tasks that are due at this time or later: RFC 3339, with an offset. In a URL, `+` is written"
+        description="Keep tasks that are due at this time or later: RFC 3339, with an offset. In a URL, write `+` as"
         " `%2B`."
     ),
 ]
 DueBefore = Annotated[
     DueAt,
     Meta(
-        description="Keep tasks that are due before this time: RFC 3339, with an offset. In a URL, `+` is written"
-        " `%2B`."
+        description="Keep tasks that are due before this time: RFC 3339, with an offset. In a URL, write `+` as `%2B`."
     ),
 ]
 Search = Annotated[
@@ -95,24 +94,24 @@ Search = Annotated[
         min_length=1,
         max_length=MAX_SEARCH,
         pattern=_TEXT,
-        description="Keep tasks whose title or description contains this text, regardless of case. White space is taken"
-        " literally, too.",
+        description="Keep tasks whose title or description contains this text, regardless of case. White space must"
+        " match exactly.",
     ),
     MustBe(f"a text of 1 to {MAX_SEARCH} characters"),
 ]
 SortBy = Annotated[
     Sort,
     Meta(
-        description="What to sort by; by default, `created_at`. Titles are sorted by code points after case folding."
-        " Tasks without `due_at` come last in either order."
+        description="What to sort by; by default, `created_at`. Titles are sorted by code point, ignoring case."
+        " Tasks without `due_at` come last in both directions."
     ),
     MustBe(f"one of {_words(Sort)}"),
 ]
 InOrder = Annotated[
     Order,
     Meta(
-        description="The direction; by default, `asc` for `due_at` and `title`, `desc` for the others. Ties are sorted"
-        " by age, in the same direction."
+        description="The direction; by default, `asc` for `due_at` and `title`, and `desc` for the others. Ties are"
+        " sorted by creation time, in the same direction."
     ),
     MustBe(f"one of {_words(Order)}"),
 ]
@@ -121,7 +120,7 @@ Limit = Annotated[
     Meta(
         ge=1,
         le=MAX_LIMIT,
-        description="How many tasks to return at most; by default, all. If there are more, `Link` leads to the next"
+        description="How many tasks to return at most; by default, all. If there are more, `Link` points to the next"
         " page.",
     ),
     MustBe(f"a whole number from 1 to {MAX_LIMIT}"),
@@ -130,8 +129,8 @@ PageCursor = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9_\-]+$",
-        description="Where the page begins, from the `Link` of the page before it. All other parameters must be the"
-        " same as there, except `limit` and `count`.",
+        description="Where the page begins: copy it from the `Link` of the previous page. All other parameters except"
+        " `limit` and `count` must stay the same.",
     ),
     ReadBy(Cursor.parse),
 ]

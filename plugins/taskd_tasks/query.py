@@ -1,4 +1,4 @@
-"""What a request for a list asks for, and the headers of the response that depend on it."""
+"""The query in a request for a list, and the response headers that depend on it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _TAGS = FieldType.of(Tags)
 @attrs.frozen
 class ListRequest:
     """
-    What a request for a list asks for.
+    The query in a request for a list.
 
     Attributes:
         query: The tasks to list.
-        given: The values of the parameters that were given, by name.
+        given: The values of the parameters in the request, by name.
     """
 
     query: TaskQuery
@@ -43,7 +43,7 @@ class ListRequest:
         Read the query of *request*.
 
         Raises:
-            InvalidParameter: A parameter breaks a rule, or the cursor is from another query.
+            InvalidParameter: A parameter is invalid, or the cursor is for another query.
         """
         # Most requests ask for everything.
         given = PARAMETERS.read(request) if request.scope.get("query_string") else {}
@@ -58,7 +58,7 @@ class ListRequest:
         return cls(query, given)
 
     def headers(self, page: TaskPage) -> dict[str, str]:
-        """Return the headers that *page* has because of what was asked for."""
+        """Return the headers of the response with *page*."""
         headers = {}
         if page.has_more:
             headers["Link"] = f'<?{self._next(page)}>; rel="next"'
@@ -68,10 +68,10 @@ class ListRequest:
 
     def _next(self, page: TaskPage) -> str:
         """
-        Return the query of the page after *page*.
+        Return a reference to the page after *page*.
 
-        As a reference without a path, it resolves to the path that the client requested, even if a proxy has changed
-        that path before it arrived here (RFC 3986, section 5.2.2).
+        It has no path, so it resolves to the path that the client requested, even if a proxy has changed that path on
+        the way (RFC 3986, section 5.2.2).
         """
         cursor = Cursor.after(self.query.position_of(page.tasks[-1]), self.query, self.given)
         parameters = [(name, text) for name, value in self.given.items() if name != "cursor" for text in _texts(value)]
@@ -82,7 +82,7 @@ _EVERYTHING = ListRequest(EVERYTHING, {})
 
 
 def _query(given: Mapping[str, Any]) -> TaskQuery:
-    """Return the query that the parameters mean, without its cursor."""
+    """Return the query that the parameters describe, without its cursor."""
     sort = given.get("sort", Sort.CREATED_AT)
     tags = given.get("tag", ())
     return TaskQuery(
@@ -108,7 +108,7 @@ def _statuses(given: Mapping[str, Any]) -> frozenset[Status]:
 
 
 def _are_tags(texts: tuple[str, ...]) -> bool:
-    """Return whether a task can have these tags; if not, the store is spared them."""
+    """Return whether a task can have these tags; if it cannot, there is no need to ask the store."""
     try:
         _TAGS.read(texts)
     except ValueError:
@@ -117,7 +117,7 @@ def _are_tags(texts: tuple[str, ...]) -> bool:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield the texts of a parameter with this *value*: one, or several if it is repeated."""
+    """Yield the texts of a parameter with this *value*: several if the parameter is repeated."""
     plain = msgspec.to_builtins(value)
     for each in plain if isinstance(plain, (list, tuple)) else (plain,):
         yield each if isinstance(each, str) else msgspec.json.encode(each).decode()

@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 _CORRECT_IT = "Correct it: docs/reference/settings.md lists what each variable may be."
 _REPAIR_IT = "Correct the plugin, uninstall it, or leave it out with TASKD_DISABLED_PLUGINS: docs/guides/plugins.md."
-_CLEAN_UP = "Do what it says: until then it is not certain which plugins are installed."
-_REPORT_IT = "Report it to those who make the plugin."
+_CLEAN_UP = "Do what it says: until then, nobody can tell which plugins are installed."
+_REPORT_IT = "Report it to the plugin's authors."
 
 
 @click.command()
 def doctor() -> None:
     """
-    Check this deployment from end to end: settings, plugins, and everything that they depend on.
+    Check this deployment from end to end: the settings, the plugins, and everything they depend on.
 
     It prints a line for each check, and what to do about those that fail.  The exit status is 1 if any check fails.  It
     changes nothing.
@@ -167,7 +167,7 @@ async def _failure_to_close(part: object, timeout_s: float) -> str:
     try:
         await close_in_time(part, timeout_s)
     except TimedOut:
-        return f"did not close in {timeout_s:.0f} s: nor will it when the server stops"
+        return f"did not close in {timeout_s:.0f} s, and will not do so when the server stops, either"
     except (Exception, SystemExit) as error:  # noqa: BLE001  as above
         return f"failed to close: {type(error).__name__}"
     return ""

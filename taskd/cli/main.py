@@ -23,7 +23,7 @@ __all__ = ["main"]
 
 class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; if it fails because of the operating system, say so in one line."""
+        """Run a command; if the operating system makes it fail, say so in one line."""
         try:
             return super().invoke(ctx)
         except OSError as error:
@@ -33,7 +33,7 @@ class _Commands(click.Group):
             # Otherwise Python would try again, at exit, to write the rest of the output.
             sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
             where = f": {error.filename}" if error.filename else ""
-            sys.exit(f"taskd: the system refused to go on: {error.strerror}{where}")
+            sys.exit(f"taskd: the operating system reported an error: {error.strerror}{where}")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

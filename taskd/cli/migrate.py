@@ -13,12 +13,12 @@ __all__ = ["migrate"]
 
 
 @click.command()
-@click.option("--sql", "only_shows", is_flag=True, help="Print what would be run, and change nothing.")
+@click.option("--sql", "only_shows", is_flag=True, help="Print the SQL that would be run, and change nothing.")
 def migrate(*, only_shows: bool) -> None:
     """
     Bring the schema of the storage up to date.
 
-    A schema that is up to date stays as it is.  Several of these commands can safely run at the same time.
+    A schema that is up to date stays as it is.  It is safe to run several of these commands at the same time.
     """
     with printing() as plugins:
         printed = asyncio.run(_migrated(plugins, only_shows=only_shows))
@@ -26,7 +26,7 @@ def migrate(*, only_shows: bool) -> None:
 
 
 async def _migrated(plugins: Plugins, *, only_shows: bool) -> str:
-    """Migrate the schema, or only find out what would be run; return what to print."""
+    """Migrate the schema, or only find out what would be run; return the text to print."""
     store = plugins.migratable()
     try:
         if only_shows:

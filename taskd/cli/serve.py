@@ -12,17 +12,23 @@ from taskd.start import starting
 __all__ = ["port_option", "serve"]
 
 port_option = click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: one that is free."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="The port to listen on; 0 selects a free one.",
 )
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @port_option
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="How many processes serve.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="How many processes serve requests."
+)
 @click.option(
     "--grace", type=click.IntRange(0), default=10, show_default=True, metavar="SECONDS",
-    help="How long requests in flight may go on after SIGTERM.",
+    help="How long requests in flight may take after SIGTERM.",
 )  # fmt: skip
 def serve(host: str, port: int, workers: int, grace: int) -> None:
     """

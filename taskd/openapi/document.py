@@ -32,7 +32,7 @@ UNKNOWN_SCHEME: Mapping[str, object] = {
     "type": "apiKey",
     "in": "header",
     "name": "Authorization",
-    "description": "The server does not say more about how to send credentials.",
+    "description": "The server does not say how to send credentials.",
 }
 
 # A Path Item Object has a field for each of these methods, and none for any other.
@@ -106,14 +106,14 @@ def _writer(endpoints: Sequence[Endpoint]) -> OperationWriter:
 
 
 def _describable(endpoint: Endpoint) -> list[Any]:
-    """Return the types of *endpoint*; raise an error that names the endpoint if its operation cannot be written."""
+    """Return the types of *endpoint*; raise an error that names the endpoint if its operation cannot be described."""
     types = list(types_of(endpoint))
     try:
         msgspec.json.encode(OperationWriter(Schemas.of(types)).operation(endpoint))
     # Inspecting a plugin's class can raise any exception.  taskd does not start with a broken plugin.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PluginError(f"{endpoint} declares what cannot be described: {reason}") from error
+        raise PluginError(f"{endpoint} has a declaration that cannot be described: {reason}") from error
     return types
 
 
@@ -123,7 +123,7 @@ def _introduction() -> str:
 
 
 def code_table() -> Iterator[str]:
-    """Yield the lines of a Markdown table of all codes of errors."""
+    """Yield the lines of a Markdown table of all error codes."""
     yield "| code | status | cause | remedy |"
     yield "| --- | --- | --- | --- |"
     for code in ErrorCode:

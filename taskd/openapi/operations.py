@@ -24,22 +24,22 @@ __all__ = ["SCHEME", "OperationWriter", "check", "types_of", "types_of_returns"]
 # The name of the security scheme.
 SCHEME = "credentials"
 
-UserID = Annotated[str, Meta(description="Your user id, which the credentials are for.", examples=["dev"])]
+UserID = Annotated[str, Meta(description="Your user id: the one that your credentials are for.", examples=["dev"])]
 
 # Keyed by name, because the annotation of a plugin's convertor may be a string that cannot be evaluated.
 _PARAMETER_TYPES: Mapping[str, Any] = {"int": int, "float": float, "UUID": UUID, "uuid.UUID": UUID}
 
-# The first of each status; a 422 of an operation without a body is described by another one.
+# The first code of each status; in operations without a body, another code describes a 422.
 _ERROR_NAMES = {returns.status: name for name, returns in reversed(ERRORS.items())}
 _ERROR_NAMES_WITHOUT_BODY = {**_ERROR_NAMES, 422: "InvalidParameter"}
 
 
 def check(endpoint: Endpoint) -> None:
     """
-    Check that what *endpoint* declares fits its path, and that its errors are described.
+    Check that the declarations of *endpoint* fit its path, and that all its errors are described.
 
     Raises:
-        PluginError: Something declared does not fit the path, or an error is not described.
+        PluginError: A declaration does not fit the path, or an error is not described.
     """
     operation, path = endpoint.operation, endpoint.path
     if unknown := operation.parameters.keys() - endpoint.route.param_convertors.keys():
@@ -101,7 +101,7 @@ def _type_of(convertor: Convertor[Any]) -> Any:
 
 @attrs.frozen
 class OperationWriter:
-    """Writes Operation Objects and their parts, with *schemas* to describe types."""
+    """Writes Operation Objects and their parts, using *schemas* to describe types."""
 
     schemas: Schemas
 
@@ -133,7 +133,7 @@ class OperationWriter:
         described = self._described(type_)
         # A list is sent by repeating the parameter.
         form = {"style": "form", "explode": True} if described["schema"].get("type") == "array" else {}
-        # OpenAPI means by this what `QueryParameters` does: an empty value counts as not sent.
+        # In OpenAPI, this means what `QueryParameters` does: an empty value counts as not sent.
         return {"name": name, "in": "query", "required": False, "allowEmptyValue": True, **form, **described}
 
     def _header_parameter(self, name: str, type_: Any) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class OperationWriter:
 
     def _described(self, type_: Any) -> dict[str, Any]:
         described = self.schemas.described(type_)
-        # Swagger UI fills in the example of a parameter, but ignores those in its schema.
+        # Swagger UI fills in the example of a parameter, but ignores the examples in its schema.
         examples = described["schema"].pop("examples", [])
         example = {"example": examples[0]} if examples else {}
         return {**described, **example}
@@ -160,7 +160,7 @@ class OperationWriter:
         common = {
             str(status): {"$ref": f"#/components/responses/{names[status]}"} for status in _common_statuses(endpoint)
         }
-        unknown = {} if own else {"default": {"description": "The responses of this endpoint were not declared."}}
+        unknown = {} if own else {"default": {"description": "This endpoint does not declare its responses."}}
         return {**own, **common, **unknown}
 
     def response(self, returns: Returns) -> dict[str, Any]:

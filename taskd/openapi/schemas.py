@@ -46,7 +46,7 @@ class Schemas:
         if clashing := sorted(name for name in components if "." in name):
             raise PluginError(f"two classes have the same name in the API document: {', '.join(clashing)}: rename one")
         for each in _enums(inspect.multi_type_info(types)):
-            # msgspec has sorted the values; restore their order.
+            # msgspec sorts the values of enumerations; restore their order.
             components[each.__name__]["enum"] = [member.value for member in each]
         for schema in components.values():
             for described in (schema, *schema.get("properties", {}).values()):
@@ -58,7 +58,7 @@ class Schemas:
         return next(schema for known, schema in zip(self._types, self._schemas, strict=True) if known is type_)
 
     def described(self, type_: Any) -> dict[str, Any]:
-        """Return the schema of *type_* with its description beside it, as parameters and headers need it."""
+        """Return the schema of *type_* with its description moved beside it, as parameters and headers need it."""
         schema = dict(self.schema(type_))
         description = schema.pop("description", None)
         return {**({"description": description} if description else {}), "schema": schema}

@@ -91,7 +91,7 @@ class LoadedPlugin:
         """Import the plugin, register it, and return the names of the hooks that it defines, marked or not."""
         plugin = self.plugin
         if not EntryPoint.pattern.match(plugin.entry_point.value):
-            raise PluginError(f"{plugin} cannot be loaded: {plugin.entry_point.value!r} names no module")
+            raise PluginError(f"{plugin} cannot be loaded: {plugin.entry_point.value!r} does not name a module")
         with _advising(plugin), blaming(plugin, "cannot be loaded"), self._reporting_slowness("being imported"):
             module = plugin.entry_point.load()
             self._manager.register(module, plugin.name)
@@ -114,17 +114,17 @@ class LoadedPlugin:
         """Refuse implementations of *hook* that pluggy accepts, but that would not work as intended here."""
         implementations = self._implementations(hook)
         if any(each.wrapper or each.hookwrapper for each in implementations):
-            message = f"{self.plugin} wraps {hook}, but no plugin's hook is called together with another's"
+            message = f"{self.plugin} wraps {hook}, but hooks of different plugins are not called together"
             raise PluginError(f"{message}: leave out wrapper=True and hookwrapper=True, and return a value")
         if len(implementations) > 1:
-            raise PluginError(f"{self.plugin} defines {hook} more than once: leave one")
+            raise PluginError(f"{self.plugin} defines {hook} more than once: remove all but one")
         [implementation] = implementations
         if inspect.iscoroutinefunction(implementation.function):
             raise PluginError(f"{self.plugin} defines {hook} with async def: hooks are called before anything runs")
         # pluggy does not pass arguments that have a default value.
         arguments = inspect.signature(getattr(hooks, hook)).parameters
         if defaults := set(arguments).intersection(implementation.kwargnames):
-            raise PluginError(f"{self.plugin} gives {joined(defaults)} of {hook} a default value: leave that out")
+            raise PluginError(f"{self.plugin} gives {joined(defaults)} of {hook} a default value: remove it")
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         implementations: list[pluggy.HookImpl] = getattr(self._manager.hook, hook).get_hookimpls()

@@ -36,7 +36,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 @attrs.frozen
 class Source:
-    """What provides a route: its *name*, and the *words* that messages use for it."""
+    """The provider of a route: its *name*, and the *words* that messages use for it."""
 
     name: str
     words: str
@@ -113,7 +113,7 @@ class Plugins:
             msgspec.json.encode(scheme)
         # The scheme is not JSON, not UTF-8, or recursive, so taskd does not start.
         except Exception as error:
-            raise PluginError(f"{loaded.plugin} returned no JSON from {hook.__name__}: {one_line(error)}") from error
+            raise PluginError(f"{loaded.plugin} did not return JSON from {hook.__name__}: {one_line(error)}") from error
         return scheme
 
     @property

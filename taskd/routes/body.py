@@ -32,7 +32,7 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 64 * 1024
 TOO_LARGE = f"The body must not be larger than {MAX_BODY_BYTES} bytes."
 
-_DECODE_REASONS = {"Input data was truncated": "it ends too early, or holds a lone surrogate"}
+_DECODE_REASONS = {"Input data was truncated": "it ends too early, or contains a lone surrogate"}
 
 
 async def read_body(request: Request, cls: type[T], *, is_required: bool = True) -> T:
@@ -42,7 +42,7 @@ async def read_body(request: Request, cls: type[T], *, is_required: bool = True)
     Args:
         request: The request.
         cls: The class.  The types of its fields may have limits, given by `msgspec.Meta` and `taskd.fields.MustBe`.  If
-            it has an attribute `needs_known_key` that is true, a body with unknown keys only is refused.
+            its attribute `needs_known_key` is true, a body that has only unknown keys is refused.
         is_required: Whether to refuse a request without a body; if False, a missing body is read as `{}`.
 
     Raises:
@@ -53,7 +53,7 @@ async def read_body(request: Request, cls: type[T], *, is_required: bool = True)
 
 
 def parse_body(request: Request, body: bytes, cls: type[T], *, is_required: bool = True) -> T:
-    """Read the *body* that `receive_body` returned for *request*; everything else is as for `read_body`."""
+    """Like `read_body`, but with the *body* that `receive_body` returned for *request*."""
     if body:
         content_type = request.headers.get("content-type", "")
         # The most common value needs no parsing.
@@ -66,7 +66,7 @@ def parse_body(request: Request, body: bytes, cls: type[T], *, is_required: bool
 
 async def receive_body(request: Request) -> bytes:
     """
-    Receive the body of *request*, for an endpoint that needs its bytes as well; otherwise, use `read_body`.
+    Receive the body of *request*, for an endpoint that also needs its bytes; otherwise, use `read_body`.
 
     Raises:
         HTTPException: 413 if it is larger than 64 KiB.

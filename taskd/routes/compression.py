@@ -1,4 +1,4 @@
-"""Compress long responses with gzip, so that the event loop can run in between."""
+"""Compress long responses with gzip, in slices, so that the event loop can run in between."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from taskd.routes.slices import in_slices
 
 __all__ = ["MIN_COMPRESSED_BYTES", "gzipped"]
 
-# Shorter responses are sent in a few packets anyway.
+# Shorter responses fit into a few packets anyway.
 MIN_COMPRESSED_BYTES = 8 * 1024
-# Compressing this much at once takes about a quarter of a millisecond, and at most one.
+# Compressing this much takes about a quarter of a millisecond, and never more than one.
 PIECE_BYTES = 16 * 1024
 PIECES_AT_ONCE = 2
-# Tasks become 4.5 times smaller; with level 6, 5.5 times, in more than twice the time.
+# This level makes lists of tasks 4.5 times smaller.  Level 6 makes them 5.5 times smaller, but takes twice as long.
 LEVEL = 1
-# The largest window, and gzip's header and trailer.
+# The largest window, with gzip's header and trailer.
 _WBITS = 16 + zlib.MAX_WBITS
 
 
 async def gzipped(parts: list[bytes]) -> list[bytes]:
     """
-    Return the *parts* of a response, compressed together.
+    Return the *parts* of a response, compressed as a whole.
 
-    The list is emptied, and each part is freed as soon as it has been compressed.
+    The list is emptied, and each part is freed once it has been compressed.
     """
     compressor = zlib.compressobj(LEVEL, wbits=_WBITS)
 

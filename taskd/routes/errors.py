@@ -33,23 +33,23 @@ INTERNAL_ERROR = "Internal server error"
 NOTHING_HERE = "There is nothing at this path."
 """The detail of a 404 for a path that nothing serves."""
 NO_SUCH_TASK = "There is no such task."
-CHANGED = "The task has another version than If-Match names, or exists already."
-DELETED = "The task that this key created has been deleted."
-REUSED = "This key has been used with another body."
-STORE_DOWN = "The storage cannot be reached now; try again later."
+CHANGED = "The task's version is not in If-Match, or the task already exists."
+DELETED = "The task that was created with this key has been deleted."
+REUSED = "This key was already used with another body."
+STORE_DOWN = "The storage is not available now; try again later."
 
 
-# Without slots, so that the JSON has the fields in this order.
+# Without slots, so that the fields appear in the JSON in this order.
 @attrs.frozen(slots=False)
 class ErrorBody:
-    """Why a request was refused, or failed."""
+    """Why a request was refused or failed."""
 
     detail: Annotated[str, Meta(description="One sentence for people.")]
     code: ErrorCode
 
     @staticmethod
     def of(status: int, detail: str) -> ErrorBody:
-        """Return the body of an error that has no other code than that of its *status*."""
+        """Return the body of an error whose code follows from its *status*."""
         return ErrorBody(detail, ErrorCode.of_status(status))
 
 
@@ -60,7 +60,9 @@ class ValidationErrorBody(ErrorBody):
     errors: (
         Annotated[
             tuple[FieldError, ...],
-            Meta(description="All that is wrong, in the order of the fields. Only `key_reused` comes without it."),
+            Meta(
+                description="Everything that is wrong, in the order of the fields. Only `key_reused` comes without it."
+            ),
         ]
         | UnsetType
     ) = UNSET
@@ -131,7 +133,7 @@ ERROR_HANDLERS: Mapping[Any, Any] = {
 def _returns(
     code: ErrorCode, example: str | ErrorBody, description: str = "", headers: Mapping[str, Any] | None = None
 ) -> Returns:
-    """Describe the response for an error; *example* is its body, or no more than the detail."""
+    """Describe the response for an error; *example* is its body, or only the detail."""
     body = ErrorBody(example, code) if isinstance(example, str) else example
     described = description or f"{code.cause} {code.remedy}"
     return Returns(code.status, described, type=type(body), example=body, headers=headers or {})
@@ -145,10 +147,10 @@ ERRORS = {
     "Unauthorized": _returns(
         ErrorCode.INVALID_TOKEN,
         "The credentials are invalid.",
-        "The credentials are missing, invalid or expired, or `{user_id}` is another user's; `code` says which.",
+        "The credentials are missing, invalid or expired, or `{user_id}` is another user; `code` says which.",
         {"WWW-Authenticate": Challenge},
     ),
-    "NotFound": _returns(ErrorCode.NOT_FOUND, NO_SUCH_TASK, "There is no such task, or it is another user's."),
+    "NotFound": _returns(ErrorCode.NOT_FOUND, NO_SUCH_TASK, "There is no such task, or it belongs to another user."),
     "Conflict": _returns(ErrorCode.TASK_DELETED, DELETED),
     "PreconditionFailed": _returns(ErrorCode.PRECONDITION_FAILED, CHANGED),
     "TooLarge": _returns(ErrorCode.BODY_TOO_LARGE, TOO_LARGE),

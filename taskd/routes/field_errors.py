@@ -1,4 +1,4 @@
-"""Refuse a request because its body or a parameter breaks a rule, with an error for each field."""
+"""Refuse a request whose body or parameters break a rule, with an error for each field."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class FieldError:
     """
     A problem with a request: the *field*, and what it should be.
 
-    The field is one of the body, or `body` for the body as a whole; or the name of a parameter: in the query, in the
-    path, or of a header.
+    The field is the name of a field in the body, `body` for the body as a whole, or the name of a header or of a
+    parameter in the query or in the path.
     """
 
     field: str
@@ -42,9 +42,9 @@ class InvalidBody(InvalidRequest):
 
 class InvalidParameter(InvalidRequest):
     """
-    A parameter in the query or in the path, or a header, breaks a rule.
+    A header, or a parameter in the query or in the path, breaks a rule.
 
-    `errors` lists all problems, each with the name of the parameter, and is never empty.
+    `errors` lists all problems, each with the name of the parameter or header, and is never empty.
     """
 
     code = ErrorCode.INVALID_PARAMETER

@@ -31,10 +31,10 @@ def why_not_json(content_type: str) -> str | None:
         parameter = _PARAMETER.match(content_type, end)
         if parameter is None:
             rest = content_type[end:].strip("; \t")[:MAX_QUOTED]
-            return f"The Content-Type cannot be read from {rest!r} on: leave that out."
+            return f"The Content-Type is malformed from {rest!r} on: remove that part."
         charset = _value(parameter["value"]) if (parameter["name"] or "").lower() == "charset" else "utf-8"
         if charset.lower() not in _UTF_8:
-            return f"The body must be sent in UTF-8, and its Content-Type without charset={charset[:MAX_QUOTED]}."
+            return f"The body must be in UTF-8: send it without charset={charset[:MAX_QUOTED]}."
         end = parameter.end()
     return None
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 __all__ = ["accept_weights", "accepts_gzip"]
 
-# Reading the longest possible header, of commas only, would block the event loop.
+# Parsing the longest possible header, which consists of commas, would block the event loop.
 MAX_VALUES = 100
 
 _WEIGHT = re.compile(r"\s*q=(0(?:\.\d*)?|1(?:\.0*)?)\s*", re.IGNORECASE)
@@ -30,8 +30,8 @@ def accept_weights(request: Request, header: str) -> dict[str, float]:
 
 
 def accepts_gzip(request: Request) -> bool:
-    """Return whether the client accepts a response that is compressed with gzip, and does not prefer a plain one."""
+    """Return whether the client accepts gzip, and does not prefer an uncompressed response."""
     weights = accept_weights(request, "accept-encoding")
-    # `x-gzip` is an old name of gzip (RFC 9110, section 8.4.1.3); `*` stands for all encodings that are not listed.
+    # `x-gzip` is an old name for gzip (RFC 9110, section 8.4.1.3); `*` stands for all encodings that are not listed.
     weight = next((weights[name] for name in ("gzip", "x-gzip", "*") if name in weights), 0.0)
     return 0 < weight >= weights.get("identity", 0.0)

@@ -34,7 +34,7 @@ class Body:
     Args:
         type: The attrs class of the object that `taskd.routes.read_body` returns.  Wrap it in `Annotated`, with a
             `msgspec.Meta`, to add to the schema of this body.
-        examples: Examples of bodies, by their purpose; at least one.
+        examples: Example bodies, keyed by what they are for; at least one.
         is_required: Whether a request without a body is refused.
     """
 
@@ -54,8 +54,8 @@ class Returns:
         type: The type of the JSON body: an attrs class, or a type that contains attrs classes; None if there is no
             body.
         example: A value of this type.
-        headers: The types of its headers, with their descriptions, except for those that every response has.
-        optional_headers: The types of headers that it does not always have.
+        headers: The types of its headers, with descriptions, except for the headers that every response has.
+        optional_headers: The types of headers that only some of these responses have.
     """
 
     status: int = attrs.field(validator=[instance_of(int), ge(100), lt(600)])
@@ -81,7 +81,7 @@ class Operation:
     @returns.validator
     def _check_statuses(self, _: attrs.Attribute[Any], returns: tuple[Returns, ...]) -> None:
         if len({each.status for each in returns}) < len(returns):
-            raise ValueError(f"operation {self.operation_id!r} has two taskd.routes.Returns with one status")
+            raise ValueError(f"operation {self.operation_id!r} has two taskd.routes.Returns with the same status")
 
 
 def operation(
@@ -103,12 +103,12 @@ def operation(
         errors: The statuses of the core's errors that it may raise, such as 404, except those that all operations of
             its kind have.
         parameters: The types of the path's parameters, except for `user_id`, with a `msgspec.Meta` to describe each.
-        query: The types of the parameters that it reads with `taskd.routes.QueryParameters`.
-        headers: The types of the request's headers that it reads, except for those with credentials; all are optional.
+        query: The types of the query parameters that it reads with `taskd.routes.QueryParameters`.
+        headers: The types of the request headers that it reads, except for those with credentials.  All are optional.
 
     Returns:
-        A decorator.  It returns the endpoint itself, or a wrapper if attributes cannot be set on it, as with a bound
-        method.
+        A decorator.  It returns the endpoint itself, or a wrapper if the endpoint does not allow attributes to be set,
+        as with a bound method.
     """
     declared = Operation(operation_id, returns, body, frozenset(errors), parameters or {}, query or {}, headers or {})
 
@@ -123,8 +123,8 @@ def public(endpoint: E) -> E:
     Allow requests to *endpoint* without credentials.
 
     Returns:
-        *endpoint* itself, or a wrapper if attributes cannot be set on it, as with a bound method.  Create the route
-        with the endpoint that is returned.
+        *endpoint* itself, or a wrapper if it does not allow attributes to be set, as with a bound method.  Create the
+        route with the endpoint that is returned.
     """
     return _mark(endpoint, _PUBLIC, True)
 
@@ -144,8 +144,8 @@ def _mark(endpoint: E, name: str, value: object) -> E:
     """
     Return *endpoint* with a mark that `_marks` finds.
 
-    An endpoint on which attributes cannot be set, such as a bound method, is wrapped.  The function of a bound method
-    is not marked instead, because the methods of other objects share it.
+    An endpoint that does not allow attributes to be set, such as a bound method, is wrapped.  Marking the function of a
+    bound method instead would also mark the methods of other objects, which share it.
     """
     if isinstance(endpoint, (staticmethod, classmethod)):
         # This happens in the body of a class.  Later, only the wrapped function is visible.
@@ -161,6 +161,6 @@ def _mark(endpoint: E, name: str, value: object) -> E:
 
 
 def _marks(endpoint: Any) -> Mapping[str, Any]:
-    """Return the marks of *endpoint* itself, without those of its class or of a wrapped function."""
+    """Return the marks of *endpoint* itself, not those of its class or of a wrapped function."""
     marks: Mapping[str, Any] = getattr(endpoint, "__dict__", {})
     return marks

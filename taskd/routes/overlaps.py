@@ -111,7 +111,7 @@ def _literal(text: str) -> Steps:
 
 
 def _common_text(one: Steps, other: Steps) -> str | None:
-    """Return a string that matches both, or None.  A state is the number of steps done in each, and the text so far."""
+    """Return a string that matches both, or None.  A state is how many steps are done in each, and the text so far."""
     states = deque([(0, 0, "")])
     seen = {(0, 0)}
     while states:

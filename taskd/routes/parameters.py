@@ -1,7 +1,7 @@
 """
-Read the parameters in the query of a URL.
+Read the query parameters of a URL.
 
-Reading is strict, as with bodies: a parameter has one spelling for each value, and all errors are reported at once.
+Reading is strict, as it is for bodies: each value can be spelled in only one way, and all errors are reported at once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _BOOLEANS = {"true": True, "false": False}
 @attrs.frozen
 class ReadBy:
     """
-    How a parameter is read, if its type does not say it all; it goes into the parameter's `Annotated` type.
+    How to read a parameter whose type does not say enough.  It goes into the parameter's `Annotated` type.
 
     Args:
-        read: Converts the text of the parameter, or all of its texts if the type is a list.  It returns None if the
-            parameter counts as not given, and raises `ValueError` with a message such as "must be …".
+        read: Converts the text of the parameter, or a list of all its texts if the type is a list.  It returns None if
+            the parameter counts as not given, and raises `ValueError` with a message such as "must be …".
     """
 
     read: Callable[[Any], Any]
@@ -44,12 +44,12 @@ class ReadBy:
 @attrs.frozen
 class QueryParameters:
     """
-    The parameters that an operation reads from the query.
+    The query parameters that an operation reads.
 
     Args:
-        types: The types of the parameters, in the order in which errors are reported.  A type is `bool`, `int` or one
-            that is text in JSON, or a list of these for a parameter that may be repeated.  It may have limits, as the
-            fields of a body have, or a `ReadBy`.  `taskd.routes.operation` describes the same types.
+        types: The types of the parameters, in the order in which errors are reported.  A type is `bool`, `int` or a
+            type that is text in JSON, or a list of these if the parameter may be repeated.  It may have limits, like
+            the fields of a body, or a `ReadBy`.  Pass the same types to `taskd.routes.operation`.
     """
 
     types: Mapping[str, Any]
@@ -61,12 +61,12 @@ class QueryParameters:
 
     def read(self, request: Request) -> dict[str, Any]:
         """
-        Return the values of those parameters that *request* gives, by name, in the order of `types`.
+        Return the values of the parameters in *request*, by name, in the order of `types`.
 
         A parameter without a value counts as not given.  Unknown parameters are ignored.
 
         Raises:
-            InvalidParameter: Some of them break a rule, are not UTF-8, or are given twice without being lists.
+            InvalidParameter: A parameter breaks a rule, is not UTF-8, or is repeated although its type is not a list.
         """
         query: bytes = request.scope.get("query_string", b"")
         sent = self._sent(query) if query else {}
@@ -82,7 +82,7 @@ class QueryParameters:
         return {name: value for name, value in values.items() if value is not None}
 
     def _sent(self, query: bytes) -> dict[str, list[bytes]]:
-        """Return the values of the known parameters, still encoded."""
+        """Return the values of the known parameters, still percent-encoded."""
         sent: dict[str, list[bytes]] = {}
         for part in query.split(b"&"):
             name, _, value = part.partition(b"=")
@@ -120,12 +120,12 @@ class _Parameter:
 
 
 def _bare(annotation: Any) -> Any:
-    """Return the type in an `Annotated` one."""
+    """Return the type inside an `Annotated` one."""
     return annotation.__origin__ if get_origin(annotation) is Annotated else annotation
 
 
 def _of_text(type_: Any) -> Callable[[str], object]:
-    """Return the function that converts a text to what JSON would have; it returns the text if it is no such thing."""
+    """Return a function that converts text to a value as in JSON, or returns it unchanged if it does not match."""
     bare = _bare(type_)
     if bare is bool:
         return lambda text: _BOOLEANS.get(text, text)
@@ -135,7 +135,7 @@ def _of_text(type_: Any) -> Callable[[str], object]:
 
 
 def _name(encoded: bytes) -> str:
-    """Decode the name of a parameter; return an empty one, which no parameter has, if that is impossible."""
+    """Decode the name of a parameter; return an empty string, which names no parameter, if it is not valid."""
     try:
         return _decoded(encoded)
     except ValueError:
@@ -143,7 +143,7 @@ def _name(encoded: bytes) -> str:
 
 
 def _decoded(encoded: bytes) -> str:
-    """Decode what forms encode; raise `ValueError` if it is not text."""
+    """Decode text from a form; raise `ValueError` if it is not valid."""
     try:
         text = unquote_to_bytes(encoded.replace(b"+", b" ")).decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Write JSON responses; long lists are written in slices, and compressed."""
+"""Write JSON responses.  Long lists are written in slices, and compressed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REQUEST_ID = "[A-Za-z0-9._-]{1,128}"
 RequestID = Annotated[
     str,
     Meta(
-        description="Identifies the request. Its own value, if that was valid. After a 500, the server's log has it.",
+        description="Identifies the request; copied from it if valid. After a 500, look for it in the server's log.",
         pattern=f"^{REQUEST_ID}$",
     ),
 ]
@@ -72,8 +72,8 @@ async def list_response(
     Return the response to *request* with *items*, instances of attrs classes, as a JSON array.
 
     It has the same content as `JSONResponse(items)`, but a long list does not block the event loop while it is encoded
-    and sent, and one of 8 KiB or more is compressed if the client accepts that.  An `ETag` among the *headers* must be
-    weak, because it is the same for both forms.
+    and sent, and one of 8 KiB or more is compressed if the client accepts that.  An `ETag` in *headers* must be weak,
+    because it is the same with and without compression.
     """
     if len(items) <= SLICE_LENGTH:
         parts = [encode(items)]
@@ -92,7 +92,7 @@ async def list_response(
 
 
 def list_unmodified(headers: Mapping[str, str]) -> Response:
-    """Return the 304 for a client that has the list already; *headers* are those of the list, with its `ETag`."""
+    """Return a 304 for a client that already has the list; *headers* are those of the list, including its `ETag`."""
     response = NotModifiedResponse(Headers(headers))
     response.headers.add_vary_header("Accept-Encoding")
     return response

@@ -2,7 +2,7 @@
 Admission: under overload, requests wait in front of the application, and those that have waited too long are refused.
 
 Under taskd's own server, a request waits unparsed and without a task: a thousand suspended tasks would push other data
-out of the processor's caches, and so slow everything else down.  Under other servers, a request waits in the
+out of the processor's caches, and so slow down everything else.  Under other servers, a request waits in the
 middleware.
 """
 
@@ -35,7 +35,7 @@ HAS_LEFT = "taskd.has_left"
 ENQUEUE = "taskd.enqueue"
 PLACE = "taskd.place"
 
-# For how many credentials the user is remembered.
+# How many credentials to remember the users of.
 MAX_KNOWN_CREDENTIALS = 10_000
 # Matches the method and target of a request for a health path, whatever its query (RFC 9112, section 3.2).
 HEALTH_REQUEST = re.compile(rb"[^ ]+ (?:https?://[^/ ]*)?(?:%s)/*(?:\?[^ ]*)? " % "|".join(HEALTH_PATHS).encode())
@@ -106,16 +106,16 @@ class Admission:
     """
     ASGI middleware that admits as many requests at once as can be served without delay.
 
-    Clients take turns: however many requests one of them sends, another has to wait for only one of these.  A client is
-    identified by its user, who is known from the second request with the same credentials onwards, and before that by
-    its address.
+    Clients take turns: however many requests one of them sends, another client waits for only one of those.  A client
+    is identified by its user, who is known from the second request with the same credentials onwards, and before that
+    by its address.
 
     Attributes:
         app: The application.
         store: The store, whose calls must not be kept waiting long.
         timeout_s: How long a request may wait before it is refused, in seconds.
         request_headers: The names of the headers in which credentials are sent.
-        limits: Within which limits the number of admitted requests adapts.
+        limits: The limits within which the number of admitted requests adapts.
     """
 
     app: ASGIApp

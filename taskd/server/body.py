@@ -36,7 +36,7 @@ class BodyDecoder(Protocol):
         Take the body's data from the start of *buffer*, and return up to *most* bytes of content.
 
         Raises:
-            BadRequest: The body is not framed as it must be.
+            BadRequest: The framing of the body is invalid.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Say what caches may keep of a response, and which request headers it depends on (RFC 9111, sections 4.1 and 5.2)."""
+"""Tell caches what to keep of a response, and which request headers it depends on (RFC 9111, sections 4.1 and 5.2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["NEVER_STORED", "UNRESTRICTED", "CacheHeaders"]
 
 Header = tuple[bytes, bytes]
 
-# Caches keep the response to a read for its user only, and ask the server before each use.
+# Caches may keep the response to a read for its user only, and must ask the server before each use.
 _PRIVATE = (b"cache-control", b"private, no-cache")
 # Every response depends on the origin, because it says whether pages of that origin may read it.
 _VARY = (b"vary", b"Origin")
@@ -22,12 +22,12 @@ _VARY = (b"vary", b"Origin")
 @attrs.frozen
 class CacheHeaders:
     """
-    The `Cache-Control` and `Vary` of a kind of responses.
+    The `Cache-Control` and `Vary` of one kind of response.
 
     Attributes:
-        vary: The request headers on which all of them depend.
-        cache_control: What caches may do with a response that does not say it itself; None for what is usual.
-        is_default: Whether a response may say something else than `cache_control`.
+        vary: The request headers that all these responses depend on.
+        cache_control: What caches may do with a response that does not say so itself; None leaves it to their defaults.
+        is_default: Whether a response may override `cache_control`.
     """
 
     vary: Header = _VARY
@@ -37,9 +37,9 @@ class CacheHeaders:
     @classmethod
     def of_reads(cls, request_headers: Iterable[str]) -> CacheHeaders:
         """
-        Return those of successful reads under /api, where credentials are sent in *request_headers*.
+        Return the headers for successful reads below /api, where credentials are sent in *request_headers*.
 
-        If credentials are not in a header, a cache cannot tell whose response it has, so it must not store any.
+        If credentials are not sent in headers, a cache cannot tell whose response it has, so it must not store any.
         """
         names = [name.encode() for name in request_headers]
         return cls((b"vary", b", ".join([_VARY[1], *names])), _PRIVATE) if names else NEVER_STORED
@@ -50,7 +50,7 @@ class CacheHeaders:
         return (self.vary,) if self.cache_control is None else (self.cache_control, self.vary)
 
     def added_to(self, headers: Iterable[Header]) -> list[Header]:
-        """Return the *headers* of a response with these: one `Vary` with all names, and one `Cache-Control`."""
+        """Add these headers to the *headers* of a response: a single `Vary` with all names, and one `Cache-Control`."""
         kept, vary, cache_control = [], self.vary, self.cache_control
         for header in headers:
             name = header[0].lower()
@@ -73,8 +73,8 @@ NEVER_STORED = CacheHeaders(cache_control=NO_STORE, is_default=False)
 
 @functools.lru_cache(maxsize=64)
 def _merged(*varies: Header) -> Header:
-    """Return one `Vary` with the names of all of *varies*."""
+    """Return a single `Vary` with all names in *varies*."""
     names = [name.strip() for _, value in varies for name in value.split(b",")]
-    # Names are the same in any case.
+    # Names are case-insensitive.
     unique = {name.lower(): name for name in reversed(names) if name}
     return (b"vary", b"*" if b"*" in unique else b", ".join(reversed(unique.values())))

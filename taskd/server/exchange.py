@@ -72,7 +72,7 @@ class Exchange:
         head: The head of the request.
         decoder: Decodes the body from received data; None if the request has no body.
         body: The part of the body that was received but has not been passed to the application yet.
-        failure: The error because of which no more of the body is read, if there was one.
+        failure: The error that made the server stop reading the body, if there was one.
         is_complete: Whether the whole response has been sent.
         keep_alive: Whether another request may follow the response.
     """

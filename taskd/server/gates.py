@@ -30,7 +30,7 @@ SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 # How long a call may wait for the store: long enough that some call is always ready when the store is.
 MAX_STORE_WAIT_S = 0.01
 LOOK_INTERVAL_S = 0.005
-# The part of the capacity that one client leaves to others.
+# The share of the capacity that one client leaves to others.
 SHARE_OF_OTHERS = 0.25
 # A refusal costs about a quarter as much as a response: at this rate, refusals cost an eighth as much as responses.
 REFUSALS_PER_RESPONSE = 0.5
@@ -115,7 +115,7 @@ class Gate:
         self._next_look = loop.call_at(due, self._look, loop, due)
 
     def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        """Until no request waits, adapt the capacity to how late this call is and how long calls wait for the store."""
+        """Adapt the capacity to the lateness of this call and the waits for the store while requests are waiting."""
         limiter, limits = self.limiter, self.limits
         excess = max((loop.time() - due) / limits.max_lag_s, self._store_wait_s() / MAX_STORE_WAIT_S)
         if not limiter.waiting:
@@ -134,7 +134,7 @@ class Gate:
         try:
             return 0.0 if self.store is None else self.store.waited_s(is_read=self.is_for_reads)
         except Exception:
-            logger.exception("The storage plugin failed when it was asked how long calls wait, and is not asked again")
+            logger.exception("The storage plugin failed to say how long calls wait, and will not be asked again")
             self.store = None
             return 0.0
 

@@ -75,7 +75,7 @@ class Framing:
             raise BadRequest("There must be exactly one Host header.")
         # RFC 9112, section 6.1: a request with both may be an attempt at request smuggling.
         if framing.is_chunked and framing.length is not None:
-            raise BadRequest("Content-Length and Transfer-Encoding exclude each other.")
+            raise BadRequest("A request must not have both Content-Length and Transfer-Encoding.")
         return framing
 
     def read_host(self, value: bytes) -> None:
@@ -88,7 +88,7 @@ class Framing:
         """Read `Content-Length`."""
         # Python parses very long numbers slowly, or raises an error.
         if self.length is not None or not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
-            raise BadRequest("There must be one Content-Length, a number.")
+            raise BadRequest("There must be exactly one Content-Length, and it must be a number.")
         self.length = int(value)
 
     def read_transfer_encoding(self, value: bytes) -> None:

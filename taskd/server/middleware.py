@@ -97,9 +97,9 @@ class _Response:
     Sends the messages of a response, with the common headers.
 
     Attributes:
-        added: The common headers, except for those that are about caching.
+        added: The common headers, except for those about caching.
         caching: The headers about caching.
-        caching_if_read: The same, if the status is that of a successful read.
+        caching_if_read: The headers about caching for a successful read.
         is_started: Whether the client has received some of the response, or will.
         is_finished: Whether the client has received all of the response, or will.
     """

@@ -15,10 +15,10 @@ BACKLOG = 65_535
 # A port that is free at the first address may be in use at the next one.
 ATTEMPTS_AT_FREE_PORTS = 10
 
-_NAME_IT = "name one of this machine's addresses with --host (0.0.0.0 for all)"
+_NAME_IT = "set --host to one of this machine's addresses (0.0.0.0 for all)"
 _REMEDIES = {
-    errno.EADDRINUSE: "stop what listens there, or choose another port with --port",
-    errno.EACCES: "ports below 1024 are for root: choose a higher one with --port",
+    errno.EADDRINUSE: "stop the process that listens there, or choose another port with --port",
+    errno.EACCES: "only root may use ports below 1024: choose a higher one with --port",
     errno.EADDRNOTAVAIL: _NAME_IT,
 }
 
@@ -87,7 +87,7 @@ class Listener:
 def _reason(error: OSError | UnicodeError) -> str:
     """Return what is wrong, and what to do about it."""
     if not isinstance(error, OSError):
-        return f"this is not the name of a host: {_NAME_IT}"
+        return f"this is not a valid host name: {_NAME_IT}"
     remedy = _NAME_IT if isinstance(error, socket.gaierror) else _REMEDIES.get(error.errno or 0)
     return f"{error.strerror}: {remedy}" if remedy else str(error.strerror)
 

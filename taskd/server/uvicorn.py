@@ -190,4 +190,4 @@ def _spare_garbage_collector() -> None:
 
 
 def _say_that_hangup_is_ignored() -> None:
-    logger.info("Ignored SIGHUP: a single process cannot be replaced while it serves; several, --workers, can.")
+    logger.info("Ignored SIGHUP: a single process cannot be replaced while it serves.  Use --workers to run several.")

@@ -99,7 +99,7 @@ class Workers:
             return
         logger.error("Worker process [%d] has ended unexpectedly", worker.pid)
         if not self._has_served:
-            # The next one would fail, too.
+            # Its replacement would fail, too.
             self._stopping.set()
             return
         if not worker.has_served.result():
@@ -125,7 +125,7 @@ class Workers:
             if await self._restart():
                 logger.info("Restarted the workers")
             else:
-                logger.error("A new worker did not start; those that are left keep serving")
+                logger.error("A new worker did not start; the remaining ones keep serving")
 
     async def _restart(self) -> bool:
         """Replace one worker after another; return False if one cannot be replaced."""

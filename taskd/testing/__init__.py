@@ -1,13 +1,13 @@
 """
 Tools for testing plugins: contracts for stores and auth backends, a check of API documents, and a server to run.
 
-These tools need the extra `taskd-server[testing]`.  Subclass a contract and define its fixtures, and pytest runs its
-tests.
+These tools need the extra `taskd-server[testing]`.  To test a plugin, subclass a contract and define its fixtures;
+pytest then runs its tests.
 """
 
 import pytest
 
-# Before they are imported, so that a failed assertion shows its values.
+# Must come before these modules are imported, so that failed assertions show values.
 pytest.register_assert_rewrite("taskd.testing.auth", "taskd.testing.storage")
 
 from taskd.testing.auth import AuthContract

@@ -62,7 +62,7 @@ class AuthContract:
         assert (401, "wrong_user") == (response.status_code, response.json()["code"])
 
     async def test_no_credentials_are_no_fault(self, client: httpx.AsyncClient) -> None:
-        """A request without credentials gets the code for that, and a challenge without an error."""
+        """A request without credentials gets the code for missing ones, and a challenge without an error."""
         response = await client.get("/api/alice")
 
         assert (401, "missing_credentials") == (response.status_code, response.json()["code"])

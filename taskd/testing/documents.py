@@ -13,7 +13,7 @@ Node = Mapping[str, Any]
 
 def undescribed(document: bytes) -> list[str]:
     """
-    Return what the operations of an API document leave undescribed, as one sentence for each problem.
+    Return what an API document leaves undescribed, as one sentence for each problem.
 
     Every operation must have a summary and a description (the first paragraph of its endpoint's docstring, and the
     rest of it) and a description of each parameter, must declare its responses, and must have an example of each JSON

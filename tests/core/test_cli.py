@@ -1,4 +1,4 @@
-"""The `taskd` command, mostly as people run it: in a process and a folder of its own."""
+"""The `taskd` command, mostly run as people do: in its own process and folder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Store(taskd.storage.TaskStore):
 def taskd_storage():
     return Store()
 """
-# Prints when it is imported and whenever it is asked, by which a program that reads stdout would be misled.
+# Prints when it is imported and when it is called, which would confuse programs that read stdout.
 CHATTY_PLUGIN = """
 import taskd
 
@@ -76,19 +76,19 @@ def taskd_routes():
 
 
 def subject(token: str, secret: str) -> str:
-    """Return whose token it is, which must be signed with *secret*."""
+    """Return the user of a token, which must be signed with *secret*."""
     claims: dict[str, str] = jwt.decode(token, secret, ["HS256"])
     return claims["sub"]
 
 
 def columns(output: str) -> list[list[str]]:
-    """The rows of `taskd plugins`, each split at white space."""
+    """Return the rows of `taskd plugins`, each split at white space."""
     return [line.split() for line in output.splitlines()]
 
 
 @attrs.frozen
 class Announced:
-    """What `taskd dev` tells its user."""
+    """What `taskd dev` announces."""
 
     tasks: str
     user: str
@@ -98,7 +98,7 @@ class Announced:
 
     @classmethod
     def read(cls, server: RunningServer) -> Announced:
-        """Read it from *server*, which has just started."""
+        """Read the announcement of *server*, which has just started."""
         lines = server.read_until("Ctrl+C").splitlines()
         words = dict(line.split(maxsplit=1) for line in lines if line.startswith("  ") and line.strip())
         [signer] = re.findall(r"^ +\(valid for 24 hours, signed with (.*)\)$", "\n".join(lines), re.MULTILINE)
@@ -106,7 +106,7 @@ class Announced:
         return cls(words["tasks"], words["user"], words["token"], signer, shlex.split(curl))
 
     def send(self) -> httpx.Response:
-        """Do what the curl line says."""
+        """Run the curl command."""
         program, url, *options = self.curl
         given = list(zip(options[::2], options[1::2], strict=True))
         headers = dict(value.split(": ") for option, value in given if option == "-H")
@@ -117,14 +117,14 @@ class Announced:
 
 @pytest.fixture
 def busy_port() -> Iterator[int]:
-    """A port at which something else listens."""
+    """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 class TestDev:
-    def test_the_curl_line_makes_a_task(self) -> None:
-        """Whoever pastes the line that the first start prints has made a task of the user it names."""
+    def test_the_curl_command_creates_a_task(self) -> None:
+        """The command that the first start prints creates a task for the user that it names."""
         with running_server(child_environ({}), DEV) as server:
             announced = Announced.read(server)
             response = announced.send()
@@ -137,8 +137,8 @@ class TestDev:
         assert f"Bearer {announced.token}" in " ".join(announced.curl)
 
     @pytest.mark.parametrize("disabled", ["", "docs"])
-    def test_it_says_where_the_page_is_if_there_is_one(self, disabled: str) -> None:
-        """The link leads to the page; without the plugin that brings it there is none."""
+    def test_the_announcement_links_to_the_page_if_there_is_one(self, disabled: str) -> None:
+        """The link leads to the page, and is missing without the plugin that serves it."""
         with running_server(child_environ({"TASKD_DISABLED_PLUGINS": disabled}), DEV) as server:
             told = server.read_until("Ctrl+C")
             response = httpx.get(f"{server.url}/docs", trust_env=False)
@@ -153,7 +153,7 @@ class TestDev:
     def test_pages_on_this_machine_may_call_it(
         self, command: tuple[str, ...], frontend_url: str, is_allowed: bool
     ) -> None:
-        """A frontend in development needs no setting; under `taskd serve`, and where it is set, only that counts."""
+        """A frontend in development needs no setting; under `taskd serve`, only FRONTEND_URL counts."""
         origin = "http://localhost:5173"
         settings = {"BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": frontend_url}
         with running_server(child_environ(settings), command) as server:
@@ -162,8 +162,8 @@ class TestDev:
 
         assert (origin if is_allowed else None) == response.headers.get("Access-Control-Allow-Origin")
 
-    def test_what_it_keeps_is_private(self, tmp_path: Path) -> None:
-        """The secret is for its owner only, and nobody but owner and group may read the tasks."""
+    def test_its_files_are_private(self, tmp_path: Path) -> None:
+        """Only the owner can read the secret, and only the owner and the group can read the tasks."""
         with running_server(child_environ({}), DEV) as server:
             Announced.read(server).send()
 
@@ -172,8 +172,8 @@ class TestDev:
         assert "taskd.db" in modes
         assert [0] * len(modes) == [mode & ~0o640 for mode in modes.values()]
 
-    def test_a_second_start_knows_the_token_and_the_tasks_of_the_first(self) -> None:
-        """Secret and tasks outlive the process."""
+    def test_a_second_start_reuses_the_secret_and_the_tasks(self) -> None:
+        """The secret and the tasks outlive the process."""
         with running_server(child_environ({}), DEV) as server:
             first = Announced.read(server)
             task = first.send().json()
@@ -191,7 +191,7 @@ class TestDev:
     def test_a_configured_secret_and_database_are_used(
         self, tmp_path: Path, environ: dict[str, str], source: str
     ) -> None:
-        """What is set, in the environment or in `.env`, is used, and nothing is made in its place."""
+        """Settings in the environment or in `.env` are used, and no defaults are created."""
         if source == ".env":
             (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in environ.items()))
             environ = {}
@@ -210,7 +210,7 @@ class TestDev:
         }
 
     def test_a_secret_is_kept_beside_the_configured_database(self, tmp_path: Path, database_url: str) -> None:
-        """Where only the database is configured, the secret is made beside its file, or here if it has none."""
+        """If only the database is configured, the secret is beside its file, or in the working directory."""
         with running_server(child_environ({"DATABASE_URL": database_url}), DEV) as server:
             announced = Announced.read(server)
 
@@ -219,8 +219,8 @@ class TestDev:
         assert announced.signer.endswith(file.name)
         assert announced.user == subject(announced.token, file.read_text())
 
-    def test_two_that_start_together_agree_on_one_secret(self, tmp_path: Path) -> None:
-        """Whichever of two first starts wins, the tokens of both are good."""
+    def test_two_concurrent_starts_agree_on_one_secret(self, tmp_path: Path) -> None:
+        """Whichever start wins, the tokens of both are valid."""
 
         def start(_: int) -> str:
             with running_server(child_environ({}), DEV) as server:
@@ -234,8 +234,8 @@ class TestDev:
         assert ["taskd.db.secret"] == [file.name for file in tmp_path.glob("*.secret*")]
 
     @pytest.mark.parametrize("name", ["missing/tasks.db", "a_file/tasks.db"])
-    def test_a_database_that_cannot_be_stops_the_start(self, tmp_path: Path, name: str) -> None:
-        """One line names the variable, and no secret is made for it."""
+    def test_an_impossible_database_stops_the_start(self, tmp_path: Path, name: str) -> None:
+        """One line names the variable, and no secret is created."""
         (tmp_path / "a_file").touch()
 
         result = invoke("dev", settings={"DATABASE_URL": f"sqlite:///{name}"})
@@ -244,14 +244,14 @@ class TestDev:
         assert result.output.startswith(f"taskd: DATABASE_URL: '{name}' must be a file in a directory that exists")
         assert ["a_file"] == [file.name for file in tmp_path.iterdir()]
 
-    def test_a_device_is_no_database(self) -> None:
-        """What is written to it is lost."""
+    def test_a_device_is_not_a_database(self) -> None:
+        """Anything written to it would be lost."""
         result = invoke("migrate", settings={"DATABASE_URL": "sqlite:////dev/null"})
 
         assert 1 == result.exit_code
         assert "it is not a regular file: set DATABASE_URL" in result.output
 
-    def test_a_secret_that_cannot_be_kept_stops_the_start(self, tmp_path: Path) -> None:
+    def test_a_secret_that_cannot_be_saved_stops_the_start(self, tmp_path: Path) -> None:
         """One line says which file cannot be written."""
         (tmp_path / "taskd.db.secret").mkdir()
 
@@ -262,8 +262,8 @@ class TestDev:
             "taskd: BETTER_AUTH_SECRET: cannot be kept in taskd.db.secret: Is a directory ("
         )
 
-    def test_a_secret_that_is_no_text_stops_the_start(self, tmp_path: Path) -> None:
-        """A file of something else is not taken for a secret."""
+    def test_a_secret_that_is_not_text_stops_the_start(self, tmp_path: Path) -> None:
+        """A file with other contents is not taken for a secret."""
         (tmp_path / "taskd.db.secret").write_bytes(b"\xff" * 40)
 
         result = invoke("dev", settings={})
@@ -274,7 +274,7 @@ class TestDev:
         )
 
     def test_an_empty_secret_stops_the_start(self, tmp_path: Path) -> None:
-        """One line names the file, and what to do with it."""
+        """One line names the file and says what to do with it."""
         (tmp_path / "taskd.db.secret").touch()
 
         result = invoke("dev", settings={})
@@ -284,7 +284,7 @@ class TestDev:
 
     @pytest.mark.parametrize("source", ["environment", ".env"])
     def test_a_remote_database_is_refused(self, tmp_path: Path, source: str) -> None:
-        """What may be production's is named, with where the setting is from and no password, and is not served."""
+        """The message names the database and where it is configured, without the password; it may be in production."""
         environ = {"DATABASE_URL": "postgresql://alice:hunter2@db.example.com/tasks"}
         if source == ".env":
             (tmp_path / ".env").write_text(f"DATABASE_URL={environ.pop('DATABASE_URL')}\n")
@@ -301,7 +301,7 @@ class TestDev:
         assert [] == list(tmp_path.glob("*.secret"))
 
     def test_a_remote_database_is_served_if_that_is_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The announcement says whose tasks these are, and what its token is signed with, without a secret."""
+        """The announcement says where the tasks are and how the token is signed, without showing a secret."""
         announced: list[str] = []
         monkeypatch.setattr("taskd.cli.dev.serve_here", lambda _, port, say: say(f"http://127.0.0.1:{port}"))
         monkeypatch.setattr("taskd.cli.dev._announce", announced.append)
@@ -319,8 +319,8 @@ class TestDev:
         assert not {"hunter2", SECRET} & set(re.split(r"[\s'():@/]+", text))
         assert SECRET not in text
 
-    def test_a_remote_store_of_another_plugin_is_refused(self, installed: Path) -> None:
-        """A store says itself where it keeps the tasks; then the setting to change is the plugin's."""
+    def test_another_plugin_s_remote_store_is_refused(self, installed: Path) -> None:
+        """The store itself says where it keeps the tasks; the setting to change is the one that selects the plugin."""
         make_distribution(installed, "afar", REMOTE_STORE_PLUGIN)
 
         result = invoke("dev", settings={"TASKD_STORAGE": "afar", "DATABASE_URL": "sqlite:///unused.db"})
@@ -328,8 +328,8 @@ class TestDev:
         assert 1 == result.exit_code
         assert result.output.startswith("taskd: TASKD_STORAGE: afar keeps tasks on another machine (the moon), which ")
 
-    def test_ctrl_c_ends_it(self) -> None:
-        """Ctrl+C is the ordinary end: no traceback, and no failure."""
+    def test_ctrl_c_stops_it(self) -> None:
+        """Ctrl+C is the usual way to stop it: no traceback, and no failure."""
         with running_server(child_environ({}), DEV) as server:
             Announced.read(server)
             output = server.stop(signal.SIGINT)
@@ -351,7 +351,7 @@ class TestServe:
     def test_a_wrong_setting_stops_the_start(
         self, command: tuple[str, ...], variable: str, value: str | None, hidden: str
     ) -> None:
-        """One line names the variable and quotes no secret, also where several processes were to serve."""
+        """One line names the variable without quoting a secret, even with several processes."""
         settings = {"BETTER_AUTH_SECRET": SECRET, variable: value}
 
         ended = run_python(*command, settings={name: text for name, text in settings.items() if text is not None})
@@ -364,15 +364,15 @@ class TestServe:
     @pytest.mark.parametrize(
         ("options", "host"), [((), "127.0.0.1"), (("--host", "localhost"), "localhost")], ids=["default", "told"]
     )
-    def test_it_listens_on_this_machine_unless_told(self, options: tuple[str, ...], host: str) -> None:
-        """Other machines reach it only where --host says so."""
+    def test_it_listens_on_this_machine_only_by_default(self, options: tuple[str, ...], host: str) -> None:
+        """Other machines can reach it only if --host says so."""
         with running_server(child_environ({"BETTER_AUTH_SECRET": SECRET}), (*SERVE, *options)) as server:
             response = httpx.get(f"{server.url}/livez")
 
         assert (host, 200) == (httpx.URL(server.url).host, response.status_code)
 
-    def test_tasks_are_kept_in_the_working_directory_unless_told(self, tmp_path: Path) -> None:
-        """Without DATABASE_URL the tasks are in taskd.db."""
+    def test_tasks_are_kept_in_the_working_directory_by_default(self, tmp_path: Path) -> None:
+        """Without DATABASE_URL, the tasks are in taskd.db."""
         with running_server(child_environ({"BETTER_AUTH_SECRET": SECRET}), SERVE) as server:
             server.stop(signal.SIGINT)
 
@@ -383,13 +383,13 @@ class TestServe:
         [("dev",), ("serve",), ("serve", "--workers", "2")],
         ids=" ".join,
     )
-    def test_a_port_in_use_is_said(self, command: tuple[str, ...], busy_port: int) -> None:
-        """A start at a port that another process has fails, and one line says why, and what to do."""
+    def test_a_port_in_use_stops_the_start(self, command: tuple[str, ...], busy_port: int) -> None:
+        """One line says what is wrong and what to do."""
         settings = {"BETTER_AUTH_SECRET": SECRET}
 
         ended = run_python("-m", "taskd", *command, "--port", str(busy_port), settings=settings)
 
-        remedy = "stop what listens there, or choose another port with --port"
+        remedy = "stop the process that listens there, or choose another port with --port"
         assert (1, f"taskd: cannot listen on 127.0.0.1:{busy_port}: Address already in use: {remedy}\n") == (
             ended.returncode,
             ended.stderr,
@@ -410,9 +410,9 @@ class TestToken:
     @pytest.mark.anyio
     @pytest.mark.parametrize("user", ["alice", "a b/%\u00e9\U0001f389", "x" * 255], ids=["plain", "odd", "long"])
     async def test_the_server_accepts_it(self, user: str) -> None:
-        """With the token that is printed for a user, that user's tasks can be read."""
+        """The tasks of a user can be read with the token that was printed for that user."""
         settings = {"BETTER_AUTH_SECRET": SECRET}
-        # A command has an event loop of its own.
+        # A command has its own event loop.
         result = await asyncio.to_thread(invoke, "token", user, settings=settings)
 
         async with httpx.AsyncClient(transport=httpx.ASGITransport(build_app(settings))) as client:
@@ -422,8 +422,8 @@ class TestToken:
         assert (0, 200) == (result.exit_code, response.status_code)
 
     @pytest.mark.parametrize(("options", "lifetime_s"), [((), 3600), (("--lifetime", "5"), 5)], ids=["default", "told"])
-    def test_it_is_good_for_its_lifetime(self, options: tuple[str, ...], lifetime_s: int) -> None:
-        """The token expires an hour after it was made, or when --lifetime says."""
+    def test_it_is_valid_for_its_lifetime(self, options: tuple[str, ...], lifetime_s: int) -> None:
+        """The token expires after an hour, or when --lifetime says."""
         result = invoke("token", "alice", *options, settings={"BETTER_AUTH_SECRET": SECRET})
 
         claims = jwt.decode(result.stdout.strip(), options={"verify_signature": False})
@@ -449,15 +449,15 @@ class TestToken:
         assert named in result.stderr
 
     @pytest.mark.parametrize("user", ["", ".", "..", "x" * 256], ids=["empty", "dot", "dots", "long"])
-    def test_what_no_user_may_be_called_is_said(self, user: str) -> None:
-        """The message says which names can be users'."""
+    def test_an_invalid_user_id_is_refused(self, user: str) -> None:
+        """The message says which user ids are valid."""
         result = invoke("token", user, settings={"BETTER_AUTH_SECRET": SECRET})
 
         assert (2, "") == (result.exit_code, result.stdout)
-        assert "neither . nor .., but a text of 1 to 255 characters without NUL" in result.stderr
+        assert "a text of 1 to 255 characters other than . and .., without NUL" in result.stderr
 
-    def test_without_a_secret_there_is_none(self) -> None:
-        """One line names the variable, and whose it is."""
+    def test_without_a_secret_no_token_is_issued(self) -> None:
+        """One line names the variable and the plugin that it belongs to."""
         result = invoke("token", "alice", settings={})
 
         owner = f"plugin 'jwt' of taskd-server {importlib.metadata.version('taskd-server')}"
@@ -466,16 +466,16 @@ class TestToken:
         ) == result.output
         assert 1 == result.exit_code
 
-    def test_with_a_key_set_alone_there_is_none(self) -> None:
-        """Who publishes keys makes the tokens, and taskd does not ask for them."""
+    def test_with_a_key_set_alone_no_token_is_issued(self) -> None:
+        """Only the issuer that publishes the keys can sign tokens."""
         result = invoke("token", "alice", settings={"BETTER_AUTH_URL": "https://auth.example.com"})
 
         assert 1 == result.exit_code
         [line] = result.output.splitlines()
         assert line.startswith("taskd: BETTER_AUTH_SECRET: is not set, and only Better Auth has the private keys")
 
-    def test_with_a_secret_and_a_key_set_it_is_the_secret_s(self) -> None:
-        """The token is for the audience and by the issuer that the server wants."""
+    def test_with_a_secret_and_a_key_set_the_secret_is_used(self) -> None:
+        """The token has the audience and the issuer that the server requires."""
         result = invoke(
             "token", "alice", settings={"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "https://auth.example.com"}
         )
@@ -483,8 +483,8 @@ class TestToken:
 
         assert ("alice", "https://auth.example.com") == (claims["sub"], claims["iss"])
 
-    def test_a_plugin_that_makes_no_tokens_is_named(self, installed: Path) -> None:
-        """Where tokens come from somewhere else, the message says which plugin was selected."""
+    def test_a_plugin_that_cannot_issue_tokens_is_named(self, installed: Path) -> None:
+        """If tokens come from elsewhere, the message says which plugin is selected."""
         make_distribution(installed, "elsewhere", AUTH_PLUGIN)
 
         result = invoke("token", "alice", settings={"TASKD_AUTH": "elsewhere"})
@@ -495,8 +495,8 @@ class TestToken:
 
 
 class TestPlugins:
-    def test_what_is_installed_is_listed(self, installed: Path) -> None:
-        """Each plugin comes with what it provides, whether it serves, and the distribution that brought it."""
+    def test_installed_plugins_are_listed(self, installed: Path) -> None:
+        """Each plugin is listed with its hooks, its status and its distribution."""
         make_distribution(installed, "extra", ROUTES_PLUGIN)
         version = importlib.metadata.version("taskd-server")
 
@@ -517,7 +517,7 @@ class TestPlugins:
         ],
         ids=str,
     )
-    def test_the_settings_show_in_the_status(self, settings: dict[str, str], name: str, status: str) -> None:
+    def test_the_status_follows_from_the_settings(self, settings: dict[str, str], name: str, status: str) -> None:
         """A plugin is selected, only installed, or disabled."""
         result = invoke("plugins", settings=settings)
 
@@ -525,7 +525,7 @@ class TestPlugins:
         assert [status] == [row[-3] for row in columns(result.stdout) if row[0] == name]
 
     def test_a_broken_plugin_is_named(self, tmp_path: Path) -> None:
-        """The exit status is 1, and the message names the plugin, its distribution and the fault; others are listed."""
+        """The exit status is 1, the message names the plugin and the problem, and other plugins are listed."""
         plugin = make_distribution(tmp_path / "site", "broken", "import no_such_module")
 
         ended = run_python("-m", "taskd", "plugins", settings=plugin)
@@ -537,7 +537,7 @@ class TestPlugins:
         assert line.startswith("taskd: plugin 'broken' of broken 1.0 cannot be loaded: ModuleNotFoundError: ")
 
     def test_a_disabled_plugin_is_not_imported(self, installed: Path) -> None:
-        """A broken plugin does no harm when it is disabled."""
+        """A broken plugin does no harm while it is disabled."""
         make_distribution(installed, "broken", "import no_such_module")
 
         result = invoke("plugins", settings={"TASKD_DISABLED_PLUGINS": "broken"})
@@ -545,8 +545,8 @@ class TestPlugins:
         assert (0, "") == (result.exit_code, result.stderr)
         assert ["broken", "?", "disabled", "broken", "1.0"] in columns(result.stdout)
 
-    def test_two_plugins_of_one_name_are_refused(self, installed: Path) -> None:
-        """One line names both claimants."""
+    def test_two_plugins_with_the_same_name_are_refused(self, installed: Path) -> None:
+        """One line names both distributions."""
         make_distribution(installed, "first", ROUTES_PLUGIN)
         make_distribution(installed, "second", ROUTES_PLUGIN)
         (installed / "second-1.0.dist-info" / "entry_points.txt").write_text("[taskd]\nfirst = second_plugin\n")
@@ -558,7 +558,7 @@ class TestPlugins:
         assert "plugin 'first' is claimed by first 1.0, second 1.0" in line
 
     def test_a_plugin_that_is_not_installed_is_refused(self) -> None:
-        """A misspelt name in TASKD_PLUGINS is an error, not an empty server."""
+        """A misspelt name in TASKD_PLUGINS is an error, and does not lead to an empty server."""
         result = invoke("plugins", settings={"TASKD_PLUGINS": "jwt, taks"})
 
         assert 1 == result.exit_code
@@ -566,13 +566,13 @@ class TestPlugins:
 
 
 class TestOutput:
-    """What a plugin prints is not mixed into what a command prints."""
+    """Output of plugins is kept apart from the command's own output."""
 
     @pytest.mark.parametrize(
         "command", [("openapi",), ("token", "alice"), ("migrate", "--sql"), ("migrate",), ("doctor",), ("plugins",)]
     )
-    def test_what_a_plugin_prints_goes_to_stderr(self, installed: Path, command: tuple[str, ...]) -> None:
-        """Stdout has what the command prints without the plugin's words, which are not lost."""
+    def test_the_output_of_plugins_goes_to_stderr(self, installed: Path, command: tuple[str, ...]) -> None:
+        """Stdout has only the command's own output, and the plugin's is not lost."""
         name = "chatty_" + "".join(filter(str.isalpha, "".join(command)))
         settings = {"BETTER_AUTH_SECRET": SECRET}
         make_distribution(installed, name, CHATTY_PLUGIN)
@@ -583,8 +583,8 @@ class TestOutput:
         assert not {"imported", "asked"} & set(result.stdout.split())
         assert result.stdout
 
-    def test_the_api_document_stays_one(self, installed: Path) -> None:
-        """A program that reads it finds JSON, from the first character to the last."""
+    def test_the_api_document_stays_valid_json(self, installed: Path) -> None:
+        """A program that reads stdout finds nothing but JSON."""
         make_distribution(installed, "chatty", CHATTY_PLUGIN)
 
         result = invoke("openapi", settings={})
@@ -594,30 +594,30 @@ class TestOutput:
 
 
 class TestCommand:
-    def test_the_version_is_the_distribution_s(self) -> None:
-        """`python -m taskd` is `taskd`, and says which one."""
+    def test_the_version_is_that_of_the_distribution(self) -> None:
+        """`python -m taskd` is the same as `taskd`, and prints the version."""
         ended = run_python("-m", "taskd", "--version", settings={})
 
         assert (0, f"taskd, version {importlib.metadata.version('taskd-server')}\n") == (ended.returncode, ended.stdout)
 
-    def test_an_older_python_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In a checkout, which may be run without pip, one line says which Python is needed, before any import."""
+    def test_an_older_python_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a checkout that was not installed, one line says which Python is needed, before anything is imported."""
         monkeypatch.setattr(sys, "version_info", (3, 10, 13, "final", 0))
 
         with pytest.raises(SystemExit, match=r"^taskd: needs Python 3\.11 or later, and this is Python 3\.10$"):
             runpy.run_path(str(Path(taskd.__file__)))
 
     @pytest.mark.parametrize("option", ["--help", "-h"])
-    def test_help_names_every_command(self, option: str) -> None:
-        """All commands are in the help."""
+    def test_help_lists_every_command(self, option: str) -> None:
+        """The help mentions all commands."""
         result = invoke(option, settings={})
 
         assert 0 == result.exit_code
         assert [] == [name for name in main.commands if f"  {name} " not in result.stdout]
 
     @pytest.mark.parametrize("command", sorted(main.commands))
-    def test_every_command_explains_itself(self, command: str) -> None:
-        """The help of a command has a sentence about it, and one for each option."""
+    def test_every_command_has_help(self, command: str) -> None:
+        """The help of a command describes it and each of its options."""
         result = invoke(command, "--help", settings={})
 
         explained = [option for option in main.commands[command].params if isinstance(option, click.Option)]

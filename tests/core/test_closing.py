@@ -1,4 +1,4 @@
-"""Stopping the application: an auth backend is closed, and what does not end is not waited for."""
+"""Stopping the application closes the auth backend, and does not wait for code that never ends."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def closed(module: str) -> int:
 async def test_a_backend_is_closed_when_the_application_stops(
     site: Site, caplog: pytest.LogCaptureFixture, is_async: bool
 ) -> None:
-    """Once, and not before; the log has nothing to say of it."""
+    """It is closed once, not earlier, and nothing is logged."""
     module = closing(site, is_async=is_async)
     app = build(TASKD_AUTH="custom")
     async with lifespan(app):
@@ -62,7 +62,7 @@ async def test_a_backend_is_closed_when_the_application_stops(
         ("task = asyncio.ensure_future(asyncio.sleep(9)); task.cancel(); await task", True, "failed to close"),
     ],
 )
-async def test_a_backend_that_does_not_close_keeps_nothing_from_stopping(
+async def test_a_backend_that_does_not_close_does_not_delay_the_stop(
     site: Site,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -70,12 +70,12 @@ async def test_a_backend_that_does_not_close_keeps_nothing_from_stopping(
     is_async: bool,
     line: str,
 ) -> None:
-    """It is named in the log, and the storage is closed all the same."""
-    # Only those that do not end are to reach it.
+    """The log names it, and the storage is closed anyway."""
+    # Only a call that never ends may reach it.
     timeouts = Timeouts(close_s=0.05 if "abandoned" in line else 60)
     calls: list[str] = []
 
-    # The store opens nothing, and so has nothing to close that could take its time.
+    # The store has opened nothing, so closing it takes no time.
     async def ping(_: SQLTaskStore) -> None:
         pass
 
@@ -95,8 +95,8 @@ async def test_a_backend_that_does_not_close_keeps_nothing_from_stopping(
     ]
 
 
-def test_the_doctor_closes_what_it_made(site: Site) -> None:
-    """Whatever it checked, and even if that fails; what is wrong with it then stays out of the report."""
+def test_the_doctor_closes_what_it_created(site: Site) -> None:
+    """It does so whatever it has checked; if closing fails, the report is not affected."""
     module = closing(site, "raise RuntimeError('hunter2')")
     report = examined("sqlite:///tasks.db", TASKD_AUTH="custom")
 
@@ -104,8 +104,8 @@ def test_the_doctor_closes_what_it_made(site: Site) -> None:
     assert "hunter2" not in report.text
 
 
-async def test_what_is_called_returns_and_raises() -> None:
-    """Whether it is async or not, nothing is added to it, and nothing is lost."""
+async def test_results_and_errors_are_passed_on() -> None:
+    """Whether the function is async or not, nothing is added and nothing is lost."""
 
     async def response() -> int:
         return 5
@@ -114,7 +114,7 @@ async def test_what_is_called_returns_and_raises() -> None:
         raise LookupError
 
     def returning(call: Callable[[], Any]) -> Callable[[], Any]:
-        """A function that is not async itself, and returns what is to be awaited."""
+        """A function that is not async, but returns an awaitable."""
         return lambda: call()  # noqa: PLW0108
 
     assert [5, 5, 5] == [await bounded(call, 9) for call in (response, lambda: 5, returning(response))]
@@ -123,8 +123,8 @@ async def test_what_is_called_returns_and_raises() -> None:
             await bounded(call, 9)
 
 
-async def test_what_does_not_end_is_cancelled_and_left_behind() -> None:
-    """Even if it does not heed that at once."""
+async def test_a_call_that_does_not_end_is_cancelled_and_abandoned() -> None:
+    """It is abandoned even if it ignores the cancellation at first."""
     is_cancelled, may_end = asyncio.Event(), asyncio.Event()
 
     async def stubborn() -> None:
@@ -140,8 +140,8 @@ async def test_what_does_not_end_is_cancelled_and_left_behind() -> None:
     may_end.set()
 
 
-async def test_who_waits_may_be_cancelled() -> None:
-    """What was called is cancelled with it, and the cancellation goes on."""
+async def test_the_caller_may_be_cancelled() -> None:
+    """The call is cancelled, too, and the cancellation propagates."""
     is_begun, is_cancelled = asyncio.Event(), asyncio.Event()
 
     async def endless() -> None:

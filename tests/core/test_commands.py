@@ -1,4 +1,4 @@
-"""What every command does: it loads plugins once, closes what they made, and says which names look misspelt."""
+"""All commands load plugins once, close what these have created, and warn about names that look misspelt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import SECRET
 from tests.support.commands import invoke, run_python
 from tests.support.processes import make_distribution
 
-# Every hook notes its calls, and so does what it makes when it is closed.
+# All hooks record their calls, and the objects that they create record when they are closed.
 COUNTING_PLUGIN = """
 import taskd
 from starlette.authentication import AuthenticationBackend
@@ -74,7 +74,7 @@ def taskd_routes():
 PARTS = {"taskd_auth", "taskd_storage"}
 WHOLE = {*PARTS, "taskd_security_scheme", "taskd_routes"}
 AUTH_CLOSED, STORE_CLOSED = "backend.close", "store.close"
-# What each command calls.
+# The hooks and methods that each command calls.
 CALLS = {
     ("dev",): {*WHOLE, "taskd_trial_settings", AUTH_CLOSED, STORE_CLOSED},
     ("serve",): {*WHOLE, AUTH_CLOSED, STORE_CLOSED},
@@ -90,7 +90,7 @@ CALLS = {
 
 @pytest.fixture
 def _serving_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No command listens, and each builds an application of its own."""
+    """Keep commands from listening, and let each build its own application."""
     monkeypatch.setattr("taskd.cli.serve.run_server", lambda *_, **__: None)
     monkeypatch.setattr("taskd.cli.dev.serve_here", lambda *_: None)
     monkeypatch.delitem(sys.modules, "taskd.asgi", raising=False)
@@ -98,7 +98,7 @@ def _serving_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each plugin is loaded."""
+    """Count how often each plugin is loaded."""
     counts: Counter[str] = Counter()
     register: Callable[[LoadedPlugin], list[str]] = LoadedPlugin._register
 
@@ -112,10 +112,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.mark.usefixtures("_serving_nothing")
 @pytest.mark.parametrize("command", CALLS, ids=" ".join)
-def test_a_command_calls_each_hook_once_and_closes_what_it_made(
+def test_a_command_calls_each_hook_once_and_closes_everything(
     installed: Path, loaded: Counter[str], command: tuple[str, ...]
 ) -> None:
-    """Plugins are loaded once, also where a command both checks and uses what they provide."""
+    """Plugins are loaded once, even if a command both checks and uses what they provide."""
     name = f"counting_{uuid.uuid4().hex}"
     make_distribution(installed, name, COUNTING_PLUGIN)
 
@@ -128,8 +128,8 @@ def test_a_command_calls_each_hook_once_and_closes_what_it_made(
 
 
 @pytest.mark.parametrize("command", [("dev",), ("doctor",)], ids=" ".join)
-def test_what_a_command_made_is_closed_also_when_it_fails(installed: Path, command: tuple[str, ...]) -> None:
-    """Parts that do not go together are closed like any other."""
+def test_everything_is_closed_even_if_a_command_fails(installed: Path, command: tuple[str, ...]) -> None:
+    """Parts that do not fit together are closed like any others."""
     name = f"counting_{uuid.uuid4().hex}"
     routes = 'return [__import__("starlette.routing").routing.Route("/livez", lambda request: None)]'
     make_distribution(installed, name, COUNTING_PLUGIN.replace("return []\n", f"{routes}\n"))
@@ -143,25 +143,25 @@ def test_what_a_command_made_is_closed_also_when_it_fails(installed: Path, comma
 
 
 @pytest.mark.parametrize("command", [("plugins",), ("openapi",), ("doctor",), ("token", "alice")], ids=" ".join)
-def test_output_that_cannot_be_written_is_said_in_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
-    """A full disk is no fault of taskd's."""
+def test_a_write_error_on_stdout_is_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
+    """A full disk is not a bug in taskd."""
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "BETTER_AUTH_SECRET": SECRET}
     with Path("/dev/full").open("w") as full:
         result = run_python("-m", "taskd", *command, settings=settings, stdout=full)
 
-    assert (1, ["taskd: the system refused to go on: No space left on device"]) == (
+    assert (1, ["taskd: the operating system reported an error: No space left on device"]) == (
         result.returncode,
         result.stderr.splitlines(),
     )
 
 
-def test_a_folder_that_was_deleted_is_said_in_one_line(tmp_path: Path) -> None:
-    """No path leads to it any more."""
+def test_a_deleted_working_directory_is_one_line(tmp_path: Path) -> None:
+    """It no longer has a path."""
     script = (
         "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone');"
         " from taskd.cli.main import main; main(['migrate'])"
     )
-    # Without the folder in the search path, as where the installed command runs.
+    # Without the folder in the search path, as for the installed command.
     result = run_python("-P", "-c", script, settings={"DATABASE_URL": "sqlite:///tasks.db"}, cwd=tmp_path)
 
     assert 1 == result.returncode
@@ -175,15 +175,15 @@ class TestMistakes:
     @pytest.mark.parametrize(
         "command", [("openapi",), ("token", "alice"), ("migrate",), ("plugins",)], ids=lambda command: command[0]
     )
-    def test_a_command_says_which_names_look_misspelt(self, command: tuple[str, ...]) -> None:
-        """The lines go to stderr, and the command does what it is for."""
+    def test_a_command_warns_about_names_that_look_misspelt(self, command: tuple[str, ...]) -> None:
+        """The warnings go to stderr, and the command continues."""
         result = invoke(*command, settings={"BETTER_AUTH_SECRET": SECRET, "TASKD_STORE": "memory"})
 
         assert (0, [self.MISTAKE]) == (result.exit_code, result.stderr.splitlines())
 
     @pytest.mark.parametrize("command", [("serve",), ("token", "alice")], ids=lambda command: command[0])
     def test_a_misspelt_setting_that_stops_the_start_is_named(self, command: tuple[str, ...]) -> None:
-        """Beside the setting that is missing stands the one that may be meant for it."""
+        """The message about the missing setting is followed by the name that may have been meant for it."""
         ended = run_python("-m", "taskd", *command, settings={"BETTER_AUTH_SECRT": SECRET})
 
         assert 1 == ended.returncode

@@ -1,4 +1,4 @@
-"""Compression of lists: the same content, in pieces between which the event loop goes on."""
+"""Compressed lists have the same content, and the event loop runs between their pieces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REQUEST = Request({"type": "http", "headers": [(b"accept-encoding", b"gzip")]})
 
 @pytest.fixture(scope="module")
 def _short_pieces() -> Iterator[None]:
-    """Pieces of ten bytes, one at a time."""
+    """Use pieces of ten bytes."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(taskd.routes.compression, "PIECE_BYTES", PIECE)
         monkeypatch.setattr(taskd.routes.compression, "PIECES_AT_ONCE", 1)
@@ -32,7 +32,7 @@ def _short_pieces() -> Iterator[None]:
 
 
 async def body_of(response: Response) -> bytes:
-    """Return the whole body of *response*, as it is sent."""
+    """Return the whole body of *response* as sent."""
     bodies: list[bytes] = []
 
     async def send(message: object) -> None:
@@ -44,8 +44,8 @@ async def body_of(response: Response) -> bytes:
 
 
 @given(st.lists(st.binary(max_size=5 * PIECE), max_size=5))
-def test_what_is_compressed_has_the_same_content(parts: list[bytes]) -> None:
-    """Put together, the parts are those that were given, which are not kept."""
+def test_compression_keeps_the_content(parts: list[bytes]) -> None:
+    """Together, the compressed parts are equal to the given parts, which are not kept."""
     content = b"".join(parts)
     compressed = asyncio.run(gzipped(parts))
 
@@ -53,8 +53,8 @@ def test_what_is_compressed_has_the_same_content(parts: list[bytes]) -> None:
     assert [] == parts
 
 
-async def test_the_event_loop_goes_on_between_pieces() -> None:
-    """However long a part is, no more than one piece is compressed at once."""
+async def test_the_event_loop_runs_between_pieces() -> None:
+    """However long a part is, only one piece is compressed at once."""
     turns = 0
 
     async def count() -> None:
@@ -72,7 +72,7 @@ async def test_the_event_loop_goes_on_between_pieces() -> None:
 
 @pytest.mark.parametrize(("length", "is_compressed"), [(8191, False), (8192, True), (100_000, True)])
 async def test_a_list_of_8_kib_is_compressed(length: int, is_compressed: bool) -> None:
-    """A shorter one would not arrive earlier."""
+    """A shorter one would not arrive any earlier."""
     items = ["x" * (length - 4)]
     response = await list_response(REQUEST, items)
     body = await body_of(response)
@@ -85,7 +85,7 @@ async def test_a_list_of_8_kib_is_compressed(length: int, is_compressed: bool) -
 
 @pytest.mark.parametrize("length", [1, 10_000])
 async def test_a_list_keeps_its_own_headers(length: int) -> None:
-    """What it depends on is added to what the endpoint says."""
+    """The headers that it depends on are added to those that the endpoint names."""
     headers = {"ETag": 'W/"5"', "Link": "</more>", "Vary": "Accept"}
     response = await list_response(REQUEST, ["x" * length], headers)
 
@@ -95,7 +95,7 @@ async def test_a_list_keeps_its_own_headers(length: int) -> None:
 
 
 def test_a_304_says_what_the_list_depends_on() -> None:
-    """A cache has to know it for the list that it keeps (RFC 9110, section 15.4.5)."""
+    """A cache needs to know this for the list that it keeps (RFC 9110, section 15.4.5)."""
     response = list_unmodified({"ETag": 'W/"5"', "Vary": "Accept"})
 
     assert (304, b"") == (response.status_code, response.body)

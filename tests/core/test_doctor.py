@@ -1,4 +1,4 @@
-"""`taskd doctor`: one line for each check, what to do where it fails, and no secret."""
+"""`taskd doctor` prints one line for each check, what to do if it fails, and no secret."""
 
 from __future__ import annotations
 
@@ -78,22 +78,22 @@ class TestSettings:
         ],
         ids=lambda value: next(iter(value)),
     )
-    def test_a_wrong_one_is_named(self, served: SQLitePlace, given: Mapping[str, str], failed: list[str]) -> None:
-        """The variable is named in the table, and what does not depend on it is checked all the same."""
+    def test_a_wrong_setting_is_named(self, served: SQLitePlace, given: Mapping[str, str], failed: list[str]) -> None:
+        """The table names the variable, and everything that does not depend on it is checked anyway."""
         report = examined(served.url, **given)
 
         assert failed == report.failed()
         assert [next(iter(given))] * len(failed) == [report.findings[name].split(":")[0] for name in failed]
 
-    def test_a_broken_file_of_settings_is_one_line(self) -> None:
-        """Before there are settings there is no table."""
+    def test_a_broken_env_file_is_one_line(self) -> None:
+        """Without settings, there is no table."""
         Path(".env").mkdir()
         result = invoke("doctor", settings={})
 
         assert (1, "taskd: .env: is a folder, not a file\n") == (result.exit_code, result.output)
 
     def test_it_is_a_command(self, served: SQLitePlace) -> None:
-        """In a process of its own, too, the exit status tells, and nothing is said beside the table."""
+        """Run as a process, it prints nothing but the table, and its exit status shows whether a check failed."""
         ended = run_python("-m", "taskd", "doctor", settings={"DATABASE_URL": served.url})
 
         assert (1, "") == (ended.returncode, ended.stderr)
@@ -102,7 +102,7 @@ class TestSettings:
 
 class TestTokens:
     def test_a_missing_secret_is_named(self, served: SQLitePlace) -> None:
-        """Without a secret nothing can be signed, and the storage is checked all the same."""
+        """Without a secret nothing can be signed, but the storage is checked anyway."""
         report = Report.read(invoke("doctor", settings={"DATABASE_URL": served.url}))
 
         assert (1, ["auth", "settings"]) == (report.exit_code, report.failed())
@@ -117,7 +117,7 @@ class TestTokens:
         ["x" * 64, "abab" * 16, "change me, change me, change me, change me", "better-auth-secret-1234567890-abcdef"],
     )
     def test_a_weak_secret_fails(self, served: SQLitePlace, secret: str) -> None:
-        """A secret that is long enough, and easy to guess, comes with the command that makes another."""
+        """A secret that is long enough but easy to guess fails, with the command that creates a better one."""
         report = examined(served.url, BETTER_AUTH_SECRET=secret)
 
         assert ["secret"] == report.failed()
@@ -125,8 +125,8 @@ class TestTokens:
         assert secret not in report.text
 
     @pytest.mark.parametrize("keeps_secret", [True, False])
-    def test_a_key_set_is_looked_at(self, served: SQLitePlace, keeps_secret: bool) -> None:
-        """How many keys there are, and for what, with a secret beside them or without."""
+    def test_the_key_set_is_checked(self, served: SQLitePlace, keeps_secret: bool) -> None:
+        """The finding says how many keys there are and for which algorithms, with or without a secret."""
         secret = STRONG_SECRET if keeps_secret else ""
         with published(Issuer(("EdDSA", "ES256", "ES512"))):
             report = examined(served.url, BETTER_AUTH_URL=URL, BETTER_AUTH_SECRET=secret)
@@ -135,8 +135,8 @@ class TestTokens:
         assert ("ok", "3 for ES256, ES512, EdDSA") == (report.outcomes["key set"], report.findings["key set"])
         assert keeps_secret == ("secret" in report.outcomes)
 
-    def test_keys_that_are_not_used_are_noted(self, served: SQLitePlace) -> None:
-        """Each is named with what is wrong with it."""
+    def test_unusable_keys_are_noted(self, served: SQLitePlace) -> None:
+        """Each is listed with the reason."""
         document = Issuer(("EdDSA",)).document()
         document["keys"] += [{"kty": "oct", "k": "AAAA", "kid": "weak"}, {"kty": "EC"}]
         with respx.mock() as router:
@@ -156,10 +156,8 @@ class TestTokens:
     @pytest.mark.parametrize(
         ("keys", "remedy"), [([], "Let Better Auth create a key."), ([{"kty": "oct"}], "no token can name it")]
     )
-    def test_a_key_set_that_nothing_can_be_verified_with_fails(
-        self, served: SQLitePlace, keys: list[object], remedy: str
-    ) -> None:
-        """An issuer without a key is found before its first token."""
+    def test_a_key_set_without_usable_keys_fails(self, served: SQLitePlace, keys: list[object], remedy: str) -> None:
+        """The problem is found before the first token arrives."""
         with respx.mock() as router:
             router.get(JWKS_URL).respond(json={"keys": keys})
             report = examined(served.url, BETTER_AUTH_URL=URL)
@@ -181,10 +179,10 @@ class TestTokens:
             ({"html": "<h1>Welcome</h1>"}, "the response is not a JSON Web Key Set"),
         ],
     )
-    def test_a_key_set_that_cannot_be_had_fails(
+    def test_a_key_set_that_cannot_be_fetched_fails(
         self, served: SQLitePlace, response: dict[str, Any], finding: str
     ) -> None:
-        """What came in its place is said, and where to look."""
+        """The finding says what was returned instead, and the remedy where to look."""
         with respx.mock() as router:
             router.get(JWKS_URL).respond(**response)
             report = examined(served.url, BETTER_AUTH_URL=URL)
@@ -194,7 +192,7 @@ class TestTokens:
         assert "TASKD_JWKS_URL" in report.remedies["key set"]
 
     def test_an_issuer_that_is_down_fails(self, served: SQLitePlace, closed_port: int) -> None:
-        """And the rest is checked all the same."""
+        """Everything else is checked anyway."""
         report = examined(served.url, BETTER_AUTH_URL=f"http://127.0.0.1:{closed_port}")
 
         assert ["key set"] == report.failed()
@@ -204,42 +202,42 @@ class TestTokens:
 
 @pytest.fixture
 def site(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose distributions are installed, beside the example's package."""
+    """A folder for installed distributions, which also contains the example package."""
     monkeypatch.syspath_prepend(ACME)
     return installed
 
 
 async def checks_of(storage: str, timeouts: Timeouts) -> dict[str, Check]:
-    """Return the checks of a deployment with the plugin *storage*, which may take as long as *timeouts* says."""
+    """Return the checks of a deployment with the plugin *storage*, within *timeouts*."""
     environ = Environ.of({"BETTER_AUTH_SECRET": STRONG_SECRET, "TASKD_STORAGE": storage})
-    # A name may have several checks, of which only the last can fail.
+    # Several checks can have the same name, but only the last of them can fail.
     return {check.name: check async for check in examine(environ, timeouts)}
 
 
 def failures(checks: Mapping[str, Check]) -> dict[str, str]:
-    """Return what the checks that failed have found, by their names."""
+    """Return the findings of the failed checks by name."""
     return {name: check.finding for name, check in checks.items() if check.outcome is Outcome.FAILED}
 
 
 class TestPlugins:
-    def test_a_broken_one_is_named(self, site: Path, served: SQLitePlace) -> None:
-        """A plugin that cannot be imported stops the server, and is what the table says."""
+    def test_a_broken_plugin_is_named(self, site: Path, served: SQLitePlace) -> None:
+        """A plugin that cannot be imported keeps the server from starting, and is named in the table."""
         make_distribution(site, "broken", "import no_such_module")
         report = examined(served.url)
 
         assert ["settings"] == report.failed()
         assert report.findings["settings"].startswith("plugin 'broken' of broken 1.0 cannot be loaded")
 
-    def test_two_that_do_not_go_together_are_named(self, site: Path, served: SQLitePlace) -> None:
-        """What only shows when the parts are put together is a failure as well."""
+    def test_two_plugins_that_do_not_fit_together_are_named(self, site: Path, served: SQLitePlace) -> None:
+        """A problem that only shows when the parts are put together is a failure, too."""
         make_distribution(site, "rival", ROUTES_PLUGIN)
         report = examined(served.url)
 
         assert ["settings"] == report.failed()
         assert "rival" in report.findings["settings"]
 
-    def test_a_store_that_checks_nothing_is_asked_for_a_response(self, site: Path) -> None:
-        """A store without checks of its own passes when it responds to a ping."""
+    def test_a_store_without_checks_is_pinged(self, site: Path) -> None:
+        """It passes if it responds to a ping."""
         source = "from acme_taskd.memory import taskd_storage"
         make_distribution(site, "memory", source)
         report = examined("sqlite:///never.db", TASKD_STORAGE="memory")
@@ -251,14 +249,14 @@ class TestPlugins:
         )
 
     def test_a_store_that_does_not_respond_fails(self, site: Path) -> None:
-        """A store without checks of its own fails when it does not answer."""
+        """A store without checks of its own fails if it does not respond."""
         make_distribution(site, "silent", SILENT_STORE_PLUGIN)
         report = examined("sqlite:///never.db", TASKD_STORAGE="silent")
 
         assert (["ping"], "it sleeps") == (report.failed(), report.findings["ping"])
 
-    def test_a_store_that_breaks_down_fails(self, site: Path) -> None:
-        """A plugin's own fault ends its checks and no others, and its words, which may hold a secret, are not shown."""
+    def test_a_store_that_raises_an_exception_fails(self, site: Path) -> None:
+        """Other checks still run, and the message of the exception is not shown, because it may contain a secret."""
         make_distribution(site, "breaking", BREAKING_STORE_PLUGIN)
         report = examined("sqlite:///never.db", TASKD_STORAGE="breaking")
 
@@ -272,15 +270,15 @@ class TestPlugins:
             ("ping", SLEEPS, "ping", "did not respond to ping in 0 s"),
             ("ping", SWALLOWS, "ping", "did not respond to ping in 0 s"),
             ("ping", "sys.exit()", "ping", "tried to exit in ping"),
-            ("close", SLEEPS, "storage", "did not close in 0 s: nor will it when the server stops"),
+            ("close", SLEEPS, "storage", "did not close in 0 s, and will not do so when the server stops, either"),
             ("close", f"raise RuntimeError('{PASSWORD}')", "storage", "failed to close: RuntimeError"),
         ],
     )
-    def test_a_store_that_holds_things_up_is_named(
+    def test_a_store_that_hangs_is_named(
         self, site: Path, method: str, statement: str, failed: str, finding: str
     ) -> None:
-        """The checks go on without it, and end."""
-        # Only one that does not end is to reach it.
+        """The other checks run, and the command ends."""
+        # Only a call that never ends may reach it.
         timeouts = Timeouts(call_s=0.05, close_s=0.05 if "did not close" in finding else 60)
         name = f"slow_{uuid.uuid4().hex}"
         make_distribution(site, name, slow_store(method, statement=statement))
@@ -297,8 +295,8 @@ class TestPlugins:
             ("raise RuntimeError", "RuntimeError during the checks"),
         ],
     )
-    def test_checks_of_a_plugin_that_do_not_end_are_left(self, site: Path, checks: str, finding: str) -> None:
-        """Those of the others are made all the same."""
+    def test_checks_that_do_not_end_are_abandoned(self, site: Path, checks: str, finding: str) -> None:
+        """The checks of other plugins still run."""
         source = slow_store().replace(
             "    async def close",
             f"    async def diagnose(self):\n        {checks}\n        yield\n\n    async def close",
@@ -311,7 +309,7 @@ class TestPlugins:
         assert Outcome.OK is made["settings"].outcome
 
     def test_a_broken_plugin_comes_with_advice(self, site: Path) -> None:
-        """It is not the settings that must be corrected."""
+        """The advice is not about the settings, which are correct."""
         make_distribution(site, "broken", "raise RuntimeError('out of order')")
         report = examined("sqlite:///never.db")
 
@@ -329,13 +327,13 @@ class TestSecrets:
     @settings(
         deadline=None, database=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
-    def test_none_is_shown(
+    def test_no_secret_is_shown(
         self, closed_port: int, password: str, secret: str, parameters: str, *, is_encoded: bool
     ) -> None:
-        """Whatever is wrong, neither the secret nor the password is in what the doctor prints."""
+        """Whatever is wrong, the output contains neither the secret nor the password."""
         written = quote(password, safe="") if is_encoded else password
         url = f"postgresql://u:{written}@127.0.0.1:{closed_port}/d{parameters}"
-        # No variable of a process can hold a NUL.
+        # Environment variables cannot contain NUL.
         given = {"BETTER_AUTH_SECRET": (secret * 5).replace("\0", ""), "DATABASE_URL": url.replace("\0", "")}
         report = Report.read(invoke("doctor", settings=given))
 
@@ -345,5 +343,5 @@ class TestSecrets:
 
 @pytest.fixture
 def closed_port() -> int:
-    """A port at which nobody listens."""
+    """A port on which nobody listens."""
     return free_port()

@@ -1,4 +1,4 @@
-"""Reading bodies into the classes of plugins: as strict as for the core's own."""
+"""Bodies are read into plugins' classes as strictly as into the core's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from taskd.routes.body import structure
 
 @attrs.frozen
 class Place:
-    """Something in something else."""
+    """A class that is nested in another one."""
 
     name: str
     floor: int = 0
@@ -33,7 +33,7 @@ def is_even(_: object, __: object, value: int) -> None:
 
 @attrs.frozen(kw_only=True)
 class Note:
-    """What another's plugin may read."""
+    """A class as a third-party plugin might define it."""
 
     text: str
     done: bool = False
@@ -61,14 +61,14 @@ GOOD = {
     "kind": "b",
     "ref": "019ab7d4-5c00-7b2a-9d3e-4f5061728394",
     "place": {"name": "here", "floor": 2, "unknown": 1},
-    # Only of tasks these two must say the same.
+    # Only tasks require these two to be equal.
     "status": "completed",
     "is_completed": False,
 }
 
 
-def test_values_are_read_as_they_are() -> None:
-    """Each type is taken as JSON has it; what is left out has its default."""
+def test_valid_values_are_kept() -> None:
+    """Each type is read as it is in JSON; fields that are left out get their defaults."""
     note = structure(GOOD, Note)
 
     assert ("t", True, 3, 1.0, 2) == (note.text, note.done, note.stars, note.weight, note.size)
@@ -100,7 +100,7 @@ def test_values_are_read_as_they_are() -> None:
     ],
 )
 def test_nothing_is_coerced(field: str, value: object, message: str) -> None:
-    """A value of another type is an error of its field, which says what is wanted."""
+    """A value of another type is an error of its field, and the message says what is expected."""
     with pytest.raises(InvalidBody) as refused:
         structure({**GOOD, field: value}, Note)
 
@@ -108,7 +108,7 @@ def test_nothing_is_coerced(field: str, value: object, message: str) -> None:
 
 
 def test_a_class_may_have_rules_of_its_own() -> None:
-    """What an attrs validator refuses is an error of its field."""
+    """If an attrs validator refuses a value, that is an error of its field."""
     with pytest.raises(InvalidBody) as refused:
         structure({**GOOD, "pair": 3}, Note)
 
@@ -147,8 +147,8 @@ class Range:
         ({"first": 0, "last": 0, "names": ["a", "b"]}, [("names", "is not valid: Length of 'names' must be <= 1: 2")]),
     ],
 )
-def test_every_validator_is_heard(body: dict[str, object], errors: list[tuple[str, str]]) -> None:
-    """What validators refuse is reported beside fields of the wrong type, unless a validator needs one of those."""
+def test_every_validator_runs(body: dict[str, object], errors: list[tuple[str, str]]) -> None:
+    """Errors from validators are reported together with wrong types, unless a validator needs such a field."""
     try:
         structure(body, Range)
     except InvalidBody as refused:
@@ -181,8 +181,8 @@ class Odd:
         ({}, FieldError("body", "is not valid: nothing is good enough")),
     ],
 )
-def test_whatever_else_a_constructor_raises_is_an_error(body: object, error: FieldError) -> None:
-    """A converter's is an error of its field."""
+def test_any_other_exception_from_a_constructor_is_an_error(body: object, error: FieldError) -> None:
+    """One from a converter is an error of its field."""
     with pytest.raises(InvalidBody) as refused:
         structure(body, Odd)
 
@@ -191,7 +191,7 @@ def test_whatever_else_a_constructor_raises_is_an_error(body: object, error: Fie
 
 @attrs.frozen(field_transformer=validated)
 class Checked:
-    """A class of a plugin that is checked in code, too."""
+    """A plugin's class that is also validated in code."""
 
     places: list[Place]
     weight: float = -1
@@ -199,15 +199,15 @@ class Checked:
 
 
 @pytest.mark.parametrize("values", [([Place(5)],), ([], "heavy"), ([], 1.0, "x"), ([], float("nan")), (5,), ([], None)])  # type: ignore[arg-type]
-def test_a_class_can_be_checked_in_code(values: tuple[Any, ...]) -> None:
-    """A field of any type takes in code what it takes in JSON; defaults are trusted."""
+def test_a_class_can_be_validated_in_code(values: tuple[Any, ...]) -> None:
+    """Fields of any type accept the same values in code as in JSON; defaults are not validated."""
     assert Checked([]) != Checked([Place("here")], 0.5, UUID(int=1))
     with pytest.raises(ValueError, match=r"^(places|weight|ref) "):
         Checked(*values)
 
 
 VALUES = st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3) | st.just(["a"]) | st.just(0.5)
-# The form of a UUID is not looked at by this validator, and a rule of the class's own is not in the schema.
+# This validator ignores the format of UUIDs, and the schema does not contain the class's own rules.
 FIELDS = [field.name for field in attrs.fields(Note) if field.name not in ("pair", "ref")]
 
 
@@ -216,8 +216,8 @@ BODIES = st.fixed_dictionaries({}, optional={field: st.just(GOOD[field]) | VALUE
 
 @example(body={field: GOOD[field] for field in FIELDS})
 @given(body=BODIES)
-def test_a_body_is_taken_exactly_if_it_is_valid_by_the_schema(body: dict[str, object]) -> None:
-    """The schema in the API document and what reads the body are one."""
+def test_bodies_are_accepted_if_and_only_if_the_schema_allows_them(body: dict[str, object]) -> None:
+    """The schema in the API document and the code that reads bodies agree."""
     [schema], components = msgspec.json.schema_components([Note], ref_template="#/components/schemas/{name}")
     validator = OAS31Validator({**schema, "components": {"schemas": components}})
     try:

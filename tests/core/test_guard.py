@@ -1,4 +1,4 @@
-"""The guard: what a backend says of a request, and who is let in."""
+"""The guard admits requests according to what the auth backend says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.third_parties import Site, auth_source, routes_source
 pytestmark = pytest.mark.anyio
 
 IMPATIENT = Timeouts(auth_s=0.01)
-# What a backend may raise of the credentials, and the code of the 401.
+# What a backend may raise about credentials, and the code of the resulting 401.
 REFUSALS = {
     "taskd.auth.MissingCredentials": "missing_credentials",
     "taskd.auth.InvalidCredentials": "invalid_token",
@@ -23,7 +23,7 @@ REFUSALS = {
 
 
 def answering(site: Site, *statements: str, timeouts: Timeouts | None = None) -> ASGIApp:
-    """An application whose auth runs *statements*, with a protected route `/me`."""
+    """Return an application whose auth runs *statements*, with a protected route `/me`."""
     site.install("custom", auth_source(*statements) + routes_source("Route('/me', endpoint)"))
     return build(timeouts, TASKD_AUTH="custom")
 
@@ -38,15 +38,15 @@ class TestGuard:
             "return AuthCredentials(), object()",
             "return AuthCredentials(), None",
             "return AuthCredentials(), attrs.make_class('Other', {'identity': attrs.field(default='alice')})()",
-            # A method where a property should be: it would be taken for true.
+            # A method instead of a property is always true.
             (
                 "Odd = type('Odd', (taskd.auth.User,), {'is_authenticated': lambda self: False});"
                 " return AuthCredentials(), Odd('alice')"
             ),
         ],
     )
-    async def test_a_backend_that_fails_makes_a_500(self, site: Site, statement: str) -> None:
-        """Whatever a backend raises or returns that it must not is an error of the server, and nobody is let in."""
+    async def test_a_failing_backend_leads_to_a_500(self, site: Site, statement: str) -> None:
+        """If a backend raises or returns anything unexpected, that is a server error, and nobody is admitted."""
         response = await get(answering(site, statement), "/me", "alice")
 
         assert (500, {"detail": "Internal server error", "code": "internal_error"}) == (
@@ -54,8 +54,8 @@ class TestGuard:
             response.json(),
         )
 
-    async def test_a_backend_that_returns_none_lets_nobody_in(self, site: Site) -> None:
-        """A request without a user is refused, not anonymous."""
+    async def test_a_backend_that_returns_none_admits_nobody(self, site: Site) -> None:
+        """A request without a user is refused, not treated as anonymous."""
         response = await get(answering(site, "return None"), "/me", "alice")
 
         assert (401, 'Credentials realm="taskd"') == (response.status_code, response.headers["WWW-Authenticate"])
@@ -68,8 +68,8 @@ class TestGuard:
         "user", ["type('Guest', (taskd.auth.User,), {'is_authenticated': False})('alice')", "UnauthenticatedUser()"]
     )
     @pytest.mark.parametrize("path", ["/me", "/api/alice/tasks"])
-    async def test_a_user_who_is_not_authenticated_is_refused(self, site: Site, user: str, path: str) -> None:
-        """A backend may name somebody who is nobody: that is as good as no credentials."""
+    async def test_an_unauthenticated_user_is_refused(self, site: Site, user: str, path: str) -> None:
+        """If a backend returns such a user, that is the same as no credentials."""
         statements = ("from starlette.authentication import UnauthenticatedUser", f"return AuthCredentials(), {user}")
 
         response = await get(answering(site, *statements), path)
@@ -85,8 +85,8 @@ class TestGuard:
             "raise taskd.storage.StoreUnavailable('the sessions are away')",
         ],
     )
-    async def test_a_backend_that_cannot_decide_makes_a_503(self, site: Site, statement: str) -> None:
-        """A backend that hangs or has lost its database is waited for no longer than its time, and nobody is let in."""
+    async def test_a_backend_that_cannot_decide_leads_to_a_503(self, site: Site, statement: str) -> None:
+        """If a backend hangs or loses its database, the request is refused within the time limit."""
         app = answering(site, statement, timeouts=IMPATIENT)
 
         response = await get(app, "/me", "alice")
@@ -95,14 +95,14 @@ class TestGuard:
         assert "unavailable" == response.json()["code"]
 
     async def test_a_backend_that_hangs_is_named(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
-        """The log says which plugin it is that does not answer."""
+        """The log names the plugin that does not respond."""
         await get(answering(site, "await asyncio.Event().wait()", timeouts=IMPATIENT), "/me")
 
         assert "plugin 'custom' of acme 1.0 did not respond in" in caplog.text
 
     @pytest.mark.parametrize(("error", "code"), REFUSALS.items())
-    async def test_a_backends_refusal_reaches_the_client(self, site: Site, error: str, code: str) -> None:
-        """What a backend says of bad credentials is the detail of a 401, and the code is that of its exception."""
+    async def test_a_backend_s_refusal_reaches_the_client(self, site: Site, error: str, code: str) -> None:
+        """The message of the exception becomes the detail of the 401, and its class determines the code."""
         detail = 'It is "worn out" \u2013 sorry.'
 
         response = await get(answering(site, f"raise {error}({detail!r})"), "/me", "alice")
@@ -113,8 +113,8 @@ class TestGuard:
         ("error", "detail"),
         [("Invalid", "are invalid."), ("Expired", "have expired."), ("Missing", "are missing: the API")],
     )
-    async def test_a_refusal_without_words_has_some(self, site: Site, error: str, detail: str) -> None:
-        """A backend that gives no reason does not leave its clients without one."""
+    async def test_a_refusal_without_a_message_gets_one(self, site: Site, error: str, detail: str) -> None:
+        """Clients get a reason even if the backend gives none."""
         response = await get(answering(site, f"raise taskd.auth.{error}Credentials"), "/me")
 
         assert response.json()["detail"].startswith(f"The credentials {detail}")
@@ -135,8 +135,8 @@ class TestGuard:
         ],
         ids=["a text", "a function"],
     )
-    async def test_the_challenge_is_the_backends(self, site: Site, challenge: str, given: list[str]) -> None:
-        """How credentials are sent, and what was wrong with them, is said by the backend in each 401."""
+    async def test_the_challenge_is_the_backend_s(self, site: Site, challenge: str, given: list[str]) -> None:
+        """In each 401, the backend says how to send credentials and what was wrong with them."""
         source = auth_source(
             "if conn.headers['x'] == 'none': raise taskd.auth.MissingCredentials('Send X.')",
             "if conn.headers['x'] == 'bad': raise taskd.auth.InvalidCredentials('It is worn out.')",
@@ -153,8 +153,8 @@ class TestGuard:
         assert given == [response.headers["WWW-Authenticate"] for response in responses]
 
     @pytest.mark.parametrize("challenge", ["None", "5", "''", "'Acme\\r\\nX: y'", "'Acm\u00e9'", "b'Acme'"])
-    async def test_a_challenge_that_no_header_can_hold_makes_a_500(self, site: Site, challenge: str) -> None:
-        """Nobody is let in, and nothing is put into the response that the backend did not mean."""
+    async def test_an_invalid_challenge_leads_to_a_500(self, site: Site, challenge: str) -> None:
+        """The request is not admitted, and nothing is added to the response that the backend did not mean."""
         source = auth_source("return None")
         site.install("custom", source.replace("    async def", f"    challenge = {challenge}\n\n    async def"))
 
@@ -165,18 +165,18 @@ class TestGuard:
 
     @pytest.mark.parametrize("identity", ["''", "None", "5", "b'alice'", "'a' * 256", "'a\\0'", "'a\\ud800'"])
     async def test_an_identity_that_cannot_own_tasks_is_refused(self, site: Site, identity: str) -> None:
-        """An identity must be a text that every store can keep."""
+        """An identity must be text that every store can hold."""
         app = answering(site, f"return AuthCredentials(), taskd.auth.User({identity})")
 
         response = await get(app, "/me")
 
         assert 401 == response.status_code
-        assert response.json()["detail"].startswith("The user must be neither")
+        assert response.json()["detail"].startswith("The user must be a text of")
         assert "invalid_token" == response.json()["code"]
 
     @pytest.mark.parametrize("identity", ["a", "a" * 255, "\U0001f389" * 255, " "])
-    async def test_an_identity_is_any_other_text(self, site: Site, identity: str) -> None:
-        """An identity is 1 to 255 characters of any kind."""
+    async def test_any_other_text_is_a_valid_identity(self, site: Site, identity: str) -> None:
+        """An identity has 1 to 255 characters of any kind."""
         app = answering(site, f"return AuthCredentials(), taskd.auth.User({identity!r})")
 
         response = await get(app, "/me")
@@ -184,7 +184,7 @@ class TestGuard:
         assert (200, True) == (response.status_code, response.text.endswith(f": {identity}"))
 
     async def test_the_guard_asks_the_backend_once(self, site: Site) -> None:
-        """A request is verified once, and not at all where its method is not answered."""
+        """A request is authenticated once, and not at all if the path does not support its method."""
         app = answering(
             site,
             "conn.app.state.asked = getattr(conn.app.state, 'asked', 0) + 1",
@@ -196,8 +196,8 @@ class TestGuard:
 
         assert [": 1", ": 2"] == [first.text[-3:], second.text[-3:]]
 
-    async def test_a_good_token_does_not_open_another_users_path(self) -> None:
-        """The owner in the path must be the token's user, however the path is written."""
+    async def test_a_valid_token_does_not_open_another_user_s_path(self) -> None:
+        """The owner in the path must be the token's user, however the path is spelled."""
         app = build()
 
         for path in ("/api/bob/tasks", "/api/alice%2Fx/tasks", "/api/Alice/tasks", "/api/%61lice%00/tasks"):

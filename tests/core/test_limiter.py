@@ -1,4 +1,4 @@
-"""The limiter: who gets a slot when, who is refused, and that no slot is lost."""
+"""The limiter decides who gets a slot and who is refused, and never loses a slot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class ClockLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time goes on when it is told to.  It never waits."""
+    """An event loop whose clock advances only when a test says so.  It never waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class ClockLoop(asyncio.SelectorEventLoop):
         return self.now_s
 
     def turn(self, count: int = 1) -> None:
-        """Let the loop do once what is due, or *count* times."""
+        """Run one iteration of the loop, or *count* of them."""
         for _ in range(count):
             self.call_soon(self.stop)
             self.run_forever()
 
     def settle(self) -> None:
-        """Let the loop do all that is due, and what follows from it."""
+        """Run the loop until nothing is left to do."""
         self.turn(50)
 
     def advance(self, seconds: float) -> None:
@@ -44,7 +44,7 @@ class ClockLoop(asyncio.SelectorEventLoop):
         self.settle()
 
     def do(self, function: Callable[..., T], *args: Any) -> T:
-        """Return what *function* gives within the loop."""
+        """Call *function* inside the loop and return its result."""
 
         async def call() -> T:
             return function(*args)
@@ -55,11 +55,11 @@ class ClockLoop(asyncio.SelectorEventLoop):
 @attrs.define(eq=False)
 class Calls:
     """
-    Calls of a limiter, in a loop.
+    Calls of a limiter, in one loop.
 
     Attributes:
-        served: The names of those that have got a slot, in that order.
-        refused: The names of those that were refused, in that order, and why.
+        served: The names of the calls that got a slot, in that order.
+        refused: The names of the calls that were refused, in that order, and why.
     """
 
     loop: ClockLoop
@@ -78,7 +78,7 @@ class Calls:
         self.loop.settle()
 
     def release_and_try(self, key: str, other: str) -> bool:
-        """Give back a slot and try to take one at once, in the same turn of the loop."""
+        """Release a slot and try to take one at once, in the same iteration of the loop."""
         self.limiter.release(key)
         return self.limiter.try_acquire(other)
 
@@ -103,7 +103,7 @@ def loop() -> Iterator[ClockLoop]:
 
 @pytest.fixture
 def calls(loop: ClockLoop) -> Calls:
-    """Calls of a limiter with one slot, which is taken."""
+    """Return calls of a limiter whose only slot is taken."""
     made = Calls(loop, FairLimiter(1))
     made.start("first", "first")
     made.served.clear()
@@ -111,20 +111,20 @@ def calls(loop: ClockLoop) -> Calls:
 
 
 class TestSlots:
-    def test_no_more_than_there_are_are_lent(self) -> None:
+    def test_no_more_slots_are_lent_than_there_are(self) -> None:
         """A slot is taken at once while one is free, and refused otherwise."""
         limiter = FairLimiter(2)
 
         assert [True, True, False] == [limiter.try_acquire(key) for key in "abc"]
 
-    def test_one_key_leaves_some_to_others(self) -> None:
-        """Below the capacity, one key may have as many as its limit, and another the rest."""
+    def test_one_key_leaves_slots_to_others(self) -> None:
+        """One key may hold as many slots as its limit, and other keys the rest."""
         limiter = FairLimiter(3, 2)
 
         assert [True, True, False, True] == [limiter.try_acquire(key) for key in "aaab"]
 
-    def test_a_slot_that_was_given_back_is_free(self) -> None:
-        """What one key gives back another can take."""
+    def test_a_released_slot_is_free(self) -> None:
+        """When one key releases a slot, another key can take it."""
         limiter = FairLimiter(1)
         assert limiter.try_acquire("a")
         limiter.release("a")
@@ -132,7 +132,7 @@ class TestSlots:
         assert limiter.try_acquire("b")
         assert 1 == limiter.in_use
 
-    def test_nobody_gives_back_what_is_not_theirs(self) -> None:
+    def test_a_key_cannot_release_the_slots_of_others(self) -> None:
         """A key that holds no slot cannot release one, and nothing changes."""
         limiter = FairLimiter(1)
         assert limiter.try_acquire("a")
@@ -141,8 +141,8 @@ class TestSlots:
 
         assert 1 == limiter.in_use
 
-    def test_more_capacity_serves_those_who_wait(self, loop: ClockLoop, calls: Calls) -> None:
-        """Raising the capacity starts as many waiters as there are new slots."""
+    def test_raising_the_capacity_serves_waiters(self, loop: ClockLoop, calls: Calls) -> None:
+        """As many waiters are served as there are new slots."""
         for name in "abc":
             calls.start(name, name)
         loop.do(setattr, calls.limiter, "capacity", 3)
@@ -151,8 +151,8 @@ class TestSlots:
         assert ["a", "b"] == calls.served
         assert (3, 3, 1) == (calls.limiter.capacity, calls.limiter.in_use, calls.limiter.waiting)
 
-    def test_less_capacity_takes_nothing_away(self, loop: ClockLoop) -> None:
-        """Who has a slot beyond a lower capacity keeps it, and nobody else gets it afterwards."""
+    def test_lowering_the_capacity_takes_no_slots_away(self, loop: ClockLoop) -> None:
+        """Slots beyond the new capacity are kept, but not given to anybody else afterwards."""
         calls = Calls(loop, FairLimiter(2))
         for name in "abc":
             calls.start(name, name)
@@ -163,8 +163,8 @@ class TestSlots:
 
         assert ["a", "b", "c"] == calls.served
 
-    def test_a_higher_limit_of_a_key_serves_its_waiters(self, loop: ClockLoop) -> None:
-        """Raising the limit of each key starts those who waited for it."""
+    def test_raising_the_limit_per_key_serves_waiters(self, loop: ClockLoop) -> None:
+        """Calls that were waiting because of the limit are served."""
         calls = Calls(loop, FairLimiter(3, 1))
         for name in ("a1", "a2", "a3", "a4"):
             calls.start("a", name)
@@ -178,7 +178,7 @@ class TestSlots:
 
 class TestTurns:
     def test_keys_take_turns(self, calls: Calls) -> None:
-        """A key with many waiters delays that of another by one, and each key's come in their order."""
+        """A key with many waiters delays another key by only one, and each key's waiters are served in order."""
         for name in ("a1", "a2", "a3", "b1", "c1", "b2"):
             calls.start(name[0], name)
         calls.release("first")
@@ -187,8 +187,8 @@ class TestTurns:
 
         assert ["a1", "b1", "c1", "a2", "b2", "a3"] == calls.served
 
-    def test_a_key_that_has_its_share_is_passed_over(self, loop: ClockLoop) -> None:
-        """Its waiters wait for slots of its own, while others come and go."""
+    def test_a_key_at_its_limit_is_passed_over(self, loop: ClockLoop) -> None:
+        """Its waiters wait for its own slots, while other keys are served."""
         calls = Calls(loop, FairLimiter(2, 1))
         for key, name in [("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2"), ("c", "c1")]:
             calls.start(key, name)
@@ -200,8 +200,8 @@ class TestTurns:
 
         assert ["a1", "b1", "c1", "b2", "a2"] == calls.served
 
-    def test_who_comes_does_not_overtake(self, loop: ClockLoop, calls: Calls) -> None:
-        """A slot that comes free belongs to who waits for it, before that one knows."""
+    def test_a_new_call_does_not_overtake(self, loop: ClockLoop, calls: Calls) -> None:
+        """A free slot belongs to the first waiter, even before that waiter resumes."""
         calls.start("a", "a")
         assert not loop.do(calls.release_and_try, "first", "b")
         loop.settle()
@@ -209,8 +209,8 @@ class TestTurns:
 
 
 class TestCancellation:
-    def test_who_is_cancelled_leaves_the_queue(self, loop: ClockLoop, calls: Calls) -> None:
-        """Those behind move up."""
+    def test_a_cancelled_call_leaves_the_queue(self, loop: ClockLoop, calls: Calls) -> None:
+        """The calls behind it move up."""
         first = calls.start("a", "a1")
         calls.start("a", "a2")
         first.cancel()
@@ -222,10 +222,8 @@ class TestCancellation:
         assert first.cancelled()
 
     @pytest.mark.parametrize("is_cancelled_first", [True, False])
-    def test_a_slot_for_somebody_who_has_gone_goes_on(
-        self, loop: ClockLoop, calls: Calls, is_cancelled_first: bool
-    ) -> None:
-        """Whether the slot or the cancellation comes first in one turn of the loop, the next waiter gets the slot."""
+    def test_a_cancelled_call_passes_its_slot_on(self, loop: ClockLoop, calls: Calls, is_cancelled_first: bool) -> None:
+        """Whichever of the two comes first in an iteration of the loop, the next waiter gets the slot."""
         gone = calls.start("a", "a")
         calls.start("b", "b")
         steps: list[Callable[[], object]] = [gone.cancel, lambda: calls.limiter.release("first")]
@@ -241,11 +239,11 @@ class TestCancellation:
         assert ["b"] == calls.served
         assert (1, 0) == (calls.limiter.in_use, calls.limiter.waiting)
 
-    def test_who_is_refused_and_cancelled_has_no_slot(self, loop: ClockLoop, calls: Calls) -> None:
-        """A call that is cancelled in the turn of the loop in which its time is up gives nothing back."""
+    def test_a_call_that_is_refused_and_cancelled_has_no_slot(self, loop: ClockLoop, calls: Calls) -> None:
+        """A call that is cancelled in the same iteration in which it times out releases nothing."""
         gone = calls.start("a", "a", within_s=1)
         loop.now_s += 1
-        # In this turn the timer fires; the task is told in the next.
+        # The timer fires in this iteration; the task resumes in the next one.
         loop.turn()
         gone.cancel()
         loop.settle()
@@ -255,8 +253,8 @@ class TestCancellation:
 
 
 class TestDeadlines:
-    def test_nobody_waits_beyond_the_deadline(self, loop: ClockLoop, calls: Calls) -> None:
-        """Whoever has no slot by then is told so, even if nothing is ever given back."""
+    def test_no_call_waits_beyond_its_deadline(self, loop: ClockLoop, calls: Calls) -> None:
+        """A call that has no slot by then is refused, even if no slot is ever released."""
         for name, within_s in [("late", 3.0), ("soon", 1.0), ("later", 3.5), ("ever", None)]:
             calls.start("a", name, within_s)
         loop.advance(0.9)
@@ -270,15 +268,15 @@ class TestDeadlines:
         assert ["soon", "late", "later"] == [name for name, _ in calls.refused]
         assert 1 == calls.limiter.waiting
 
-    def test_there_is_one_timer(self, loop: ClockLoop, calls: Calls) -> None:
-        """However many wait, the loop has one timer for them."""
+    def test_there_is_only_one_timer(self, loop: ClockLoop, calls: Calls) -> None:
+        """However many calls are waiting, they share one timer."""
         for number in range(20):
             calls.start("a", f"{number}", 3 + number)
 
         assert 1 == len([timer for timer in loop._scheduled if not timer.cancelled()])  # type: ignore[attr-defined]
 
-    def test_many_deadlines_at_once_do_not_hold_the_loop(self, loop: ClockLoop, calls: Calls) -> None:
-        """Of a thousand calls whose time is up, few are refused in one turn of the loop."""
+    def test_many_simultaneous_deadlines_do_not_block_the_loop(self, loop: ClockLoop, calls: Calls) -> None:
+        """If a thousand calls time out together, only a few are refused in each iteration of the loop."""
         for number in range(1000):
             calls.start(f"{number % 7}", f"{number}", 3)
         loop.now_s += 3
@@ -289,8 +287,8 @@ class TestDeadlines:
 
         assert calls.limiter.refusals_per_turn == max(after - before for before, after in itertools.pairwise(sizes))
 
-    def test_deadlines_of_those_who_were_served_are_forgotten(self, calls: Calls) -> None:
-        """A limiter that serves much does not remember all of it until the time-outs end."""
+    def test_deadlines_of_served_calls_are_forgotten(self, calls: Calls) -> None:
+        """A busy limiter does not keep all past calls until their deadlines."""
         calls.start("slow", "slow", 1)
         calls.release("first")
         for number in range(1000):
@@ -301,8 +299,8 @@ class TestDeadlines:
 
 
 class TestOverload:
-    def test_a_burst_is_served_however_long_it_waited(self, loop: ClockLoop, calls: Calls) -> None:
-        """After an outage of two seconds, those who waited are served, as long as that is quickly done."""
+    def test_a_burst_is_served_however_long_it_has_waited(self, loop: ClockLoop, calls: Calls) -> None:
+        """After an outage of two seconds, all waiters are served, as long as this is quickly done."""
         names = [f"{number}" for number in range(10)]
         for name in names:
             calls.start("a", name, 3)
@@ -317,7 +315,7 @@ class TestOverload:
 
     @pytest.mark.parametrize("keys", [1, 100], ids=["of one key", "of many"])
     def test_a_standing_queue_is_cut_down_to_the_target(self, loop: ClockLoop, calls: Calls, keys: int) -> None:
-        """Twice as many calls as can be served: those that waited too long are refused, and nobody else."""
+        """With twice as many calls as can be served, only those that have waited too long are refused."""
         began: dict[str, float] = {}
         ended: dict[str, float] = {}
         holder = "first"
@@ -342,11 +340,11 @@ class TestOverload:
         waited = {name: ended[name] - began[name] for name in ended}
         assert {Overloaded} == {error for _, error in calls.refused}
         assert 1.0 < min(waited[name] for name, _ in calls.refused)
-        # In the second half of the time the queue is as long as it may be.
+        # In the second half, the queue is as long as it may be.
         assert 1.8 > max(waited[name] for name in calls.served if int(name) > 200)
 
-    def test_an_overload_ends_with_its_queue(self, loop: ClockLoop, calls: Calls) -> None:
-        """After the queue was empty, the next burst is served, too."""
+    def test_an_overload_ends_when_the_queue_is_empty(self, loop: ClockLoop, calls: Calls) -> None:
+        """After that, the next burst is served, too."""
         for name in ("1", "2", "3"):
             calls.start("a", name)
         loop.advance(2)
@@ -362,7 +360,7 @@ class TestOverload:
         assert ["1", "other", "4"] == calls.served
 
     def test_a_key_that_waits_for_itself_is_cut_down_while_others_are_served(self, loop: ClockLoop) -> None:
-        """Calls of others that come in no time do not keep a standing queue alive."""
+        """Calls of other keys that are served at once do not keep a standing queue alive."""
         calls = Calls(loop, FairLimiter(2, 1))
         names = [f"{number}" for number in range(20)]
         for name in names:
@@ -380,8 +378,8 @@ class TestOverload:
         assert names[:6] == [name for name in calls.served if name != "other"]
         assert [(name, Overloaded) for name in names[6:]] == calls.refused
 
-    def test_refusals_do_not_hold_the_loop(self, loop: ClockLoop, calls: Calls) -> None:
-        """Where a thousand have waited too long, few are refused in one turn, and another key is served between."""
+    def test_refusals_do_not_block_the_loop(self, loop: ClockLoop, calls: Calls) -> None:
+        """If a thousand calls have waited too long, only a few are refused per iteration, and other keys are served."""
         calls.limiter.interval_s = 0
         for number in range(1000):
             calls.start("flood", f"{number}")
@@ -395,8 +393,8 @@ class TestOverload:
 
         assert ["other"] == calls.served
 
-    def test_the_number_of_waiters_has_a_bound(self, loop: ClockLoop) -> None:
-        """More are refused at once."""
+    def test_the_number_of_waiters_is_bounded(self, loop: ClockLoop) -> None:
+        """Further calls are refused at once."""
         calls = Calls(loop, FairLimiter(1, max_waiting=2))
         for name in "abcde":
             calls.start(name, name)
@@ -406,8 +404,8 @@ class TestOverload:
 
 
 class TestWaited:
-    def test_the_longest_wait_is_told(self, loop: ClockLoop, calls: Calls) -> None:
-        """It is that of the call that has waited longest, of whichever key, and nothing if none waits."""
+    def test_the_longest_wait_is_reported(self, loop: ClockLoop, calls: Calls) -> None:
+        """It is that of the longest-waiting call, of any key, or zero if none is waiting."""
         assert 0.0 == calls.limiter.waited_s()
         calls.start("a", "a1")
         loop.advance(1)
@@ -426,12 +424,12 @@ class Call:
     key: str
     until: float | None
     task: asyncio.Task[None]
-    # When it got a slot, among all; None if it has none, or has given it back.
+    # When it got a slot, counted over all calls; None if it has none, or has released it.
     grant: int | None = None
 
 
 class LimiterMachine(RuleBasedStateMachine):
-    """Whatever happens to a limiter, its slots are those that are held, and nobody waits without need."""
+    """Whatever happens to a limiter, it accounts for all slots, and no call waits needlessly."""
 
     @initialize(capacity=st.integers(0, 3), per_key=st.none() | st.integers(1, 2), max_waiting=st.integers(1, 6))
     def make(self, capacity: int, per_key: int | None, max_waiting: int) -> None:
@@ -478,7 +476,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting() and self.holding())
     @rule(data=st.data(), is_cancelled_first=st.booleans(), turns=st.integers(0, 2))
     def release_and_cancel(self, data: st.DataObject, is_cancelled_first: bool, turns: int) -> None:
-        """Both happen within a few turns of the loop."""
+        """Both happen within a few iterations of the loop."""
         gone = data.draw(st.sampled_from(self.waiting()))
         holder = data.draw(st.sampled_from(self.holding()))
         steps: list[Callable[[], object]] = [gone.task.cancel, lambda: self.release_now(holder)]
@@ -533,7 +531,7 @@ class LimiterMachine(RuleBasedStateMachine):
             assert [] == [call for call in mine[first_waiting:] if call.grant is not None]
 
     def teardown(self) -> None:
-        """When all have gone, everything is as it was."""
+        """When all calls have ended, everything is as it was at first."""
         for call in self.waiting():
             self.loop.do(call.task.cancel)
         self.loop.settle()

@@ -1,4 +1,4 @@
-"""What a client accepts: its encodings with their weights, in whatever form they are listed."""
+"""Headers that say what a client accepts are parsed with their weights, however they are written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def request(*lines: str, header: str = "accept-encoding") -> Request:
 
 @given(LISTED, SPACES, st.integers(0, 8))
 def test_each_value_has_its_weight(listed: dict[str, str], space: str, cut: int) -> None:
-    """Case and white space make no difference, nor whether there are one or two lines; without a weight, it is 1."""
+    """Case, white space and the number of lines make no difference; the default weight is 1."""
     elements = [f"{space}{name}{space}{parameter}{space}" for name, parameter in listed.items()]
     lines = [",".join(part) for part in (elements[:cut], elements[cut:]) if part]
     expected = {name.lower(): WEIGHTS[parameter] for name, parameter in listed.items()}
@@ -35,8 +35,8 @@ def found(lines: list[str]) -> dict[str, float]:
 
 
 @given(st.lists(st.text(st.characters(codec="latin-1"), max_size=20), max_size=3))
-def test_whatever_is_sent_is_read(lines: list[str]) -> None:
-    """A header that makes no sense is no error, and no weight is out of range."""
+def test_any_header_can_be_parsed(lines: list[str]) -> None:
+    """A malformed header is not an error, and weights are always in range."""
     assert all(0 <= weight <= 1 for weight in found(lines).values())
     accepts_gzip(request(*lines))
 
@@ -67,12 +67,12 @@ def test_whatever_is_sent_is_read(lines: list[str]) -> None:
         (["gzip2"], False),
     ],
 )
-def test_who_accepts_gzip(lines: list[str], expected: bool) -> None:
-    """Who lists it, or everything, with a weight; but not who prefers what is not compressed (RFC 9110, 12.5.3)."""
+def test_whether_a_client_accepts_gzip(lines: list[str], expected: bool) -> None:
+    """It must accept gzip, and must not prefer an uncompressed response (RFC 9110, section 12.5.3)."""
     assert expected == accepts_gzip(request(*lines))
 
 
-def test_a_long_header_does_not_hold_up_others() -> None:
+def test_a_long_header_does_not_block_the_event_loop() -> None:
     """Only the first hundred values count."""
     assert {""} == set(found(["," * 1_000_000 + "a"]))
     assert accepts_gzip(request("br," * 99 + "gzip"))

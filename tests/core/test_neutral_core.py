@@ -1,4 +1,4 @@
-"""The core knows neither SQL nor JSON Web Tokens, not even by name."""
+"""The core does not mention SQL or JSON Web Tokens, not even by name."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 import taskd
 
 CORE = Path(taskd.__file__).parent
-# What only a plugin may mention, in any case.
+# What only plugins may mention, in any case.
 WORDS = re.compile(
     r"bearer|jwt|jwks|json web|hs256|rfc 6750|oauth|better[ _-]?auth|database_url|sql|postgres|neon|pgbouncer|asyncpg"
     r"|alembic",
     re.IGNORECASE,
 )
-# The plugins that serve unless another one is selected, and an option that is older than this rule.
+# The names of the default plugins, and an option that is older than this rule.
 ALLOWED = ('auth: str = environ_config.var("jwt"', 'storage: str = environ_config.var("sql"', '"--sql"')
 FILES = sorted(path for path in CORE.rglob("*") if path.suffix in (".py", ".md"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CORE)))
-def test_the_core_mentions_no_plugin_s_subject(path: Path) -> None:
-    """Names, texts and comments in the core hold for every auth and every storage plugin."""
+def test_the_core_does_not_mention_what_plugins_use(path: Path) -> None:
+    """Names, texts and comments in the core apply to every auth and every storage plugin."""
     text = path.read_text(encoding="utf-8")
     for allowed in ALLOWED:
         text = text.replace(allowed, "")
@@ -31,6 +31,6 @@ def test_the_core_mentions_no_plugin_s_subject(path: Path) -> None:
     assert [] == [line for line in text.splitlines() if WORDS.search(line)]
 
 
-def test_the_core_is_read() -> None:
-    """Its modules and the introduction of the API document are among the files."""
+def test_the_core_is_searched() -> None:
+    """The files include its modules and the introduction of the API document."""
     assert {"application.py", "introduction.md", "dev.py", "middleware.py"} <= {path.name for path in FILES}

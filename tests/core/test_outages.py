@@ -1,4 +1,4 @@
-"""What the log says of a service that comes and goes."""
+"""What the log says about a dependency that goes down and recovers."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ def service(clock: Clock) -> OutageLog:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was said since the last time."""
+    """Return the lines that were logged since the last call."""
     messages = [record.getMessage() for record in caplog.records]
     caplog.clear()
     return messages
 
 
-def test_a_service_that_serves_is_not_told_of(
-    service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Serving is what is expected."""
+def test_a_working_dependency_is_not_logged(service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """Success is what everyone expects."""
     service.succeeded(clock.now_s)
 
     assert [] == told(caplog)
 
 
-def test_an_outage_is_told_once_with_its_first_reason(
+def test_an_outage_is_logged_once_with_its_first_reason(
     service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Later reasons are often consequences, and there may be thousands."""
+    """Later reasons are often consequences of the first, and there may be thousands of them."""
     for number in range(100):
         service.failed(f"reason {number}")
         clock.now_s += 1
@@ -44,7 +42,7 @@ def test_an_outage_is_told_once_with_its_first_reason(
     assert ["The database is unavailable: reason 0"] == told(caplog)
 
 
-def test_the_end_of_an_outage_is_told_once_with_its_length(
+def test_the_end_of_an_outage_is_logged_once_with_its_length(
     service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The length counts from the first call that failed."""
@@ -59,10 +57,10 @@ def test_the_end_of_an_outage_is_told_once_with_its_length(
     assert ["The database is available again after 7.5 s"] == told(caplog)
 
 
-def test_a_response_from_before_the_fault_is_no_recovery(
+def test_a_call_from_before_the_failure_does_not_end_the_outage(
     service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A call that was on its way when others failed says nothing of now."""
+    """A call that was already running when others failed says nothing about the present."""
     begun_s = clock.now_s
     clock.now_s += 1
     service.failed("reason")
@@ -74,10 +72,10 @@ def test_a_response_from_before_the_fault_is_no_recovery(
     assert ["The database is available again after 0.0 s"] == told(caplog)
 
 
-def test_a_service_that_flaps_does_not_fill_the_log(
+def test_a_flapping_dependency_does_not_fill_the_log(
     service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One that fails and serves eight times a second is told of at most every ten seconds."""
+    """If it fails and recovers eight times a second, it is logged at most once every ten seconds."""
     for _ in range(240):
         service.failed("reason")
         clock.now_s += 0.0625
@@ -87,10 +85,10 @@ def test_a_service_that_flaps_does_not_fill_the_log(
     assert ["The database is unavailable: reason", "The database is available again after 0.1 s"] * 3 == told(caplog)
 
 
-def test_a_second_outage_soon_after_the_first_is_told_when_it_lasts(
+def test_a_second_outage_soon_after_the_first_is_logged_if_it_lasts(
     service: OutageLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is held back for a moment, not forgotten."""
+    """It is held back for a while, not forgotten."""
     service.failed("first")
     service.succeeded(clock.now_s)
     told(caplog)
@@ -102,10 +100,10 @@ def test_a_second_outage_soon_after_the_first_is_told_when_it_lasts(
     assert ["The database is unavailable: third"] == told(caplog)
 
 
-def test_an_outage_long_after_another_is_told_though_nobody_saw_the_first_one_end(
+def test_a_later_outage_is_logged_even_if_nobody_saw_the_first_one_end(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The end of the first one is not made up; the length of the second one is its own."""
+    """The end of the first outage is not invented, and the second one has its own length."""
     service = OutageLog("The database", logger, quiet_s=600, clock=clock.monotonic)
     service.failed("first")
     clock.now_s += 600

@@ -1,4 +1,4 @@
-"""Whether two paths have a URL in common: as Starlette's own regular expressions say."""
+"""Two paths have a URL in common if Starlette's own regular expressions say so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.routing import compile_path
 
 from taskd.routes.overlaps import common_path
 
-# What paths and URLs are made of: few characters, so that many of them meet.
+# The parts of paths and URLs, made of few characters so that many of them match.
 LITERALS = st.text("a1f.-/", max_size=3)
 CONVERTORS = ["", ":str", ":path", ":int", ":float"]
 UUID = "019ab7d4-5c00-7b2a-9d3e-4f5061728394"
@@ -36,7 +36,7 @@ def paths_with_a_url(draw: st.DrawFn) -> tuple[str, str]:
 
 
 def generalized(data: st.DataObject, url: str) -> str:
-    """Return a path that matches *url*, in which some of it is a parameter."""
+    """Return a path that matches *url*, with parameters in place of some of it."""
     pieces = re.findall(r"/|[^/]+", url)
     return "".join(
         f"{{q{at}}}" if piece != "/" and data.draw(st.booleans()) else piece for at, piece in enumerate(pieces)
@@ -44,7 +44,7 @@ def generalized(data: st.DataObject, url: str) -> str:
 
 
 def matches(path: str, url: str) -> bool:
-    """Tell whether Starlette finds *url* by *path*."""
+    """Tell whether Starlette matches *url* to *path*."""
     pattern, _, _ = compile_path(path)
     return re.fullmatch(pattern.pattern.removesuffix("$"), url) is not None
 
@@ -55,8 +55,8 @@ def matches(path: str, url: str) -> bool:
 @example(path="/{x:path}", other="/")
 @example(path="/{x}", other="/")
 @example(path="/{x:path}", other="/{y}\n")
-def test_what_is_found_is_a_url_of_both(path: str, other: str) -> None:
-    """A path in common is one, and which of the two is asked about does not matter."""
+def test_a_common_url_matches_both_paths(path: str, other: str) -> None:
+    """The order of the two paths does not matter."""
     found = common_path(path, other)
 
     assert found is None or (matches(path, found) and matches(other, found))
@@ -64,8 +64,8 @@ def test_what_is_found_is_a_url_of_both(path: str, other: str) -> None:
 
 
 @given(data=st.data(), known=paths_with_a_url())
-def test_what_two_paths_have_in_common_is_found(data: st.DataObject, known: tuple[str, str]) -> None:
-    """Where there is a URL that both match, one is found."""
+def test_a_common_url_is_found(data: st.DataObject, known: tuple[str, str]) -> None:
+    """If some URL matches both paths, one is found."""
     path, url = known
     other = generalized(data, url)
 
@@ -75,8 +75,8 @@ def test_what_two_paths_have_in_common_is_found(data: st.DataObject, known: tupl
 
 
 @given(path=paths(), other=paths(), url=st.text("a1f.-/", max_size=6).map("/{}".format))
-def test_nothing_is_overlooked(path: str, other: str, url: str) -> None:
-    """Paths of which nothing was found have no URL in common."""
+def test_no_overlap_is_missed(path: str, other: str, url: str) -> None:
+    """If nothing is found, no URL matches both paths."""
     if common_path(path, other) is None:
         assert not (matches(path, url) and matches(other, url))
 
@@ -103,12 +103,12 @@ def test_nothing_is_overlooked(path: str, other: str, url: str) -> None:
     ],
 )
 def test_examples(path: str, other: str, common: str | None) -> None:
-    """Literal text, parameters and convertors, and what they have in common."""
+    """Literal text, parameters and convertors, and which URLs they have in common."""
     assert common == common_path(path, other)
 
 
 def test_an_unknown_convertor_may_match_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be told is taken for an overlap: better a refusal too much than a shadow."""
+    """In doubt, there is an overlap: refusing too much is better than hiding a route."""
 
     class Date(Convertor[str]):
         regex = "[0-9]{4}-[0-9]{2}"

@@ -1,4 +1,4 @@
-"""Preconditions: which tags `If-Match` and `If-None-Match` name, compared with a reader of one character at a time."""
+"""Entity tags in `If-Match` and `If-None-Match`, compared with a parser that reads one character at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from taskd.routes import IfMatch, is_unmodified, must_not_exist, version_tag, weak_version_tag
 
-# What lists of tags consist of, and what makes them something else.
+# The characters of lists of tags, and some that make a list invalid.
 PIECES = [
     "*",
     ",",
@@ -45,7 +45,7 @@ def request(name: str, lines: Sequence[str]) -> Request:
 
 
 def read(lines: Sequence[str]) -> list[tuple[bool, str]] | None:
-    """Return each tag in *lines*, and whether it is weak; None if they are no list of tags (RFC 9110, 5.6.1, 8.8.3)."""
+    """Return each tag in *lines*, and whether it is weak; None if they are not a list (RFC 9110, 5.6.1 and 8.8.3)."""
     text, tags, is_expected = ", ".join(lines), list[tuple[bool, str]](), True
     while text:
         if text[0] in " \t,":
@@ -71,7 +71,7 @@ def is_any(lines: Sequence[str]) -> bool:
 @example(['W/"5"'], 5)
 @example(['"9223372036854775808"'], 2**63 - 1)
 def test_if_match_compares_strongly(lines: list[str], version: int) -> None:
-    """A strong tag names the version that it spells; what is no list names none, and an asterisk names all."""
+    """A strong tag matches the version that it spells, `*` matches every version, and an invalid list matches none."""
     condition = IfMatch.of(request("if-match", lines))
 
     expected = is_any(lines) or (False, str(version)) in (read(lines) or [])
@@ -79,8 +79,8 @@ def test_if_match_compares_strongly(lines: list[str], version: int) -> None:
 
 
 @given(LINES | LISTS)
-def test_one_version_is_known_beforehand(lines: list[str]) -> None:
-    """Where no other version will do, a store can compare it in the statement that writes."""
+def test_a_single_version_is_known_in_advance(lines: list[str]) -> None:
+    """If only one version will do, a store can compare it in the statement that writes."""
     condition = IfMatch.of(request("if-match", lines or [""]))
     tags = [opaque for is_weak, opaque in read(lines) or () if not is_weak]
     versions = {int(tag) for tag in tags if tag.isdecimal() and str(int(tag)) == tag}
@@ -119,7 +119,7 @@ def test_one_version_is_known_beforehand(lines: list[str]) -> None:
     ],
 )
 def test_only_a_canonical_number_is_a_version(lines: list[str], version: int | None) -> None:
-    """Signs, zeros in front, digits of other scripts and numbers that no store can hold are none."""
+    """Signs, leading zeros, digits of other scripts, and numbers that no store can hold are not versions."""
     condition = IfMatch.of(request("if-match", lines))
 
     assert condition is not None
@@ -127,7 +127,7 @@ def test_only_a_canonical_number_is_a_version(lines: list[str], version: int | N
 
 
 def test_without_the_header_there_is_no_condition() -> None:
-    """An `If-None-Match` is none for writes."""
+    """`If-None-Match` is not a condition for writes."""
     assert IfMatch.of(request("if-none-match", ['"5"'])) is None
     assert not is_unmodified(request("if-match", ['"5"']), '"5"')
 
@@ -137,7 +137,7 @@ def test_without_the_header_there_is_no_condition() -> None:
 @example(['W/"5"'], '"5"')
 @example(["*"], '"5"')
 def test_if_none_match_compares_weakly(lines: list[str], tag: str) -> None:
-    """A tag is named whether either is weak or not; what is no list names none, and an asterisk names all."""
+    """It does not matter whether either tag is weak; `*` matches every tag, and an invalid list matches none."""
     opaque = tag.removeprefix("W/").strip('"')
     expected = is_any(lines) or opaque in {named for _, named in read(lines) or ()}
 
@@ -147,20 +147,20 @@ def test_if_none_match_compares_weakly(lines: list[str], tag: str) -> None:
 @given(LINES)
 @example(["*"])
 @example([" *\t"])
-def test_only_an_asterisk_asks_for_something_new(lines: list[str]) -> None:
-    """A tag in its place, or beside it, does not."""
+def test_only_an_asterisk_requires_something_new(lines: list[str]) -> None:
+    """A tag instead of it, or beside it, does not."""
     assert is_any(lines) == must_not_exist(request("if-none-match", lines))
 
 
 @pytest.mark.parametrize("piece", [" ", ",", "\t,", '"', '""', '"a"', "W/", 'W/"', "\xff", "*"])
-def test_no_header_takes_long(piece: str) -> None:
-    """One of a megabyte is read in one pass; with more, this test would not end."""
+def test_long_headers_are_parsed_in_linear_time(piece: str) -> None:
+    """A header of a megabyte is read in one pass; if the pattern backtracked, this test would not end."""
     lines = [piece * 300_000 + end for end in ("", "x", '"')]
     for line in lines:
         IfMatch.of(request("if-match", [line]))
         is_unmodified(request("if-none-match", [line]), '"5"')
 
 
-def test_a_version_has_the_tag_of_its_number() -> None:
+def test_the_tag_of_a_version_is_its_number() -> None:
     """The tag of a task is strong, and that of a list is weak."""
     assert ('"5"', 'W/"5"') == (version_tag(5), weak_version_tag(5))

@@ -50,7 +50,7 @@ QUERIES = st.builds(
 
 
 def task(number: int = 1, **fields: object) -> Task:
-    """Return a task whose id is *number*."""
+    """Return the task with the id *number*."""
     values: dict[str, object] = {
         "user_id": "dev",
         "title": "t",
@@ -73,7 +73,7 @@ def numbers(tasks: list[Task]) -> list[int]:
 
 
 def test_without_parameters_all_tasks_are_listed_newest_first() -> None:
-    """Age is the order of ids, whatever `created_at` says."""
+    """Tasks are sorted by id, whatever their `created_at` is."""
     page = TaskQuery().page([task(2), task(3, created_at=NOON - HOUR), task(1, created_at=NOON + HOUR)], seq=7)
 
     assert ([3, 2, 1], 7, False, None) == (numbers(page.tasks), page.seq, page.has_more, page.total)
@@ -99,7 +99,7 @@ def test_without_parameters_all_tasks_are_listed_newest_first() -> None:
     ],
 )
 def test_each_filter_keeps_what_the_contract_says(query: TaskQuery, kept: list[int]) -> None:
-    """A filter alone keeps these tasks, and says that it leaves out others."""
+    """Each filter alone keeps these tasks, and `is_filtered` says that it may leave out others."""
     tasks = [
         task(1, title="stra\u00dfe", tags=("a",), due_at=NOON, status=Status.COMPLETED),
         task(2, description="\u039f\u0394\u039f\u03a3", tags=("a", "b"), due_at=NOON + HOUR, priority=Priority.URGENT),
@@ -121,8 +121,8 @@ def test_each_filter_keeps_what_the_contract_says(query: TaskQuery, kept: list[i
         (Sort.TITLE, [4, 2, 3, 1]),
     ],
 )
-def test_each_sort_is_the_contracts(sort: Sort, descending: list[int]) -> None:
-    """Ties are sorted by age in the same direction, and tasks without `due_at` are last in both."""
+def test_each_sort_is_that_of_the_contract(sort: Sort, descending: list[int]) -> None:
+    """Ties are sorted by age in the same direction, and tasks without `due_at` come last in both."""
     tasks = [
         task(1, title="Stra\u00dfe", updated_at=NOON + HOUR, priority=Priority.LOW),
         task(2, title="strasse 2", due_at=NOON, priority=Priority.URGENT),
@@ -139,8 +139,8 @@ def test_each_sort_is_the_contracts(sort: Sort, descending: list[int]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(tasks=TASKS, query=QUERIES, limit=st.integers(1, 5))
-def test_pages_are_the_list_in_pieces(tasks: list[Task], query: TaskQuery, limit: int) -> None:
-    """Each page begins where the one before it ended, even if that task is gone, and all count the same tasks."""
+def test_pages_are_parts_of_the_list(tasks: list[Task], query: TaskQuery, limit: int) -> None:
+    """Each page begins where the previous one ended, even if that task is gone, and all have the same count."""
     whole, total = query.page(tasks, 0).tasks, sum(map(query.matches, tasks))
     walked: list[Task] = []
     query = attrs.evolve(query, limit=limit, count=True)

@@ -31,28 +31,28 @@ without_a_clock = settings(deadline=None, database=None)
 
 
 def origins(frontend_url: str) -> tuple[str, ...]:
-    """The origins that a `FRONTEND_URL` allows."""
+    """Return the origins that a `FRONTEND_URL` allows."""
     return load_settings(Settings, {"FRONTEND_URL": frontend_url}).frontend_origins
 
 
 def complaint(**environ: str) -> str:
-    """What the start says against *environ*."""
+    """Return the message with which *environ* stops the start."""
     with pytest.raises(SettingsError) as caught:
         build_app(environ)
     message, *owner = re.split(r" (?=\(plugin '(?:jwt|sql)' of taskd-server [\d.]+\)$)", str(caught.value))
-    # Whose setting it is, is said of all but the core's.
+    # The core's own settings have no owner.
     assert bool(owner) == (message.split(":")[0] not in declared_by(Settings))
     return message
 
 
 def declared_by(*classes: type) -> list[str]:
-    """The variables that settings classes declare."""
+    """Return the variables that settings classes declare."""
     return [line.split(" ")[0] for cls in classes for line in environ_config.generate_help(cls).splitlines()]
 
 
 class TestEnvironment:
     def test_the_file_in_the_working_directory_is_read(self) -> None:
-        """A `.env` file sets what the environment does not."""
+        """A `.env` file sets variables that the environment does not."""
         Path(".env").write_text("# taskd\nTASKD_TEST_A=1\nexport TASKD_TEST_B='2 # 3'\nTASKD_TEST_C=\u00e9 # note\n")
 
         environ = read_environ()
@@ -60,7 +60,7 @@ class TestEnvironment:
         assert ["1", "2 # 3", "\u00e9"] == [environ[f"TASKD_TEST_{name}"] for name in "ABC"]
 
     def test_the_real_environment_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A variable that is set is not taken from the file; one that is empty is then not set at all."""
+        """A variable in the environment overrides the file; if its value is empty, the variable is not set at all."""
         Path(".env").write_text("TASKD_TEST_A=file\nTASKD_TEST_B=file\n")
         monkeypatch.setenv("TASKD_TEST_A", "real")
         monkeypatch.setenv("TASKD_TEST_B", "")
@@ -69,28 +69,28 @@ class TestEnvironment:
 
         assert ("real", None) == (environ["TASKD_TEST_A"], environ.get("TASKD_TEST_B"))
 
-    def test_a_folder_in_the_file_s_place_is_refused(self) -> None:
-        """A container's mount of a file that is not there makes a folder: that must not go unnoticed."""
+    def test_a_folder_called_env_is_refused(self) -> None:
+        """If a container mounts a missing file, it creates a folder, which must not go unnoticed."""
         Path(".env").mkdir()
 
         with pytest.raises(SettingsError, match="is a folder"):
             read_environ()
 
-    def test_what_is_not_a_file_is_not_read(self) -> None:
-        """Reading from a pipe would wait for whoever writes to it."""
+    def test_only_regular_files_are_read(self) -> None:
+        """Reading from a pipe would wait for a writer."""
         os.mkfifo(".env")
 
         with pytest.raises(SettingsError, match="is not a regular file"):
             read_environ()
 
     def test_the_file_is_optional(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without a file the environment is all."""
+        """Without a file, only the environment counts."""
         monkeypatch.setenv("TASKD_TEST_A", "real")
 
         assert "real" == read_environ()["TASKD_TEST_A"]
 
     def test_another_directory_can_be_named(self, tmp_path: Path) -> None:
-        """The file of the directory that is named is read instead."""
+        """The file in the given directory is read instead."""
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / ".env").write_text("TASKD_TEST_A=other\n")
 
@@ -98,14 +98,14 @@ class TestEnvironment:
 
     @pytest.mark.parametrize("text", ["pa$HOME", "pa${HOME}word", "pa$$word", "'pa$HOME'", '"pa${TASKD_TEST_B:-x}"'])
     def test_a_dollar_is_a_dollar(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-        """Nothing is put in the place of what looks like a variable."""
+        """Nothing is substituted for text that looks like a variable."""
         monkeypatch.setenv("TASKD_TEST_B", "b")
         Path(".env").write_text(f"TASKD_TEST_A={text}\n")
 
         assert text.strip("'\"") == read_environ()["TASKD_TEST_A"]
 
     def test_a_name_without_a_value_is_not_set(self) -> None:
-        """A name with nothing behind its `=` sets nothing."""
+        """A name with nothing after the `=` sets nothing."""
         Path(".env").write_text("TASKD_TEST_A=\n")
 
         assert "TASKD_TEST_A" not in read_environ()
@@ -135,8 +135,8 @@ class TestEnvironment:
             "no value to export",
         ],
     )
-    def test_a_line_that_sets_nothing_is_refused(self, text: str, line: int) -> None:
-        """The start ends, with the number of the line and without what is in it."""
+    def test_a_malformed_line_is_refused(self, text: str, line: int) -> None:
+        """The server does not start; the message has the number of the line, but not its contents."""
         Path(".env").write_bytes(text.encode())
 
         with pytest.raises(SettingsError) as caught:
@@ -145,15 +145,15 @@ class TestEnvironment:
         assert f".env: line {line} is not of the form NAME=VALUE" == str(caught.value)
 
     @pytest.mark.parametrize("name", ["lower_case", "with-dash", "with.dot", "'quoted'", "export EXPORTED"])
-    def test_names_for_other_programs_are_left_alone(self, name: str) -> None:
-        """The file may be one that other programs read, too."""
+    def test_names_for_other_programs_are_ignored(self, name: str) -> None:
+        """Other programs may read the same file."""
         Path(".env").write_text(f"{name}=1\nTASKD_TEST_A=2\n")
 
         assert "2" == read_environ()["TASKD_TEST_A"]
 
     @pytest.mark.parametrize("command", ["token", "migrate", "doctor", "openapi", "plugins", "dev"])
-    def test_a_bad_line_stops_every_command(self, command: str) -> None:
-        """Nothing is done with SQLite in the place of the database that was meant."""
+    def test_a_malformed_line_stops_every_command(self, command: str) -> None:
+        """No command falls back to SQLite instead of the intended database."""
         Path(".env").write_text("DATABASE_URL: postgresql://u:hunter2@h/d\n")
 
         result = invoke(command, *(["alice"] if command == "token" else []), settings={"BETTER_AUTH_SECRET": SECRET})
@@ -162,21 +162,21 @@ class TestEnvironment:
         assert [Path(".env")] == list(Path().iterdir())
 
     @pytest.mark.parametrize("command", [SERVE, PLAIN_UVICORN], ids=["serve", "uvicorn"])
-    def test_a_bad_line_stops_the_server(self, command: tuple[str, ...]) -> None:
-        """Neither taskd's own server nor another one starts."""
+    def test_a_malformed_line_stops_the_server(self, command: tuple[str, ...]) -> None:
+        """Neither taskd's own server nor any other starts."""
         Path(".env").write_text("DATABASE_URL: postgresql://u:hunter2@h/d\n")
 
         ended = run_python(*command, settings={"BETTER_AUTH_SECRET": SECRET})
 
         assert (1, "taskd: .env: line 1 is not of the form NAME=VALUE\n") == (ended.returncode, ended.stderr)
 
-    def test_a_byte_order_mark_is_none_of_the_name(self) -> None:
-        """A file that an editor saved as "UTF-8 with BOM" is read like any other."""
+    def test_a_byte_order_mark_is_not_part_of_the_name(self) -> None:
+        """A file saved as "UTF-8 with BOM" is read like any other."""
         Path(".env").write_bytes(b"\xef\xbb\xbfTASKD_TEST_A=1\n")
 
         assert "1" == read_environ()["TASKD_TEST_A"]
 
-    def test_a_link_to_nothing_is_refused(self) -> None:
+    def test_a_broken_link_is_refused(self) -> None:
         """A secret that is not mounted must not go unnoticed."""
         Path(".env").symlink_to("/nowhere/.env")
 
@@ -184,22 +184,22 @@ class TestEnvironment:
             read_environ()
 
     def test_a_file_that_is_not_utf8_is_refused(self) -> None:
-        """The start ends, without a word of what is in the file."""
+        """The server does not start, and the message quotes nothing from the file."""
         Path(".env").write_bytes(b"BETTER_AUTH_SECRET=hunter2\xff\n")
 
         with pytest.raises(SettingsError, match=r"^\.env: cannot be read: UnicodeDecodeError$"):
             read_environ()
 
     def test_a_file_that_cannot_be_read_is_refused(self) -> None:
-        """The start ends when there is a file and the system does not give what is in it."""
-        # This one can be opened and not be read, by root neither.
+        """The server does not start if the file exists but cannot be read."""
+        # This file can be opened but not read, even by root.
         Path(".env").symlink_to("/proc/self/mem")
 
         with pytest.raises(SettingsError, match=r"^\.env: cannot be read: OSError$"):
             read_environ()
 
     def test_an_application_starts_with_the_file_alone(self) -> None:
-        """All settings may be in the file, and are asked for there."""
+        """The file may contain all settings."""
         Path(".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\n")
         build_app()
         Path(".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\nTASKD_AUTH=nobody\n")
@@ -210,7 +210,7 @@ class TestEnvironment:
 
 class TestCore:
     def test_the_defaults(self) -> None:
-        """Without any setting the default plugins serve, all that are installed may, and no page reads responses."""
+        """By default, the default plugins serve, all installed plugins may, and no page may read responses."""
         core = load_settings(Settings, {})
 
         assert ("jwt", "sql", None, frozenset(), ()) == (
@@ -223,7 +223,7 @@ class TestCore:
 
     @pytest.mark.parametrize(("text", "names"), [(",", set()), ("a", {"a"}), (" a,b , ,a,", {"a", "b"})])
     def test_lists_of_plugins_are_separated_by_commas(self, text: str, names: set[str]) -> None:
-        """White space and empty places in a list mean nothing; an empty list allows nothing."""
+        """White space and empty items are ignored; an empty list allows nothing."""
         core = load_settings(Settings, {"TASKD_PLUGINS": text, "TASKD_DISABLED_PLUGINS": text})
 
         assert frozenset(names) == core.plugins
@@ -254,8 +254,8 @@ class TestCore:
             ("safari-web-extension://5E0F-AB", ("safari-web-extension://5E0F-AB",)),
         ],
     )
-    def test_origins_are_written_as_browsers_send_them(self, text: str, expected: tuple[str, ...]) -> None:
-        """Origins are in lower case, without a default port or a slash at the end (RFC 6454, section 6.2)."""
+    def test_origins_are_normalized_as_browsers_do(self, text: str, expected: tuple[str, ...]) -> None:
+        """Origins are in lower case, without a default port or a trailing slash (RFC 6454, section 6.2)."""
         assert expected == origins(text)
 
     @pytest.mark.parametrize(
@@ -296,8 +296,8 @@ class TestCore:
             "file://localhost",
         ],
     )
-    def test_what_is_no_origin_is_refused(self, text: str) -> None:
-        """Anything else is refused with one line that shows an origin."""
+    def test_anything_but_an_origin_is_refused(self, text: str) -> None:
+        """One line shows an example of an origin."""
         with pytest.raises(SettingsError) as caught:
             origins(text)
 
@@ -307,23 +307,23 @@ class TestCore:
 
 
 class TestEmptyValues:
-    """A variable with an empty value is one that is not set, whoever reads it."""
+    """A variable with an empty value counts as not set, whoever reads it."""
 
     @pytest.mark.parametrize("cls", [Settings, JWTSettings, SQLSettings])
-    def test_the_defaults_count(self, cls: type) -> None:
-        """All settings of all our parts may be empty."""
+    def test_the_defaults_apply(self, cls: type) -> None:
+        """All settings of the core and of the default plugins may be empty."""
         assert load_settings(cls, {}) == load_settings(cls, dict.fromkeys(declared_by(cls), ""))
 
     def test_a_server_starts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A container's file of variables may name all of them, and give a value to one."""
+        """A container's environment file may name all variables and set only one of them."""
         for name in declared_by(Settings, JWTSettings, SQLSettings):
             monkeypatch.setenv(name, "")
         monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
 
         build_app()
 
-    def test_a_third_partys_are_not_there(self, site: Site) -> None:
-        """A plugin need not know of the rule: it finds no such name, however it looks."""
+    def test_a_third_party_plugin_does_not_see_them(self, site: Site) -> None:
+        """A plugin need not know the rule: however it looks for the name, there is none."""
         site.install(
             "curious",
             """
@@ -347,7 +347,7 @@ def taskd_routes(environ):
 
 
 class TestNames:
-    """A name that nothing reads, and that looks like one of ours, is said."""
+    """Names that nothing reads and that resemble a known name are reported."""
 
     @pytest.mark.anyio
     @pytest.mark.parametrize(
@@ -363,8 +363,8 @@ class TestNames:
             ("BETTER_AUTH_URI", "BETTER_AUTH_URL"),
         ],
     )
-    async def test_a_typing_mistake_is_logged(self, caplog: pytest.LogCaptureFixture, name: str, meant: str) -> None:
-        """The start goes on, and one line says what may be meant, without the value."""
+    async def test_a_typo_is_logged(self, caplog: pytest.LogCaptureFixture, name: str, meant: str) -> None:
+        """The server starts, and one line says which name may have been meant, without the value."""
         async with lifespan(build(**{name: "hunter2"})):
             pass
 
@@ -374,8 +374,8 @@ class TestNames:
 
     @pytest.mark.anyio
     @pytest.mark.parametrize("name", ["TASKD_ACME_KEYS", "TASKD_PORT_8000_TCP", "TASKD_SERVICE_HOST", "DATABASE_USER"])
-    async def test_another_name_is_not(self, caplog: pytest.LogCaptureFixture, name: str) -> None:
-        """A plugin that does not serve may have it, or Kubernetes, of a service called taskd."""
+    async def test_other_unknown_names_are_not_reported(self, caplog: pytest.LogCaptureFixture, name: str) -> None:
+        """They may belong to a disabled plugin, or be set by Kubernetes for a service called taskd."""
         async with lifespan(build(**{name: "x"})):
             pass
 
@@ -387,10 +387,10 @@ class TestNames:
         ["environ.get('TASKD_STORES')", "taskd.settings.load_settings(Settings, environ)"],
         ids=["name", "class"],
     )
-    async def test_what_a_plugin_reads_is_known(
+    async def test_a_setting_that_a_plugin_reads_is_known(
         self, site: Site, caplog: pytest.LogCaptureFixture, statement: str
     ) -> None:
-        """A third party's setting may look like ours; it need not be declared anywhere."""
+        """A third-party setting may resemble one of ours, and need not be declared anywhere."""
         source = """
 import environ as environ_config
 
@@ -408,18 +408,18 @@ class Settings:
 
     @pytest.mark.anyio
     @pytest.mark.parametrize("statement", ["dict(environ)", "{**environ}", "list(environ.items())"])
-    async def test_a_plugin_that_takes_all_hides_no_mistake(
+    async def test_a_plugin_that_copies_the_environment_hides_no_typo(
         self, site: Site, caplog: pytest.LogCaptureFixture, statement: str
     ) -> None:
-        """Copying the environment is no interest in each of its names."""
+        """Copying the environment does not count as reading each name."""
         site.install("greedy", SETTINGS_OF_ANOTHER_KIND.format(statement=statement))
         async with lifespan(build(TASKD_STORE="memory")):
             pass
 
         assert 1 == len([record for record in caplog.records if record.name == "taskd.application"])
 
-    def test_the_doctor_says_it(self) -> None:
-        """It notes mistakes, and whatever else begins with TASKD_ and is not read."""
+    def test_the_doctor_reports_typos(self) -> None:
+        """It also notes all other names that begin with TASKD_ and are not read."""
         report = examined("sqlite:///tasks.db", TASKD_STORE="memory", TASKD_WORKERS="2")
 
         assert ("note", 0) == (report.outcomes["names"], report.exit_code)
@@ -428,8 +428,8 @@ class Settings:
             " TASKD_WORKERS is set, and nothing reads it"
         ) == report.findings["names"]
 
-    def test_the_doctor_says_mistakes_also_where_the_server_would_not_start(self) -> None:
-        """Of the other names it is not known then who would read them."""
+    def test_the_doctor_reports_typos_even_if_the_server_cannot_start(self) -> None:
+        """It says nothing about other unknown names, because a part that was not created might read them."""
         given = {"TASKD_STORE": "memory", "TASKD_STORAGE": "nobody", "TASKD_SQL_POOL_SIZE": "2"}
         report = Report.read(invoke("doctor", settings={"BETTER_AUTH_SECRET": SECRET, **given}))
 
@@ -439,7 +439,7 @@ class Settings:
     @given(environ=st.dictionaries(st.text(max_size=3), st.text(max_size=2)))
     @without_a_clock
     def test_it_is_a_mapping_like_any_other(self, environ: dict[str, str]) -> None:
-        """It has what was given but the empty values, in the same order, however it is read."""
+        """However it is read, it has all variables except empty ones, in the same order."""
         expected = {name: value for name, value in environ.items() if value}
         made = Environ.of(environ)
 
@@ -449,7 +449,7 @@ class Settings:
 
 
 class TestSeconds:
-    """All settings that are times are read alike."""
+    """All settings that are times are read in the same way."""
 
     @pytest.mark.parametrize(
         ("cls", "variable"),
@@ -462,8 +462,8 @@ class TestSeconds:
     @pytest.mark.parametrize(
         "text", ["0", "0.09", "600.1", "-1", "+1", "1e1", ".5", "1.", "1,5", " 1", "\u0661", "nan", "inf", "1_0", "1 s"]
     )
-    def test_what_is_no_such_number_is_refused(self, cls: type, variable: str, text: str) -> None:
-        """One line names the variable and the bounds."""
+    def test_an_invalid_number_is_refused(self, cls: type, variable: str, text: str) -> None:
+        """One line names the variable and its limits."""
         with pytest.raises(SettingsError) as caught:
             load_settings(cls, {variable: text})
 
@@ -473,15 +473,15 @@ class TestSeconds:
         ("text", "expected"), [("0.1", 0.1), ("600", 600), ("0600", 600), ("1.5", 1.5), ("2.0625", 2.0625)]
     )
     def test_decimal_numbers_are_read(self, text: str, expected: float) -> None:
-        """A plugin may read its own with the same converter, and with bounds of its own."""
+        """Plugins may use the same converter for their own settings, with other limits."""
         assert expected == load_settings(Settings, {"TASKD_QUEUE_TIMEOUT": text}).queue_timeout_s
         assert expected == load_settings(SQLSettings, {"TASKD_SQL_CONNECT_TIMEOUT": text}).connect_timeout_s
         assert expected == seconds("ACME_PERIOD", 0, 1000)(text)
 
 
 class TestOwner:
-    def test_a_settings_owner_is_said(self) -> None:
-        """The core's has none; a plugin's is named with its distribution."""
+    def test_the_owner_of_a_setting_is_named(self) -> None:
+        """The core's settings have none; a plugin's are named with its distribution."""
         with pytest.raises(SettingsError) as core:
             build(TASKD_QUEUE_TIMEOUT="x")
         with pytest.raises(SettingsError) as plugin:
@@ -494,7 +494,7 @@ class TestOwner:
         )
 
     def test_a_setting_that_is_missing_has_an_owner(self, site: Site) -> None:
-        """Nobody has to know which plugin wants it."""
+        """Nobody has to know which plugin needs it."""
         source = """
 import environ as environ_config
 
@@ -519,14 +519,14 @@ class TestSecrets:
         "environ", [{}, {"TASKD_JWT_AUDIENCE": "a"}, {"BETTER_AUTH_SECRET": ""}, {"BETTER_AUTH_URL": ""}]
     )
     def test_a_missing_secret_stops_the_start(self, environ: dict[str, str]) -> None:
-        """There is no default: without a secret and without keys nobody could get in."""
+        """There is no default: without a secret and without keys, no request could be authenticated."""
         expected = "BETTER_AUTH_SECRET: is not set, and neither is BETTER_AUTH_URL: set one of them"
 
         assert expected == complaint(**environ)
 
     @pytest.mark.parametrize("secret", ["hunter2", "x" * 31, "\u00e9" * 15])
     def test_a_short_secret_stops_the_start(self, secret: str) -> None:
-        """A secret has at least the 32 bytes of the hash (RFC 7518, section 3.2)."""
+        """A secret must have at least 32 bytes, like the hash (RFC 7518, section 3.2)."""
         expected = "BETTER_AUTH_SECRET: must have at least 32 bytes: openssl rand -hex 32"
 
         assert expected == complaint(BETTER_AUTH_SECRET=secret)
@@ -537,14 +537,14 @@ class TestSecrets:
         assert Secret(secret) == load_settings(JWTSettings, {"BETTER_AUTH_SECRET": secret}).secret
 
     @pytest.mark.parametrize("surrogate", [0xD800, 0xDCFF])
-    def test_a_secret_that_is_no_utf8_stops_the_start(self, surrogate: int) -> None:
-        """A secret with which nothing can be signed is found before the first request."""
+    def test_a_secret_that_is_not_utf8_stops_the_start(self, surrogate: int) -> None:
+        """A secret that cannot be used for signing is found before the first request."""
         message = complaint(BETTER_AUTH_SECRET="x" * 40 + chr(surrogate))
 
         assert message.startswith("BETTER_AUTH_SECRET: must ")
 
-    def test_a_secret_does_not_show(self) -> None:
-        """Neither a secret nor what holds one says its value."""
+    def test_a_secret_is_not_shown(self) -> None:
+        """Neither a secret nor an object that contains one shows its value."""
         environ = {"BETTER_AUTH_SECRET": SECRET}
         holders = (Secret(SECRET), load_settings(JWTSettings, environ), taskd_auth(environ))
 
@@ -556,7 +556,7 @@ class TestSecrets:
     @given(secret=PASSWORDS)
     @without_a_clock
     def test_a_wrong_secret_is_never_quoted(self, secret: str) -> None:
-        """Whatever is wrong with a secret, the message does not say what it is."""
+        """Whatever is wrong with a secret, the message does not quote it."""
         with pytest.raises(SettingsError) as caught:
             taskd_auth({"BETTER_AUTH_SECRET": secret})
 
@@ -565,7 +565,7 @@ class TestSecrets:
     @given(password=PASSWORDS | AWKWARD_PASSWORDS)
     @without_a_clock
     def test_a_password_in_any_url_is_never_quoted(self, password: str) -> None:
-        """A password in a URL that is refused is not shown, whichever variable it was put into."""
+        """The password in a wrong URL is not shown, whichever variable it was put into."""
         url = f"https://user:{password}@app.example.com/db"
         for name in ("FRONTEND_URL", "DATABASE_URL", "BETTER_AUTH_URL", "TASKD_JWKS_URL"):
             message = complaint(**{"BETTER_AUTH_SECRET": SECRET, name: url})
@@ -604,7 +604,7 @@ class TestKeySets:
         ],
     )
     def test_where_the_keys_are(self, environ: dict[str, str], url: str) -> None:
-        """They are where Better Auth has them, unless told; the start needs no secret then."""
+        """They are where Better Auth publishes them by default; then, no secret is needed."""
         given_environ = {"BETTER_AUTH_URL": "https://auth.example.com", **environ}
         build_app(given_environ)
 
@@ -634,8 +634,8 @@ class TestKeySets:
             "postgresql://alice:hunter2@db.example.com/tasks",
         ],
     )
-    def test_what_is_no_url_stops_the_start(self, name: str, text: str) -> None:
-        """One line names the variable and shows a URL, and does not quote what may be a password."""
+    def test_an_invalid_url_stops_the_start(self, name: str, text: str) -> None:
+        """One line names the variable and shows an example, without quoting what may be a password."""
         message = complaint(**{"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "https://auth.example.com", name: text})
 
         example = "https://app.example.com" + ("" if name == "BETTER_AUTH_URL" else "/api/auth/jwks")
@@ -643,8 +643,8 @@ class TestKeySets:
 
     @pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "TASKD_JWKS_URL"])
     @pytest.mark.parametrize("host", ["app.example.com", "10.0.0.1", "[fe80::1]", "localhost.example.com"])
-    def test_keys_do_not_come_over_a_network_in_the_clear(self, name: str, host: str) -> None:
-        """Who changes them on their way gets in as anybody: that is for `TASKD_ALLOW_PLAINTEXT` to allow."""
+    def test_keys_are_not_fetched_in_plain_text(self, name: str, host: str) -> None:
+        """Whoever changes them in transit can sign in as anyone, so this needs `TASKD_ALLOW_PLAINTEXT`."""
         environ = {"BETTER_AUTH_URL": "https://auth.example.com", name: f"http://{host}/auth"}
         message = complaint(**environ)
 
@@ -655,8 +655,8 @@ class TestKeySets:
         build_app({**environ, "TASKD_ALLOW_PLAINTEXT": "1"})
 
     @pytest.mark.parametrize(("name", "claim"), [("TASKD_JWT_ISSUER", "iss"), ("TASKD_JWT_AUDIENCE", "aud")])
-    def test_issuer_and_audience_are_one_each(self, name: str, claim: str) -> None:
-        """What no token's claim can be equal to stops the start; a comma may be in a name."""
+    def test_issuer_and_audience_are_single_values(self, name: str, claim: str) -> None:
+        """Values that no claim can equal stop the start; a comma may be part of a name."""
         for text in (
             "https://a.example,https://b.example",
             "https://a.example/ HTTP://b.example",
@@ -672,16 +672,16 @@ class TestKeySets:
         for text in ("us", "O=Acme, C=US", "https://a.example/?of=https://b.example"):
             build_app({"BETTER_AUTH_SECRET": SECRET, name: text})
 
-    def test_keys_are_somebody_s(self) -> None:
-        """Where keys are does not say whose tokens they are for."""
+    def test_keys_need_an_issuer(self) -> None:
+        """The URL of the keys does not say whose tokens they verify."""
         url = "https://cdn.example.com/keys.json"
 
         assert "TASKD_JWKS_URL: needs BETTER_AUTH_URL, the issuer of the tokens" == complaint(TASKD_JWKS_URL=url)
         assert complaint(TASKD_JWKS_URL=url) == complaint(TASKD_JWKS_URL=url, BETTER_AUTH_SECRET=SECRET)
 
     @pytest.mark.parametrize("text", ["yes", "true", "2", " 1"])
-    def test_plaintext_is_allowed_by_one_word(self, text: str) -> None:
-        """Anything else than 0 and 1 may be a mistake."""
+    def test_plaintext_is_allowed_by_a_single_value(self, text: str) -> None:
+        """Anything other than 0 and 1 may be a mistake."""
         message = complaint(BETTER_AUTH_URL="https://auth.example.com", TASKD_ALLOW_PLAINTEXT=text)
 
         assert "TASKD_ALLOW_PLAINTEXT: must be 0 or 1" == message

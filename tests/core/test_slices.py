@@ -1,4 +1,4 @@
-"""Long lists: the same bytes as short ones, and an event loop that goes on in between."""
+"""Long lists have the same bytes as short ones, and the event loop runs while they are converted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOW = dt.datetime(2026, 11, 25, tzinfo=dt.timezone.utc)
 
 @pytest.fixture(scope="module")
 def _short_slices() -> Iterator[None]:
-    """Slices of three: a list of four is long."""
+    """Use slices of three, so that a list of four is long."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for module in (taskd.routes.slices, taskd.routes.responses):
             monkeypatch.setattr(module, "SLICE_LENGTH", 3)
@@ -38,7 +38,7 @@ def _short_slices() -> Iterator[None]:
 
 
 class Turns:
-    """Counts the turns of the event loop, and notes in which of them a slice was converted."""
+    """Counts the iterations of the event loop, and records in which of them slices were converted."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,7 +46,7 @@ class Turns:
         asyncio.get_running_loop().call_soon(self._turn)
 
     def noting(self, name: str) -> Callable[[Sequence[int]], int]:
-        """Return something to convert slices with."""
+        """Return a function that converts slices."""
 
         def convert(_: Sequence[int]) -> int:
             self.noted.append((name, self.count))
@@ -60,7 +60,7 @@ class Turns:
 
 
 async def sent(response: Response) -> tuple[list[Message], bytes]:
-    """Return the start of *response*, with its headers sorted, and its whole body."""
+    """Return the start of *response*, with sorted headers, and its whole body."""
     messages: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -73,8 +73,8 @@ async def sent(response: Response) -> tuple[list[Message], bytes]:
 
 
 @given(st.lists(st.text(min_size=1), max_size=11), st.booleans())
-def test_a_long_list_has_the_bytes_of_the_plain_encoder(titles: list[str], is_tuple: bool) -> None:
-    """Headers and body are those of the list in one piece, however long it is, and what was given is still there."""
+def test_a_long_list_is_encoded_like_a_short_one(titles: list[str], is_tuple: bool) -> None:
+    """The headers and the body are those of the list encoded at once, and the given items still exist."""
     task = Task.create("u", NewTask(title="t"), NOW, version=1)
     tasks = [attrs.evolve(task, title=title) for title in titles]
     items: Sequence[Task] = tuple(tasks) if is_tuple else tasks
@@ -92,15 +92,15 @@ def test_a_long_list_has_the_bytes_of_the_plain_encoder(titles: list[str], is_tu
 
 @given(st.lists(st.integers(), max_size=11))
 def test_slices_keep_the_order(numbers: list[int]) -> None:
-    """Put together, they are the whole; none has more than its length, and only the last has fewer."""
+    """Together, the slices are the whole list; none is longer than the limit, and only the last may be shorter."""
     slices = asyncio.run(in_slices(list, list(numbers)))
 
     assert numbers == [number for each in slices for number in each]
     assert [3] * (len(slices) - 1) == [len(each) for each in slices[:-1]]
 
 
-async def test_a_long_list_comes_as_it_is_stored(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """Over HTTP, it has all tasks, the newest first, and says how long it is."""
+async def test_a_long_list_is_returned_as_stored(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """Over HTTP, it has all tasks, newest first, and a Content-Length."""
     for number in range(8):
         assert 201 == await create(client, tasks_url, f"{number}")
     response = await client.get(tasks_url)
@@ -113,21 +113,21 @@ async def test_a_long_list_comes_as_it_is_stored(client: httpx.AsyncClient, task
 @pytest.mark.parametrize("length", range(4))
 @pytest.mark.parametrize("work", [lambda items: in_slices(len, items), lambda items: list_response(REQUEST, items)])
 def test_a_short_list_does_not_wait(length: int, work: Callable[[list[int]], object]) -> None:
-    """What fits into one slice is done without giving way to anything else."""
+    """Items that fit into one slice are converted without yielding to other tasks."""
     coroutine = work(list(range(length)))
     with pytest.raises(StopIteration):
         coroutine.send(None)  # type: ignore[attr-defined]
 
 
-async def test_the_event_loop_goes_on_between_slices() -> None:
-    """Each slice has a turn of the event loop of its own."""
+async def test_the_event_loop_runs_between_slices() -> None:
+    """Each slice is converted in its own iteration of the loop."""
     counts = await in_slices(Turns().noting("a"), list(range(12)))
 
     assert [0, 1, 2, 3] == [count - counts[0] for count in counts]
 
 
 async def test_long_lists_take_turns() -> None:
-    """However many there are, no two slices are converted in one turn of the event loop, and none waits for all."""
+    """However many lists there are, only one slice is converted per iteration, and no list waits for all others."""
     turns = Turns()
     await asyncio.gather(*[in_slices(turns.noting(name), list(range(12))) for name in "abc"])
 
@@ -135,8 +135,8 @@ async def test_long_lists_take_turns() -> None:
     assert 12 == len({turn for _, turn in turns.noted})
 
 
-async def test_a_long_list_that_nobody_wants_any_more_holds_up_nobody() -> None:
-    """Where one is cancelled the others go on."""
+async def test_a_cancelled_long_list_does_not_block_the_others() -> None:
+    """The other lists continue."""
     turns = Turns()
     gone, other = [asyncio.create_task(in_slices(turns.noting(name), list(range(12)))) for name in "ab"]
     await asyncio.sleep(0)
@@ -147,8 +147,8 @@ async def test_a_long_list_that_nobody_wants_any_more_holds_up_nobody() -> None:
     assert ["a", "b", "b", "b", "b"] == [name for name, _ in turns.noted]
 
 
-async def test_a_slice_that_cannot_be_converted_ends_its_list_only() -> None:
-    """The error is the caller's, and the next long list is converted."""
+async def test_a_slice_that_cannot_be_converted_ends_only_its_list() -> None:
+    """The caller gets the error, and the next long list is converted."""
 
     def read(texts: list[str]) -> list[int]:
         return [int(text) for text in texts]
@@ -159,11 +159,11 @@ async def test_a_slice_that_cannot_be_converted_ends_its_list_only() -> None:
     assert [[1, 2, 3], [4]] == await in_slices(read, ["1", "2", "3", "4"])
 
 
-async def test_a_long_list_does_not_pile_up_for_the_garbage_collector() -> None:
+async def test_a_long_list_does_not_burden_the_garbage_collector() -> None:
     """
-    It never has to traverse many new objects at once.
+    The collector never has to traverse many new objects at once.
 
-    Where old objects are freed as quickly as new ones are made, it does not notice how many of these there are.
+    If old objects are freed as quickly as new ones are created, it does not notice how many there are.
     """
     olds = [[number] for number in range(2000)]
     piles: list[int] = []

@@ -1,4 +1,4 @@
-"""The classes of the model refuse in code what the API refuses."""
+"""The model's classes refuse the same values in code as the API does."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ DUE_AT = "must be an RFC 3339 date-time with an offset, or null"
     ],
 )
 def test_a_value_that_breaks_a_rule_is_refused(cls: type[Any], field: str, value: object, message: str) -> None:
-    """The error names the field, and says what it must be in the words of the API."""
+    """The error names the field, and says what it must be in the same words as the API."""
     with pytest.raises(ValueError, match=r"must") as refused:
         cls(**{"title": "t", field: value})
 
@@ -81,7 +81,7 @@ def test_a_value_that_breaks_a_rule_is_refused(cls: type[Any], field: str, value
     ("status", "value"), [(Status.PENDING, True), (Status.IN_PROGRESS, True), (Status.COMPLETED, False)]
 )
 def test_a_contradiction_is_refused(cls: type[Any], flag: str, status: Status, *, value: bool) -> None:
-    """The status and either flag must agree."""
+    """The status must agree with both flags."""
     with pytest.raises(ValueError, match=rf'^{flag} must be true exactly when status is "completed"$'):
         cls(title="t", status=status, **{flag: value})
 
@@ -89,7 +89,7 @@ def test_a_contradiction_is_refused(cls: type[Any], flag: str, status: Status, *
 @pytest.mark.parametrize("cls", [NewTask, TaskChanges, Completion])
 @pytest.mark.parametrize("value", [True, False])
 def test_flags_that_contradict_each_other_are_refused(cls: type[Any], *, value: bool) -> None:
-    """The two flags must agree, even without a status."""
+    """The two flags must agree even without a status."""
     required = {} if cls is Completion else {"title": "t"}
 
     with pytest.raises(ValueError, match=r"^completed must be the same as is_completed$"):
@@ -104,7 +104,7 @@ def test_completion_is_checked(flag: str) -> None:
 
 
 def test_repeated_tags_are_dropped() -> None:
-    """Of equal tags the first is kept, in its place; what only looks equal is not."""
+    """The first of equal tags is kept in its place; tags that only look equal are different."""
     tags = ["b", "a", "b", "A", " a", "\u00e9", "e\u0301", "a"]
 
     assert (
@@ -114,14 +114,14 @@ def test_repeated_tags_are_dropped() -> None:
 
 @pytest.mark.parametrize("make", [lambda due_at: NewTask(title="t", due_at=due_at), lambda at: TaskChanges(due_at=at)])
 def test_due_dates_are_in_utc(make: Any) -> None:
-    """The same moment with another offset gives an equal task."""
+    """The same moment with another offset leads to an equal task."""
     due_at = make(NOW.astimezone(dt.timezone(dt.timedelta(hours=5, minutes=30)))).due_at
 
     assert (NOW, dt.timezone.utc) == (due_at, due_at.tzinfo)
 
 
 def test_values_of_subclasses_are_accepted() -> None:
-    """Libraries have strings and dates of their own, which are as good as the built-in ones."""
+    """Libraries have their own subclasses of str and datetime, which are just as good."""
 
     class Text(str):
         __slots__ = ()
@@ -137,7 +137,7 @@ def test_values_of_subclasses_are_accepted() -> None:
 
 
 def test_a_changed_task_keeps_the_rules() -> None:
-    """Changes cannot break a rule, because they keep it themselves."""
+    """A changed task cannot break a rule, because changes are checked, too."""
     task = Task.create("ann", NewTask(title="t", is_completed=True), NOW, version=1)
 
     with pytest.raises(ValueError, match=r"^title must be"):
@@ -172,7 +172,7 @@ VALUES = st.fixed_dictionaries(
 
 
 def in_json(value: object) -> str:
-    """Write a value that JSON does not have as a client would."""
+    """Encode a value that JSON does not have, as a client would."""
     if isinstance(value, enum.Enum):
         return str(value.value)
     assert isinstance(value, dt.datetime)
@@ -180,7 +180,7 @@ def in_json(value: object) -> str:
 
 
 def outcome(make: Callable[[], object]) -> object:
-    """Return what *make* returns, or the first message of the error that it raises; `body` if it is about JSON."""
+    """Return what *make* returns, or the first message of its error; `body` if the JSON is malformed."""
     try:
         return make()
     except InvalidBody as error:
@@ -198,17 +198,17 @@ def outcome(make: Callable[[], object]) -> object:
 @example(values={"title": "t", "status": Status.COMPLETED, "is_completed": True, "completed": False})
 @example(values={"title": "t", "tags": ["a"] * 21})
 @example(values={"title": "\ud800"})
-def test_code_and_the_api_take_the_same_values(cls: type[Any], values: dict[str, Any]) -> None:
-    """A constructor and a body with the same values give equal instances, or both are refused."""
+def test_code_and_the_api_accept_the_same_values(cls: type[Any], values: dict[str, Any]) -> None:
+    """A constructor and a body with the same values lead to equal instances, or both are refused."""
     expected = outcome(lambda: structure(decode(json.dumps(values, default=in_json).encode()), cls))
     found = outcome(lambda: cls(**values))
 
-    # JSON cannot have a lone surrogate at all, in whichever field; in code, it is an error of its field.
+    # JSON cannot contain a lone surrogate in any field; in code, it is an error of its field.
     assert expected == found or (expected == "body" and isinstance(found, str))
 
 
 def test_a_contradiction_is_reported_beside_other_errors() -> None:
-    """A validator that compares two fields runs even if others are wrong, but not if it needs one of them."""
+    """A validator that compares two fields runs even if other fields are wrong, but not if it needs one of those."""
     with pytest.raises(InvalidBody) as refused:
         structure({"description": 5, "status": "pending", "is_completed": True}, NewTask)
     with pytest.raises(InvalidBody) as without_status:

@@ -1,4 +1,4 @@
-"""Plugins that take too long, or for ever: each call of theirs is bounded, and the log names them."""
+"""Every call to a plugin has a time limit, and the log names plugins that take too long."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ CALLS = {
     "delete": ("DELETE", TASK, None),
     "ping": ("GET", "/readyz", None),
 }
-# Nothing that a plugin does may take its time.
+# No plugin gets any time.
 IMPATIENT = Timeouts(call_s=0.05, close_s=0.05)
 HOLDS_ON = SWALLOWS.replace("except asyncio.CancelledError", "except BaseException")
 
 
 async def response_of(method: str) -> httpx.Response:
-    """The response to a request for which the selected store's *method* is called."""
+    """Return the response to a request for which the selected store's *method* is called."""
     app = build(IMPATIENT, TASKD_STORAGE="slow")
     verb, path, body = CALLS[method]
     async with lifespan(app), client_of(app, "alice") as client:
         return await client.request(verb, path, json=body)
 
 
-def test_the_bounds_are_those_that_are_promised() -> None:
-    """A client waits for ten seconds at the most, and a server that stops for two."""
+def test_the_limits_are_those_that_are_documented() -> None:
+    """A client waits for at most ten seconds, and a server that stops for at most two."""
     assert (10, 2) == (Timeouts().call_s, Timeouts().close_s)
 
 
 class TestStorage:
     @pytest.mark.parametrize("method", CALLS)
     @pytest.mark.parametrize("statement", [SLEEPS, SWALLOWS], ids=["sleeps", "swallows"])
-    async def test_a_call_that_does_not_end_is_a_503(
+    async def test_a_call_that_does_not_end_leads_to_a_503(
         self, site: Site, caplog: pytest.LogCaptureFixture, method: str, statement: str
     ) -> None:
-        """Whichever method it is, and whatever it makes of its cancellation, the log says whose it is."""
+        """Whichever method it is, and however it handles cancellation, the log names the plugin."""
         site.install("slow", slow_store(method, statement=statement))
 
         response = await response_of(method)
@@ -67,10 +67,10 @@ class TestStorage:
         assert f"The storage is unavailable: {NAME} did not respond to {method} in" in caplog.text
 
     @pytest.mark.parametrize("statement", [SLEEPS, SWALLOWS], ids=["sleeps", "swallows"])
-    async def test_a_store_that_does_not_close_is_left(
+    async def test_a_store_that_does_not_close_is_abandoned(
         self, site: Site, caplog: pytest.LogCaptureFixture, statement: str
     ) -> None:
-        """The server stops without it, and the log says so."""
+        """The server stops anyway, and the log says so."""
         site.install("slow", slow_store("close", statement=statement))
 
         assert 200 == (await response_of("list")).status_code
@@ -80,14 +80,14 @@ class TestStorage:
     async def test_a_store_that_fails_to_close_is_named(
         self, site: Site, caplog: pytest.LogCaptureFixture, statement: str
     ) -> None:
-        """The server stops all the same."""
+        """The server stops anyway."""
         site.install("slow", slow_store("close", statement=statement))
 
         assert 200 == (await response_of("list")).status_code
         assert f"{NAME} failed to close" in caplog.text
 
     async def test_a_store_cannot_end_the_server(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
-        """`sys.exit` in a method is a fault like any other."""
+        """`sys.exit` in a method is treated like any other error."""
         site.install("slow", slow_store("list", statement="raise SystemExit('good bye')"))
         app = build(TASKD_STORAGE="slow")
         async with lifespan(app), client_of(app, "alice") as client:
@@ -96,15 +96,15 @@ class TestStorage:
         assert f"{NAME} tried to exit in list" in caplog.text
 
     async def test_an_endpoint_cannot_end_the_server(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
-        """`sys.exit` in it is a fault like any other."""
+        """`sys.exit` in an endpoint is treated like any other error."""
         source = "async def leave(request): raise SystemExit('good bye')\n" + routes_source("Route('/leave', leave)")
         site.install("leaving", source)
         async with client_of(build(), "alice") as client:
             assert 500 == (await client.get("/leave")).status_code
         assert "tried to exit" in caplog.text
 
-    async def test_what_else_a_store_has_is_there(self, site: Site) -> None:
-        """Routes of the same distribution may use more of its store than `TaskStore` asks for."""
+    async def test_the_store_s_other_attributes_are_available(self, site: Site) -> None:
+        """Routes of the same distribution may use more of its store than `TaskStore` defines."""
         source = slow_store() + "Slow.motto = 'festina lente'\n"
         routes = "@hookimpl\ndef taskd_routes(store):\n    return [Route('/motto', taskd.routes.public(lambda request: "
         site.install("slow", source + routes + "PlainTextResponse(store.motto)))]\n")
@@ -113,7 +113,7 @@ class TestStorage:
 
 
 class Store(TaskStore):
-    """A store whose `list` and `ping` do what a test wants."""
+    """A store whose `list` and `ping` do what the test says."""
 
     seq = get = create = update = toggle = delete = None  # type: ignore[assignment]
 
@@ -128,11 +128,11 @@ class Store(TaskStore):
 
 
 class TestCancellation:
-    """A cancellation reaches whom it is meant for."""
+    """A cancellation reaches the task that it is meant for."""
 
     @pytest.mark.parametrize("swallows", [False, True])
-    async def test_that_of_the_caller_goes_through(self, swallows: bool) -> None:
-        """Who cancels a request gets rid of it, at the latest when its time is up."""
+    async def test_the_caller_can_cancel_a_call(self, swallows: bool) -> None:
+        """If a request is cancelled, it ends at the latest when its time is up."""
         begun = asyncio.Event()
 
         async def wait() -> None:
@@ -152,7 +152,7 @@ class TestCancellation:
 
         assert call.cancelled()
 
-    async def test_a_time_out_of_the_caller_is_its_own(self) -> None:
+    async def test_a_time_out_of_the_caller_works_as_usual(self) -> None:
         """`asyncio.timeout` around a call works as around any other."""
         store = BoundedStore(Store(asyncio.Event().wait), NAME, IMPATIENT)
 
@@ -163,8 +163,8 @@ class TestCancellation:
             await store.ping()
         await asyncio.sleep(0)
 
-    async def test_a_time_out_inside_the_store_is_no_cancellation(self) -> None:
-        """A store that tries again after its own time-out is not abandoned for that."""
+    async def test_a_time_out_inside_the_store_is_not_a_cancellation(self) -> None:
+        """A store that retries after its own time-out is not abandoned."""
 
         async def try_twice() -> str:
             with pytest.raises(TimeoutError):
@@ -176,8 +176,8 @@ class TestCancellation:
         cleanup_s = 0.05
         assert "answered" == await TimeLimit(60, cleanup_s).wait(try_twice())
 
-    async def test_a_store_may_deal_with_what_fails(self) -> None:
-        """A failure of what it waits for is for the store itself, which may try again."""
+    async def test_a_store_may_handle_errors(self) -> None:
+        """If something that it awaits fails, the store may try again."""
 
         async def try_twice() -> str:
             for error in (LookupError(), OSError()):
@@ -190,8 +190,8 @@ class TestCancellation:
         assert "answered" == await TimeLimit(60).wait(try_twice())
 
     @pytest.mark.parametrize("error", [LookupError("mine"), None], ids=["fails", "returns"])
-    async def test_a_store_may_end_in_its_own_way(self, error: Exception | None) -> None:
-        """What it makes of the cancellation stands, and the task that called it is as good as any other."""
+    async def test_a_store_may_handle_its_cancellation(self, error: Exception | None) -> None:
+        """Its result stands, and the task that called it remains usable."""
 
         async def clean_up() -> str:
             try:
@@ -214,8 +214,8 @@ class TestCancellation:
         assert 0 == task.cancelling()
 
     @pytest.mark.parametrize("ends", [True, False], ids=["ends", "swallows"])
-    async def test_a_task_of_the_stores_own_is_not_waited_for_either(self, ends: bool) -> None:
-        """It is cancelled with the call, and abandoned if it goes on."""
+    async def test_a_task_of_the_store_is_not_waited_for_either(self, ends: bool) -> None:
+        """It is cancelled with the call, and abandoned if it continues."""
         may_end = asyncio.Event()
 
         async def work() -> None:
@@ -237,8 +237,8 @@ class TestCancellation:
         may_end.set()
         await asyncio.wait([work_under_way])
 
-    async def test_the_result_of_a_task_of_the_stores_own_is_its_result(self) -> None:
-        """As if the event loop had waited for it."""
+    async def test_the_result_of_a_task_of_the_store_is_returned(self) -> None:
+        """This works as if the event loop had waited for the task."""
 
         async def work() -> str:
             await asyncio.sleep(0)
@@ -249,8 +249,8 @@ class TestCancellation:
 
         assert "answered" == await TimeLimit(60).wait(await_work())
 
-    async def test_each_call_has_its_own_time(self) -> None:
-        """One that begins later ends later, and those that are quick are not held up."""
+    async def test_each_call_has_its_own_time_limit(self) -> None:
+        """A call that starts later ends later, and quick calls are not delayed."""
         gate = asyncio.Event()
         store = BoundedStore(Store(gate.wait), NAME, Timeouts(call_s=0.2))
         first = asyncio.create_task(store.ping())
@@ -265,7 +265,7 @@ class TestCancellation:
             await first
 
     def test_a_store_serves_several_loops(self) -> None:
-        """The time of a call is that of its own loop."""
+        """The time limit of a call is measured by its own loop."""
         store = BoundedStore(Store(lambda: asyncio.Event().wait()), NAME, IMPATIENT)
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
@@ -273,11 +273,11 @@ class TestCancellation:
 
 
 class TestStop:
-    """A real server with a plugin that does not want to end gets SIGTERM."""
+    """SIGTERM stops a real server even if a plugin does not end."""
 
     @staticmethod
     def end_of(folder: Path, source: str, *, grace_s: int = 10, end_timeout_s: float = 10) -> tuple[int, str]:
-        """Stop a server with the store of *source*, which has a second for each call; return its status and output."""
+        """Run and stop a server with the store in *source*, with a limit of a second; return its status and output."""
         child = make_distribution(folder, "slow", source)
         script = f"""
 from taskd.application import Application
@@ -301,8 +301,8 @@ exit_after(server.stopped_by)
             output = server.stop()
         return server.process.returncode, output
 
-    def test_a_store_that_swallows_cancellation_does_not_hold_it_up(self, tmp_path: Path) -> None:
-        """A ping that is under way and a close that does not end are left, and named."""
+    def test_a_store_that_ignores_cancellation_does_not_delay_the_stop(self, tmp_path: Path) -> None:
+        """A running ping and a close that does not end are abandoned, and the log names them."""
         source = slow_store("ping", "close", statement=SWALLOWS)
         status, output = self.end_of(tmp_path, source)
 
@@ -310,7 +310,7 @@ exit_after(server.stopped_by)
         assert "plugin 'slow' of slow 1.0 did not close in 2 s" in output
 
     def test_a_plugin_that_never_ends_is_killed(self, tmp_path: Path) -> None:
-        """A task of a plugin's own, on which nobody waits, ends with the process, and the log says which it is."""
+        """A plugin's own task, which nobody awaits, ends with the process, and the log names it."""
         source = slow_store("close", statement=HOLDS_ON)
         source = source.replace("return None", "self.own = asyncio.create_task(Slow.close(self))")
         status, output = self.end_of(tmp_path, source, grace_s=0, end_timeout_s=0)

@@ -1,4 +1,4 @@
-"""`taskd dev` over plugins of third parties: what they supply, and what is shown of it."""
+"""`taskd dev` with third-party plugins: the settings that they supply, and what is shown of them."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ SCHEME = "@hookimpl\ndef taskd_security_scheme():\n    return "
 
 
 def located(file: str = "None") -> str:
-    """The source of a plugin whose store says that its tasks are in *file*, an expression."""
+    """Return the source of a plugin whose store says that its tasks are in *file*, an expression."""
     location = f"taskd.storage.Location(description='a shoebox', is_local=True, setting='BOX', file={file})"
     return f"{STORE}\nStore.location = {location}\n"
 
 
 def announcement(**environ: str) -> str:
-    """What `taskd dev` shows with the plugin `acme`."""
+    """Return what `taskd dev` shows with the plugin `acme`."""
     selected = {"TASKD_AUTH": "acme", "TASKD_STORAGE": "acme", "TASKD_PLUGINS": "acme,tasks"}
     trial = Trial.prepare(Plugins.load({**selected, **environ}), allow_remote=False)
     return trial.announcement("http://127.0.0.1:8000")
 
 
 class TestAuth:
-    def test_it_supplies_what_is_not_set(self, site: Site) -> None:
+    def test_a_plugin_supplies_missing_settings(self, site: Site) -> None:
         """The plugin's settings and its note are used."""
         site.install("acme", AUTH + located())
 
@@ -57,14 +57,14 @@ class TestAuth:
         assert "token  dev-key-beside-taskd\n" in shown
         assert "(valid for 24 hours, made for a trial)" in shown
 
-    def test_what_is_set_is_used(self, site: Site) -> None:
-        """The plugin sees the environment, and adds nothing to what it has."""
+    def test_settings_that_are_set_are_used(self, site: Site) -> None:
+        """The plugin sees the environment, and adds nothing to it."""
         site.install("acme", AUTH + located())
 
         assert "token  dev-own\n         (valid for 24 hours, made with ACME_KEY)" in announcement(ACME_KEY="own")
 
-    def test_it_is_told_the_file_of_the_tasks(self, site: Site) -> None:
-        """What it keeps can be beside it."""
+    def test_a_plugin_gets_the_path_of_the_tasks(self, site: Site) -> None:
+        """It can keep its own data beside that file."""
         site.install("acme", AUTH + located("__import__('pathlib').Path('box/tasks')"))
 
         assert "token  dev-key-beside-box/tasks\n" in announcement()
@@ -77,14 +77,14 @@ class TestAuth:
             ("{'type': 'openIdConnect'}", "Authorization: dev-own"),
         ],
     )
-    def test_the_curl_line_sends_the_token_as_the_scheme_says(self, site: Site, scheme: str, header: str) -> None:
-        """Whoever pastes the line is who it says."""
+    def test_the_curl_command_sends_the_token_as_the_scheme_says(self, site: Site, scheme: str, header: str) -> None:
+        """The command authenticates the user that it names."""
         site.install("acme", AUTH + STORE + SCHEME + scheme)
 
         assert f"-H '{header}'" in announcement(ACME_KEY="own")
 
     @pytest.mark.parametrize("result", ["{}", "None", "[]"])
-    def test_something_else_than_settings_is_refused(self, site: Site, result: str) -> None:
+    def test_a_wrong_type_is_refused(self, site: Site, result: str) -> None:
         """One line names the plugin and the hook."""
         hook = hook_source("taskd_trial_settings", f"return {result}")
         site.install("acme", hook_source("taskd_auth", "return AuthenticationBackend()") + hook + STORE)
@@ -92,8 +92,8 @@ class TestAuth:
         with pytest.raises(PluginError, match=r"^plugin 'acme' of acme 1\.0 returned a .* from taskd_trial_settings"):
             announcement()
 
-    def test_settings_that_are_none_are_refused(self, site: Site) -> None:
-        """One line names the plugin and the hook, here too."""
+    def test_invalid_settings_are_refused(self, site: Site) -> None:
+        """One line names the plugin and the hook."""
         hook = hook_source("taskd_trial_settings", "return taskd.auth.TrialSettings(5)")
         site.install("acme", hook_source("taskd_auth", "return AuthenticationBackend()") + hook + STORE)
 
@@ -103,14 +103,14 @@ class TestAuth:
 
 class TestStorage:
     @pytest.mark.parametrize(("environ", "where"), [({}, ""), ({"BOX": "shoes"}, " (BOX in .env)")], ids=str)
-    def test_where_the_tasks_are_is_shown(self, site: Site, environ: dict[str, str], where: str) -> None:
-        """With the setting that says so, if it is set."""
+    def test_the_location_of_the_tasks_is_shown(self, site: Site, environ: dict[str, str], where: str) -> None:
+        """If a setting determines the location, it is shown, too."""
         site.install("acme", AUTH + located())
 
         assert f"\n  tasks  a shoebox{where}\n" in announcement(**environ)
 
-    def test_a_store_need_not_say_it(self, site: Site) -> None:
-        """Then the plugin is named."""
+    def test_a_store_need_not_have_a_location(self, site: Site) -> None:
+        """Without one, the plugin is named."""
         site.install("acme", AUTH + STORE)
 
         assert "\n  tasks  plugin acme\n" in announcement()
@@ -118,7 +118,7 @@ class TestStorage:
     @pytest.mark.parametrize(
         "location", ["'a shoebox'", "property(lambda self: 1 / 0)"], ids=["another type", "one that fails"]
     )
-    def test_a_location_that_is_none_is_refused(self, site: Site, location: str) -> None:
+    def test_an_invalid_location_is_refused(self, site: Site, location: str) -> None:
         """One line names the plugin."""
         site.install("acme", f"{AUTH}{STORE}\nStore.location = {location}\n")
 
@@ -126,8 +126,8 @@ class TestStorage:
             announcement()
 
 
-def test_a_completed_environment_remembers_what_was_asked(tmp_path: Path) -> None:
-    """What is set is kept, and both know what either was asked for."""
+def test_an_environment_with_defaults_shares_its_record_of_names(tmp_path: Path) -> None:
+    """Variables that are set are kept, and both environments know which names were read from either."""
     given = Environ.of({"A": "1", "TASKD_BB": "2"})
     completed = given.completed({"A": "other", "C": str(tmp_path)})
 

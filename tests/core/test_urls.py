@@ -1,4 +1,4 @@
-"""Addresses that settings name."""
+"""URLs in settings."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PATHS = st.from_regex(r"(/[a-zA-Z0-9._~%-]{1,5}){0,3}", fullmatch=True)
         ("https://app.example.com:65535", "https://app.example.com:65535", "app.example.com", ""),
     ],
 )
-def test_an_address_is_read_as_browsers_write_it(url: str, origin: str, host: str, path: str) -> None:
-    """Scheme and host are in lower case, a default port is left out; a path is kept as it is."""
+def test_a_url_is_normalized_as_browsers_do(url: str, origin: str, host: str, path: str) -> None:
+    """Scheme and host are in lower case, a default port is dropped, and the path is kept."""
     address = HTTPAddress.parse(url)
 
     assert HTTPAddress(origin, host, path) == address
@@ -73,15 +73,15 @@ def test_an_address_is_read_as_browsers_write_it(url: str, origin: str, host: st
         "https://a,https://b",
     ],
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
-    """There is no user, no query and no fragment in one, and nothing around it."""
+def test_an_invalid_url_is_refused(url: str) -> None:
+    """It must not have a user, a query or a fragment, or anything around it."""
     assert HTTPAddress.parse(url) is None
 
 
 @settings(deadline=None, database=None)
 @given(scheme=st.sampled_from(["http", "https"]), host=HOSTS, port=st.none() | st.integers(1, 65535), path=PATHS)
-def test_an_address_that_is_written_is_read_as_the_same(scheme: str, host: str, port: int | None, path: str) -> None:
-    """Reading it once more changes nothing."""
+def test_a_url_survives_a_round_trip(scheme: str, host: str, port: int | None, path: str) -> None:
+    """Parsing it again changes nothing."""
     address = HTTPAddress.parse(f"{scheme}://{host}" + ("" if port is None else f":{port}") + path)
 
     assert address is not None
@@ -91,8 +91,8 @@ def test_an_address_that_is_written_is_read_as_the_same(scheme: str, host: str, 
 
 @settings(deadline=None, database=None)
 @given(text=st.text(max_size=40) | st.text("htps:/.[]@?#a0 \\", max_size=20).map("https://".__add__))
-def test_whatever_is_read_is_an_address_or_none(text: str) -> None:
-    """Nothing is raised, and nothing of a user or a query is let in."""
+def test_random_text_is_parsed_or_refused(text: str) -> None:
+    """Nothing is raised, and no user or query is accepted."""
     address = HTTPAddress.parse(text)
 
     assert address is None or not set("@?#\\ \n") & set(str(address.origin))
@@ -119,8 +119,8 @@ def test_whatever_is_read_is_an_address_or_none(text: str) -> None:
         ("http://0x7f000001", False),
     ],
 )
-def test_what_nobody_on_the_way_can_change(url: str, is_confidential: bool) -> None:
-    """It is encrypted, or does not leave this machine; what may only look so does not count."""
+def test_which_urls_are_safe_from_changes_in_transit(url: str, is_confidential: bool) -> None:
+    """They are encrypted, or never leave this machine; names that only look local do not count."""
     address = HTTPAddress.parse(url)
 
     assert address is not None
@@ -129,13 +129,13 @@ def test_what_nobody_on_the_way_can_change(url: str, is_confidential: bool) -> N
 
 @settings(deadline=None, database=None)
 @given(address=st.ip_addresses())
-def test_this_machine_is_told_by_its_addresses(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    """Those that the standard library takes for it."""
+def test_loopback_addresses_are_this_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    """They are the ones that the standard library considers loopback addresses."""
     assert address.is_loopback == is_loopback(str(address))
 
 
 @settings(deadline=None, database=None)
 @given(host=st.text(max_size=20))
-def test_whatever_a_host_is_it_is_this_machine_or_not(host: str) -> None:
-    """Nothing is raised."""
+def test_random_hosts_raise_no_error(host: str) -> None:
+    """Each host is this machine, or is not."""
     assert is_loopback(host) in (True, False)

@@ -1,4 +1,4 @@
-"""The documentation is true: its snippets run, and its tables list what there is."""
+"""The documentation is correct: its snippets run, and its tables are complete."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture
 def _example(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make the example's package importable."""
+    """Make the example package importable."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
     yield
     for name in [name for name in sys.modules if name.startswith("acme_taskd")]:
@@ -46,12 +46,12 @@ def _example(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def commands(block: str) -> list[str]:
-    """Return the parts of a *block* of shell commands that run taskd, without what a shell does with their output."""
+    """Return the taskd commands in a *block* of shell commands, without redirections and pipes."""
     parts = [part.removeprefix(".venv/bin/") for line in block.splitlines() for part in line.split(" && ")]
     return [re.split(" [>|] ", part)[0] for part in parts if part.startswith("taskd ")]
 
 
-# The tutorials have tests of their own.
+# The tutorials have their own tests.
 PAGES = [
     "README.md",
     *(str(path.relative_to(ROOT)) for path in sorted([*DOCS.glob("guides/*.md"), *DOCS.glob("reference/*.md")])),
@@ -65,8 +65,8 @@ COMMANDS = [shown for page in PAGES for block in blocks(page, "sh") if (shown :=
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids="; ".join)
-def test_the_commands_of_the_documentation_run(block: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The options that are shown exist, and each command ends well after those that are shown before it."""
+def test_the_commands_in_the_documentation_run(block: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All options exist, and each command succeeds after those that come before it."""
     served = []
     monkeypatch.setenv("BETTER_AUTH_SECRET", secrets.token_hex(32))
     monkeypatch.setattr("taskd.cli.serve.run_server", lambda app, *_, **__: served.append(app))
@@ -79,29 +79,29 @@ def test_the_commands_of_the_documentation_run(block: list[str], monkeypatch: py
         assert bool(served) == (command.split()[1] in ("dev", "serve"))
 
 
-def test_the_documentation_shows_commands() -> None:
-    """There is something to run."""
+def test_the_documentation_contains_commands() -> None:
+    """Otherwise, there would be nothing to run."""
     shown = {command.split()[1] for block in COMMANDS for command in block}
     assert {"dev", "serve", "token", "plugins", "migrate", "doctor", "openapi"} == shown
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/neon.md"])
-def test_a_deployment_is_made_ready_before_it_serves(page: str) -> None:
-    """Whoever types the commands one after the other has the tables, and has checked them, when taskd starts."""
+def test_a_deployment_is_prepared_before_it_serves(page: str) -> None:
+    """If the commands are typed in order, the tables exist and have been checked when taskd starts."""
     assert ["taskd migrate", "taskd doctor", "taskd serve"] in [
         [" ".join(command.split()[:2]) for command in commands(block)] for block in blocks(page, "sh")
     ]
 
 
-def test_the_readme_names_the_command_as_it_is_installed() -> None:
-    """No command of the README needs an environment that nothing there activates."""
+def test_the_readme_uses_the_installed_command() -> None:
+    """No command in the README needs an environment that it does not activate."""
     lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
 
     assert [] == [line for line in lines if re.search(r"(^|&& )(taskd|pip|pytest)\b", line)]
 
 
-def test_the_api_document_that_is_kept_is_the_one_that_is_served() -> None:
-    """A change of the API is seen in docs/reference/openapi.json."""
+def test_the_stored_api_document_is_up_to_date() -> None:
+    """Every change to the API shows up in docs/reference/openapi.json."""
     kept = (ROOT / "docs" / "reference" / "openapi.json").read_bytes()
 
     application = Application.assemble({"TASKD_PLUGINS": "docs,jwt,sql,tasks"}, verifies_credentials=False)
@@ -109,7 +109,7 @@ def test_the_api_document_that_is_kept_is_the_one_that_is_served() -> None:
 
 
 def test_the_endpoints_are_those_of_the_api_document() -> None:
-    """docs/reference/http.md has the method, the path, the summary and the statuses of each operation on tasks."""
+    """docs/reference/http.md has the method, path, summary and statuses of each operation on tasks."""
     document = json.loads((DOCS / "reference" / "openapi.json").read_bytes())
     operations = [
         (f"`{method.upper()} {path}`", operation["summary"], ", ".join(own_statuses(operation)))
@@ -124,12 +124,12 @@ def test_the_endpoints_are_those_of_the_api_document() -> None:
 
 
 def own_statuses(operation: Any) -> list[str]:
-    """Return the statuses of *operation* that are no errors."""
+    """Return the statuses of *operation* that are not errors."""
     return [status for status in operation["responses"] if status < "400"]
 
 
-def test_neons_settings_are_read_as_they_stand() -> None:
-    """The file `.env` of docs/guides/neon.md, once a secret is put into it, is one with which taskd starts."""
+def test_neon_s_settings_are_valid() -> None:
+    """taskd starts with the `.env` file from docs/guides/neon.md, once a secret has been filled in."""
     [shown] = blocks("docs/guides/neon.md", "env")
     Path(".env").write_text(shown.replace("BETTER_AUTH_SECRET=", f"BETTER_AUTH_SECRET={secrets.token_hex(32)}"))
     environ = read_environ()
@@ -141,8 +141,8 @@ def test_neons_settings_are_read_as_they_stand() -> None:
     assert address.is_neon_pooler
 
 
-def test_better_auth_s_settings_are_read_as_they_stand() -> None:
-    """Each file `.env` of docs/guides/better-auth.md, once a secret is put into it, is one with which taskd starts."""
+def test_better_auth_s_settings_are_valid() -> None:
+    """taskd starts with each `.env` file from docs/guides/better-auth.md, once a secret has been filled in."""
     settings = []
     for shown in blocks("docs/guides/better-auth.md", "env"):
         filled_in = shown.replace("BETTER_AUTH_SECRET=\n", f"BETTER_AUTH_SECRET={secrets.token_hex(32)}\n")
@@ -154,8 +154,8 @@ def test_better_auth_s_settings_are_read_as_they_stand() -> None:
     assert [{"BETTER_AUTH_URL"}, {"BETTER_AUTH_SECRET"}] == settings
 
 
-def test_the_command_of_the_figures_is_an_environment_of_tox() -> None:
-    """docs/explanation/reliability.md names a command that there is, and its table has a row for each fault."""
+def test_the_command_for_the_figures_is_a_tox_environment() -> None:
+    """The command in docs/explanation/reliability.md exists, and its table has a row for each fault."""
     command = blocks("docs/explanation/reliability.md", "sh")[0]
 
     assert command.split()[-1] in tox_environments()
@@ -163,8 +163,8 @@ def test_the_command_of_the_figures_is_an_environment_of_tox() -> None:
 
 
 @pytest.mark.parametrize("page", [path for path in ALL_PAGES if "tox -e " in (ROOT / path).read_text()])
-def test_each_environment_that_is_named_is_one_of_tox(page: str) -> None:
-    """Whoever types `tox -e` and a name from the documentation gets what it says."""
+def test_each_tox_environment_in_the_documentation_exists(page: str) -> None:
+    """Every `tox -e NAME` in the documentation works."""
     named = set(re.findall(r"\btox -e ([\w-]+)", (ROOT / page).read_text()))
 
     assert set() == named - tox_environments()
@@ -179,8 +179,8 @@ def tox_environments() -> set[str]:
     return sections | {f"py{version}" for version in versions.split(",")}
 
 
-def test_the_limits_of_connections_are_documented() -> None:
-    """docs/explanation/reliability.md lists each limit as it is set, and names a benchmark that there is."""
+def test_the_limits_on_connections_are_documented() -> None:
+    """docs/explanation/reliability.md lists each limit with its value, and names a benchmark that exists."""
     limits = Limits()
     kib, mib = 1024, 1024 * 1024
     expected = [
@@ -202,11 +202,11 @@ def test_the_limits_of_connections_are_documented() -> None:
     [command] = blocks("docs/explanation/reliability.md", "sh")[1:]
 
     assert expected == table("docs/explanation/reliability.md", heading, 1)[: len(expected)]
-    assert len(expected) == len(attrs.fields(Limits)) + 1, "trailers are bounded as heads are; the others have one row"
+    assert len(expected) == len(attrs.fields(Limits)) + 1, "trailers share the limit of heads; all others have one row"
     assert (ROOT / f"{command.split()[2].replace('.', '/')}.py").is_file()
 
 
-def test_the_tables_of_settings_are_what_is_declared() -> None:
+def test_the_tables_of_settings_are_up_to_date() -> None:
     """docs/reference/settings.md has each variable with its help text and its default."""
     page = PAGE.read_text()
 
@@ -215,20 +215,20 @@ def test_the_tables_of_settings_are_what_is_declared() -> None:
 
 
 def test_an_idle_connection_is_closed_before_neon_cuts_it() -> None:
-    """Neon suspends a compute that has had no queries for 300 s: idle connections end long before that."""
+    """Neon suspends a compute after 300 s without queries; idle connections are closed long before that."""
     assert load_settings(SQLSettings, {}).idle_timeout_s < 120
 
 
-def test_the_readme_s_variables_are_among_those() -> None:
-    """The README's short table and the example of a .env file name variables that exist."""
+def test_the_readme_s_variables_exist() -> None:
+    """So do those in the example of a .env file."""
     short = {name for cell in table("README.md", "## Serve in production") for name in re.findall("[A-Z_]+", cell)}
     example = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
     assert short | example <= VARIABLES
 
 
-def test_the_readme_s_blocks_are_those_that_are_typed() -> None:
-    """CI types the README's blocks in a fresh clone: serve, request, test, and what production needs."""
+def test_the_readme_s_blocks_are_those_that_ci_runs() -> None:
+    """CI runs the README's blocks in a fresh clone: serve, send requests, test, and prepare for production."""
     serve, request, test, deploy = blocks("README.md", "sh")
 
     assert serve.rstrip().endswith("taskd dev")
@@ -239,15 +239,15 @@ def test_the_readme_s_blocks_are_those_that_are_typed() -> None:
 
 
 @pytest.mark.parametrize("name", ["memory", "apikey", "summary"])
-def test_the_examples_in_the_documentation_are_those_that_are_tested(name: str) -> None:
-    """docs/guides/plugins.md shows the files of examples/acme as they are."""
+def test_the_examples_in_the_documentation_are_the_tested_files(name: str) -> None:
+    """docs/guides/plugins.md shows the files of examples/acme unchanged."""
     shown = dict(block.split("\n", 1) for block in blocks("docs/guides/plugins.md", "python"))
 
     assert (EXAMPLE / "acme_taskd" / f"{name}.py").read_text() == shown[f"# acme_taskd/{name}.py"]
 
 
 def test_the_example_s_entry_points_are_as_shown() -> None:
-    """docs/guides/plugins.md shows the entry points of examples/acme as they are."""
+    """docs/guides/plugins.md shows the entry points of examples/acme unchanged."""
     [shown] = blocks("docs/guides/plugins.md", "toml")
 
     assert shown in (EXAMPLE / "pyproject.toml").read_text()
@@ -255,7 +255,7 @@ def test_the_example_s_entry_points_are_as_shown() -> None:
 
 @pytest.mark.usefixtures("_example")
 def test_the_test_in_the_documentation_is_a_test() -> None:
-    """The four lines of a plugin's test define a class of tests that pytest runs."""
+    """The four lines of a plugin's test define a test class that pytest runs."""
     module: dict[str, Any] = {}
     exec(blocks("docs/guides/plugins.md", "python")[-1], module)  # noqa: S102  it is our own documentation
 
@@ -264,7 +264,7 @@ def test_the_test_in_the_documentation_is_a_test() -> None:
 
 @pytest.mark.usefixtures("_example")
 class TestExampleStore(StoreContract):
-    """The example's store keeps the contract."""
+    """The example store passes the contract."""
 
     @pytest.fixture
     def store(self) -> TaskStore:
@@ -275,7 +275,7 @@ class TestExampleStore(StoreContract):
 
 @pytest.mark.anyio
 async def test_every_reason_for_a_401_is_documented() -> None:
-    """docs/guides/better-auth.md has each sentence that a bad token earns, and no other."""
+    """docs/guides/better-auth.md has each message for an invalid token, and no other."""
     documented = {in_general(cell) for cell in table("docs/guides/better-auth.md", "## What a 401 says")}
     said = set()
     with published(ISSUER):
@@ -283,7 +283,7 @@ async def test_every_reason_for_a_401_is_documented() -> None:
             app = build_verifying({"BETTER_AUTH_SECRET": SECRET, **more}, EAGER)
             said |= {in_general((await response_to(app, token)).json()["detail"]) for token, _ in ATTACKS.values()}
 
-    # The others are about the header and the path.
+    # The others concern the header and the path.
     assert said <= documented
     assert 5 == len(documented - said), documented - said
 
@@ -302,5 +302,5 @@ VARYING = (
 
 
 def in_general(sentence: str) -> str:
-    """Return *sentence* with what differs from case to case made equal."""
+    """Return *sentence* with placeholders for the parts that vary."""
     return re.sub(VARYING, "…", sentence)

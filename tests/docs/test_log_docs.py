@@ -1,4 +1,4 @@
-"""Each line of the log that docs/guides/neon.md quotes is one that comes."""
+"""The log lines that docs/guides/neon.md quotes are really logged."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ URL = "postgresql://alice@ep-cool-darkness-a1b2c3d4-pooler.us-east-2.aws.neon.te
 
 @attrs.frozen
 class Connection:
-    """A connection on which every statement comes to the same end."""
+    """A connection on which every statement ends in the same way."""
 
     fetch: Callable[..., Awaitable[Any]]
 
     def terminate(self) -> None:
-        """Cut what is not there: taskd does so some time after a statement that was given up."""
+        """Do nothing: taskd terminates a connection some time after giving up on a statement."""
 
 
 @attrs.frozen
 class Pool:
-    """Lends connections, or fails to make them."""
+    """Lends connections, or fails to open them."""
 
     lend: Callable[[], Connection]
 
@@ -48,7 +48,7 @@ class Pool:
 
 
 def unable(fault: Exception) -> Pool:
-    """A pool that makes no connection."""
+    """Return a pool that cannot open connections."""
 
     def lend() -> Connection:
         raise fault
@@ -57,7 +57,7 @@ def unable(fault: Exception) -> Pool:
 
 
 def answering(response: list[tuple[str]] | Exception) -> Pool:
-    """A pool where each statement gets the same *response*."""
+    """Return a pool where each statement has the same *response*."""
 
     async def fetch(*_: object) -> list[tuple[str]]:
         if isinstance(response, Exception):
@@ -68,7 +68,7 @@ def answering(response: list[tuple[str]] | Exception) -> Pool:
 
 
 def busy() -> Pool:
-    """A pool where no statement ends."""
+    """Return a pool where no statement ends."""
 
     async def fetch(*_: object) -> None:
         await asyncio.Event().wait()
@@ -77,14 +77,14 @@ def busy() -> Pool:
 
 
 def error(kind: type[asyncpg.PostgresError]) -> asyncpg.PostgresError:
-    """An error as the server sends it, which leaves the connection as it was."""
+    """Return an error from the server that leaves the connection intact."""
     made = kind("secret")
     made.severity_en = "ERROR"
     return made
 
 
 def untrusted() -> ssl.SSLCertVerificationError:
-    """The error of a handshake with a server whose certificate is of nobody known."""
+    """Return the error of a handshake with a server whose certificate comes from an unknown authority."""
     made = ssl.SSLCertVerificationError()
     made.verify_message = "unable to get local issuer certificate"
     return made
@@ -99,7 +99,7 @@ async def write(store: TaskStore) -> None:
 
 
 async def read_by_eleven(store: TaskStore) -> None:
-    """Ask for one connection more than there are, for users who have not used up their shares."""
+    """Request one more connection than there are, for users who have not used up their shares."""
     first = [asyncio.ensure_future(store.list(f"user {number}")) for number in range(10)]
     await asyncio.sleep(0)
     try:
@@ -127,8 +127,8 @@ CALLS: list[tuple[Pool, Callable[[TaskStore], Awaitable[None]]]] = [
 ]
 
 
-async def test_what_is_quoted_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever an operator looks up there was copied from the log, where an ellipsis stands for what varies."""
+async def test_quoted_lines_are_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Operators look up lines that they copy from the log; an ellipsis stands for parts that vary."""
     for pool, call in CALLS:
         monkeypatch.setattr(
             "taskd_sql.engine.postgres.postgres_pool", lambda pool=pool, **_: contextlib.nullcontext(pool)
@@ -152,5 +152,5 @@ def quotes(cell: str) -> list[str]:
 
 
 def matches(quote: str, line: str) -> bool:
-    """Whether *quote* is part of *line*."""
+    """Tell whether *quote* is part of *line*."""
     return re.search(".*".join(map(re.escape, quote.split("…"))), line) is not None

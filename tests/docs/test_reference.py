@@ -1,4 +1,4 @@
-"""The reference is complete: it has each public name, each hook and each status."""
+"""The reference is complete: it has each public name, each hook and each error code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.errors_reference import written as with_codes
 
 REFERENCE = ROOT / "docs" / "reference"
 ERRORS = "docs/reference/errors.md"
-# What a plugin may import.  A module that is added to it, or taken from it, is a change that users see.
+# The modules that plugins may import.  Adding or removing one is a change that users see.
 PUBLIC = [
     "taskd",
     "taskd.tasks",
@@ -41,7 +41,7 @@ PUBLIC = [
 
 
 def rendered(page: str) -> list[str]:
-    """Return the modules that mkdocstrings renders on a *page* of the reference: all that is in their `__all__`."""
+    """Return the modules that mkdocstrings renders on a *page* of the reference."""
     return re.findall(r"(?m)^::: (\S+)$", (REFERENCE / page).read_text())
 
 
@@ -50,8 +50,8 @@ def test_each_public_module_is_in_the_reference() -> None:
     assert PUBLIC == rendered("api.md")
 
 
-def test_no_other_module_is_said_to_be_public() -> None:
-    """The docstring of the package names the same modules."""
+def test_no_other_module_is_called_public() -> None:
+    """The docstring of the package lists the same modules."""
     package = importlib.import_module("taskd")
 
     assert set(PUBLIC) - {"taskd"} == set(re.findall(r"`(taskd\.\w+)`", package.__doc__ or ""))
@@ -59,7 +59,7 @@ def test_no_other_module_is_said_to_be_public() -> None:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_each_public_name_has_a_description(name: str) -> None:
-    """A class or a function of `__all__` has a docstring, without which the page would leave it out."""
+    """Each class and function in `__all__` has a docstring; without one, it would be missing on the page."""
     module = importlib.import_module(name)
     public = {each: getattr(module, each) for each in module.__all__}
 
@@ -67,12 +67,12 @@ def test_each_public_name_has_a_description(name: str) -> None:
 
 
 def is_described_by_docstring(value: object) -> bool:
-    """Whether *value* may have a docstring of its own: it is neither a constant nor an alias of a type."""
+    """Tell whether *value* can have its own docstring: it is neither a constant nor a type alias."""
     return inspect.isclass(value) or inspect.isfunction(value) or isinstance(value, ModuleType)
 
 
 def test_each_hook_is_in_the_reference() -> None:
-    """docs/reference/hooks.md renders the module that declares them, and docs/guides/plugins.md lists them."""
+    """docs/reference/hooks.md renders the module that defines them, and docs/guides/plugins.md lists them."""
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     declared = set(vars(manager.hook))
@@ -84,7 +84,7 @@ def test_each_hook_is_in_the_reference() -> None:
 
 
 def test_each_command_and_option_is_in_the_reference() -> None:
-    """docs/reference/command-line.md has a section for each command, which shows all of its options."""
+    """docs/reference/command-line.md has a section for each command that shows all of its options."""
     [script] = importlib.metadata.entry_points(group="console_scripts", name="taskd")
     page = (REFERENCE / "command-line.md").read_text()
     sections = dict(re.findall(r"(?ms)^## taskd (\w+)\n(.*?)(?=^## |\Z)", page))
@@ -95,8 +95,8 @@ def test_each_command_and_option_is_in_the_reference() -> None:
     assert [] == [(name, option) for name, option in options if option[0] == "-" and option not in sections[name]]
 
 
-def test_the_table_of_codes_is_what_the_server_sends() -> None:
-    """docs/reference/errors.md has each code with its status, a cause and a remedy, and so has the API document."""
+def test_the_table_of_codes_is_up_to_date() -> None:
+    """Both docs/reference/errors.md and the API document have each code with its status, cause and remedy."""
     page = ERRORS_PAGE.read_text()
     introduction = json.loads((REFERENCE / "openapi.json").read_bytes())["info"]["description"]
     [shown] = re.findall(r"(?ms)^<!-- codes -->\n\n(.*?)\n\n<!-- end -->$", page)
@@ -108,16 +108,16 @@ def test_the_table_of_codes_is_what_the_server_sends() -> None:
     assert shown in introduction
 
 
-def test_each_cause_and_remedy_is_told() -> None:
-    """Each is a sentence or two, on one line, that does not break the table."""
+def test_each_code_has_a_cause_and_a_remedy() -> None:
+    """Each is a sentence or two, on one line, and does not break the table."""
     causes, remedies = table(ERRORS, "## Codes", 2), table(ERRORS, "## Codes", 3)
 
     assert len(CODES) == len(causes) == len(remedies)
     assert [] == [text for text in (*causes, *remedies) if not re.fullmatch(r"[A-Z`][^|\n]+\.", text)]
 
 
-def test_what_is_said_more_is_said_of_codes() -> None:
-    """The sections of docs/reference/errors.md below the table are each about one code, in the table's order."""
+def test_sections_below_the_table_are_about_codes() -> None:
+    """In docs/reference/errors.md, each of them is about one code, in the order of the table."""
     explained = re.findall(r"(?m)^## `(\w+)`$", ERRORS_PAGE.read_text())
 
     assert explained == [code for code in CODES if code in explained]

@@ -1,4 +1,4 @@
-"""The tutorials work: their commands are typed one after the other, and print what is shown."""
+"""The tutorials work: their commands are run in order, and print what the tutorials show."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from tests.support.documentation import ROOT
 from tests.support.processes import DEV, child_environ
 
 ADDRESS = "http://127.0.0.1:8000"
-# Differs each time.
+# Values that differ each time.
 VARYING = ("id", "created_at", "updated_at")
-# Everything is installed already, or found without that.
+# Commands whose effect is already in place.
 INSTALLATION = re.compile(r"(?m)^(python3 -m venv|(\.venv/bin/)?pip install|\. \.venv/bin/activate).*$")
 
 
 @attrs.define
 class Reader:
     """
-    Somebody who follows a tutorial in *folder*.
+    A person who follows a tutorial in *folder*.
 
     Attributes:
-        environ: The environment of the terminal in which they type.
-        stack: What ends with the tutorial.
-        server: The server in their other terminal, once they have typed `taskd dev`.
+        environ: The environment of their terminal.
+        stack: What to clean up at the end of the tutorial.
+        server: The server in their second terminal, once they have started `taskd dev`.
         output: What the last command printed.
     """
 
@@ -48,7 +48,7 @@ class Reader:
     output: str = ""
 
     def follow(self, page: str) -> None:
-        """Go through the blocks of a *page* in order.  What the server prints is not compared."""
+        """Go through the blocks of a *page* in order.  The server's own output is not compared."""
         files = {"toml": self.write, "python": self.write}
         evaluators = {"sh": self.type, "json": self.compare, "text": self.compare_rows, **files}
         parsers = [CodeBlockParser(language, evaluator) for language, evaluator in evaluators.items()]
@@ -56,7 +56,7 @@ class Reader:
             example.evaluate()
 
     def type(self, example: Example) -> None:
-        """Type a block of commands."""
+        """Run a block of commands."""
         block = INSTALLATION.sub("", str(example.parsed)).strip()
         if block == "taskd dev":
             self.server = self.stack.enter_context(running_server(self.environ, DEV, self.folder))
@@ -66,7 +66,7 @@ class Reader:
             self.output = self.run(block.replace(ADDRESS, self.server.url) if self.server else block)
 
     def look_up(self, name: str) -> str:
-        """Return what was printed, and is to be put into the variable *name*."""
+        """Return the output that is to be put into the variable *name*."""
         if name == "ID":
             return str(json.loads(self.output)["id"])
         assert self.server is not None
@@ -74,23 +74,23 @@ class Reader:
         return str(token)
 
     def run(self, block: str) -> str:
-        """Run a block in a shell, and return what it prints."""
+        """Run a block in a shell, and return its output."""
         return subprocess.run(
             ["bash", "-ec", block], cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, text=True, check=True
         ).stdout
 
     def compare(self, example: Example) -> None:
-        """Compare JSON that is shown with what the last command printed."""
+        """Compare JSON with the output of the last command."""
         assert alike(json.loads(str(example.parsed))) == alike(json.loads(self.output))
 
     def compare_rows(self, example: Example) -> None:
-        """Compare the plugins that are shown with what the last command printed, except for versions."""
+        """Compare a list of plugins with the output of the last command, except for versions."""
         if self.server is None:
             shown, printed = [text.splitlines() for text in (str(example.parsed), self.output)]
             assert [row.rsplit(" ", 1)[0] for row in shown] == [row.rsplit(" ", 1)[0] for row in printed]
 
     def write(self, example: Example) -> None:
-        """Write a file, whose name is in its first line; a package is installed with it."""
+        """Write a file whose name is in its first line; install the package if it is one."""
         name, content = str(example.parsed).split("\n", 1)
         (self.folder / name.removeprefix("# ")).write_text(content)
         if name == "# pyproject.toml":
@@ -107,13 +107,13 @@ def install(folder: Path, project: dict[str, Any]) -> None:
 
 
 def alike(value: Any) -> Any:
-    """Return *value* without what differs each time."""
+    """Return *value* without the parts that differ each time."""
     return {name: name in VARYING or each for name, each in value.items()} if isinstance(value, dict) else value
 
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
-    """Somebody in an empty folder, in a terminal in which taskd's environment is active."""
+    """A person in an empty folder, in a terminal in which taskd's environment is active."""
     environ = child_environ({"PYTHONPATH": str(tmp_path)})
     environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
     with contextlib.ExitStack() as stack:
@@ -121,14 +121,14 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 def test_the_first_ten_minutes(reader: Reader) -> None:
-    """Each request gets the response that is shown, and the last one deletes the task."""
+    """Each request gets the response that is shown, and the last request deletes the task."""
     reader.follow("first-ten-minutes.md")
 
     assert "" == reader.output
 
 
 def test_the_first_plugin(reader: Reader) -> None:
-    """The plugin is found and serves as is shown, and passes its test, however often that is run."""
+    """The plugin is found, serves as shown, and passes its test, however often it runs."""
     reader.follow("first-plugin.md")
 
     assert "1 passed" in reader.output

@@ -1,4 +1,4 @@
-"""Fixtures of HTTP's own: one application over SQLite for a whole module, since no store decides what HTTP means."""
+"""Fixtures for HTTP: one application over SQLite per module, because HTTP works the same with every store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def each_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """For modules whose tests concern the stores, too: they return it as their `database_url`."""
+    """Return a `database_url` for modules whose tests concern the stores, too."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path_factory.mktemp('http')}/tasks.db"
     url: str = request.getfixturevalue("postgres_url")

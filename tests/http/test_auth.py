@@ -1,4 +1,4 @@
-"""Who may: credentials, paths, and the isolation of users from each other, on all six endpoints."""
+"""Authentication and authorization: credentials, paths, and the isolation of users, on all six endpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GOOD = token_for("alice")
 
 
 def challenge(response: httpx.Response) -> str:
-    """Return the WWW-Authenticate of a 401, after checking its form: an error is there unless the code denies it."""
+    """Return the WWW-Authenticate of a 401, and check that it has an error if and only if the code requires one."""
     assert 401 == response.status_code, response.text
     assert ["detail", "code"] == list(response.json())
     value: str = response.headers["WWW-Authenticate"]
@@ -39,8 +39,8 @@ def challenge(response: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-async def test_every_endpoint_wants_a_token(stranger: httpx.AsyncClient, method: str, path: str) -> None:
-    """Without credentials the challenge names no error (RFC 6750, section 3.1)."""
+async def test_every_endpoint_requires_a_token(stranger: httpx.AsyncClient, method: str, path: str) -> None:
+    """Without credentials, the challenge names no error (RFC 6750, section 3.1)."""
     response = await stranger.request(method, f"/api/alice/tasks{path}")
 
     assert (401, 'Bearer realm="taskd"') == (response.status_code, response.headers["WWW-Authenticate"])
@@ -48,8 +48,8 @@ async def test_every_endpoint_wants_a_token(stranger: httpx.AsyncClient, method:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_the_scheme_is_in_any_case(app: ASGIApp, user_id: str, scheme: str) -> None:
-    """RFC 9110, section 11.1: schemes are compared without regard to case."""
+async def test_the_scheme_is_case_insensitive(app: ASGIApp, user_id: str, scheme: str) -> None:
+    """RFC 9110, section 11.1, requires this."""
     async with client_of(app) as client:
         headers = {"Authorization": f"{scheme}  {token_for(user_id)}"}
 
@@ -60,7 +60,7 @@ async def test_the_scheme_is_in_any_case(app: ASGIApp, user_id: str, scheme: str
     "value", ["Basic YWxpY2U6cGFzc3dvcmQ=", "Bearer", "Token x", "", GOOD], ids=lambda value: value[:8]
 )
 async def test_another_scheme_is_refused(app: ASGIApp, value: str) -> None:
-    """Only bearer tokens are understood."""
+    """Only bearer tokens are supported."""
     async with client_of(app) as client:
         response = await client.get("/api/alice/tasks", headers={"Authorization": value})
 
@@ -68,8 +68,8 @@ async def test_another_scheme_is_refused(app: ASGIApp, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", [f"Bearer: {GOOD}", f'"Bearer {GOOD}"', f"'bearer {GOOD}'", f"Bearer,{GOOD}"])
-async def test_what_is_nearly_the_scheme_is_told_apart(app: ASGIApp, value: str) -> None:
-    """Whoever reads that the scheme must be Bearer, and has sent that, would not know what is wrong."""
+async def test_a_near_miss_gets_its_own_message(app: ASGIApp, value: str) -> None:
+    """A client that did send Bearer, but not in the right form, would not know what else is wrong."""
     async with client_of(app) as client:
         response = await client.get("/api/alice/tasks", headers={"Authorization": value})
 
@@ -77,8 +77,8 @@ async def test_what_is_nearly_the_scheme_is_told_apart(app: ASGIApp, value: str)
         assert "The Authorization header must be Bearer, a space and the token, no more." == response.json()["detail"]
 
 
-async def test_a_token_in_a_query_or_a_cookie_is_not_looked_at(app: ASGIApp) -> None:
-    """A token comes in the header or not at all."""
+async def test_a_token_in_a_query_or_a_cookie_is_ignored(app: ASGIApp) -> None:
+    """Tokens are only read from the header."""
     async with client_of(app) as client:
         query = {"access_token": GOOD, "token": GOOD}
         response = await client.get("/api/alice/tasks", params=query, headers={"Cookie": f"token={GOOD}"})
@@ -88,7 +88,7 @@ async def test_a_token_in_a_query_or_a_cookie_is_not_looked_at(app: ASGIApp) -> 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
 async def test_another_users_path_is_refused(client: httpx.AsyncClient, method: str, path: str) -> None:
-    """A good token opens no path but its user's, on any endpoint."""
+    """A valid token works only for its own user's path, on every endpoint."""
     response = await client.request(method, f"/api/somebody-else/tasks{path}", json={"title": "t"})
 
     assert 401 == response.status_code
@@ -98,7 +98,7 @@ async def test_another_users_path_is_refused(client: httpx.AsyncClient, method: 
 
 
 async def test_users_are_isolated_on_all_endpoints(app: ASGIApp, user_id: str) -> None:
-    """With the ids of each other's tasks, two users get what a task that does not exist gets, and change nothing."""
+    """With another user's task ids, a user gets the same responses as for unknown ids, and changes nothing."""
     users = [f"{user_id}-a", f"{user_id}-b"]
     clients = [client_of(app, user) for user in users]
     tasks = []
@@ -120,13 +120,13 @@ async def test_users_are_isolated_on_all_endpoints(app: ASGIApp, user_id: str) -
 
 
 def without_request_id(response: httpx.Response) -> list[tuple[str, str]]:
-    """Return the headers, less the one that differs between any two responses."""
+    """Return the headers without the one that differs between any two responses."""
     return [(name, value) for name, value in response.headers.multi_items() if name != "x-request-id"]
 
 
 @pytest.mark.parametrize("user", ["a/b", "a%2Fb", "../x", "ünï", "a b+c", "%", "?#", "auth0|1", "A" * 255, ".", "a\\b"])
 async def test_a_user_id_is_opaque(app: ASGIApp, user_id: str, user: str) -> None:
-    """Whatever text a subject is, percent-encoded it is the path of that user, and its Location works."""
+    """Whatever text a subject is, it is that user's path when percent-encoded, and the Location works."""
     user = f"{user_id}{user}"[-255:]
     async with client_of(app, user) as client:
         url = f"/api/{quote(user, safe='')}/tasks"
@@ -140,18 +140,18 @@ async def test_a_user_id_is_opaque(app: ASGIApp, user_id: str, user: str) -> Non
 
 
 @pytest.mark.parametrize("user", [".", ".."])
-async def test_what_clients_leave_out_of_a_path_is_no_user(app: ASGIApp, user: str) -> None:
-    """A good token of such a user is refused with what a user may be called (RFC 3986, section 6.2.2.3)."""
+async def test_a_user_id_that_clients_remove_from_paths_is_refused(app: ASGIApp, user: str) -> None:
+    """The response says which user ids are valid (RFC 3986, section 6.2.2.3)."""
     response = await response_to(app, token_for(user))
 
     challenge(response)
     assert (
-        "The user must be neither . nor .., but a text of 1 to 255 characters without NUL." == response.json()["detail"]
+        "The user must be a text of 1 to 255 characters other than . and .., without NUL." == response.json()["detail"]
     )
 
 
 async def test_the_path_is_compared_exactly(app: ASGIApp) -> None:
-    """Letters that look alike or differ in case are other users."""
+    """Letters that look alike or differ in case belong to different users."""
     for path in ("ALICE", "alice%20", "%61lice%00", "ålice"):
         assert 401 == (await response_to(app, GOOD, f"/api/{path}/tasks")).status_code
     assert 200 == (await response_to(app, GOOD, "/api/%61lice/tasks")).status_code
@@ -159,8 +159,8 @@ async def test_the_path_is_compared_exactly(app: ASGIApp) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(token=st.binary(max_size=300).filter(lambda token: not set(token) & set(b"\r\n\0")))
-async def test_whatever_comes_as_a_token_is_refused(app: ASGIApp, token: bytes) -> None:
-    """Nothing that is not signed gets in, and nothing makes the server fail."""
+async def test_a_random_token_is_refused(app: ASGIApp, token: bytes) -> None:
+    """Nothing unsigned is accepted, and nothing makes the server fail."""
     async with client_of(app) as client:
         response = await client.get("/api/alice/tasks", headers={b"Authorization": b"Bearer " + token})
 

@@ -1,4 +1,4 @@
-"""Request bodies: the rules of the fields, the errors that are reported, and the limits of size and type."""
+"""Request bodies: the rules for fields, the errors that are reported, and the limits on size and type."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ BROKEN_DATE_TIMES = [
 
 
 def broken(field: str, message: str, *values: Any) -> list[tuple[str, Any, str]]:
-    """Return the cases of *values* of *field*, all of which earn *message*."""
+    """Return cases with *values* of *field* that all lead to *message*."""
     return [(field, value, message) for value in values]
 
 
 async def send(client: httpx.AsyncClient, url: str, method: str, body: Any) -> httpx.Response:
-    """Send *body* to a new task or, for a method that changes one, to a task that was made for it."""
+    """Send *body* to create a task or, with a method that changes one, to a task created for it."""
     if method != "POST":
         url = (await client.post(url, json={"title": "t"})).headers["Location"]
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -115,17 +115,17 @@ async def test_a_value_that_breaks_a_rule_is_refused(
     ],
     ids=lambda fields: str(fields)[:40],
 )
-async def test_a_value_at_the_edge_of_a_rule_is_accepted(
+async def test_a_value_at_the_limit_is_accepted(
     client: httpx.AsyncClient, tasks_url: str, method: str, fields: dict[str, Any]
 ) -> None:
-    """The limits count characters, not bytes, and are part of what is allowed."""
+    """Limits are inclusive, and count characters, not bytes."""
     response = await send(client, tasks_url, method, {"title": "t", **fields})
 
     assert {"POST": 201, "PUT": 200}[method] == response.status_code, response.text
 
 
 async def test_a_new_task_needs_a_title(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """The one field that is required is missed."""
+    """If the only required field is missing, the error says so."""
     assert [("title", "is required")] == field_errors(await send(client, tasks_url, "POST", {"description": "d"}))
 
 
@@ -158,14 +158,14 @@ async def test_a_body_that_contradicts_itself_is_refused(
     fields: dict[str, Any],
     errors: list[tuple[str, str]],
 ) -> None:
-    """The fields that say whether a task is completed must agree; the flag that does not is the error."""
+    """The fields that say whether a task is completed must agree; the error names the flag that does not."""
     response = await send(client, tasks_url, method, {"title": "t", **fields})
 
     assert errors == field_errors(response)
 
 
 async def test_every_error_is_reported_in_the_order_of_the_fields(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """All errors of a body are reported at once, whatever the order of its fields."""
+    """All errors in a body are reported at once, whatever the order of its fields."""
     body = {
         "completed": 1,
         "is_completed": True,
@@ -187,7 +187,7 @@ async def test_every_error_is_reported_in_the_order_of_the_fields(client: httpx.
     ] == field_errors(await send(client, tasks_url, "POST", body))
 
 
-async def test_completion_knows_no_other_field(client: httpx.AsyncClient, tasks_url: str) -> None:
+async def test_completion_ignores_other_fields(client: httpx.AsyncClient, tasks_url: str) -> None:
     """A status in the body of PATCH is an unknown key: it is ignored, and contradicts nothing."""
     response = await send(client, tasks_url, "PATCH", {"completed": True, "status": "pending"})
 
@@ -195,7 +195,7 @@ async def test_completion_knows_no_other_field(client: httpx.AsyncClient, tasks_
 
 
 @pytest.mark.parametrize("body", [{"status": "completed"}, {"done": True}, {"isCompleted": None}, {"": 0, "id": 1}])
-async def test_completion_with_other_keys_only_is_refused(
+async def test_completion_with_only_other_keys_is_refused(
     client: httpx.AsyncClient, tasks_url: str, body: dict[str, Any]
 ) -> None:
     """A client that misspells the flag does not toggle the task."""
@@ -209,7 +209,7 @@ async def test_completion_with_other_keys_only_is_refused(
 async def test_completion_that_contradicts_itself_is_refused(
     client: httpx.AsyncClient, tasks_url: str, *, value: bool
 ) -> None:
-    """The two names of the flag must agree."""
+    """The two names for the flag must agree."""
     response = await send(client, tasks_url, "PATCH", {"is_completed": value, "completed": not value})
 
     assert [("completed", DIFFERENCE)] == field_errors(response)
@@ -219,13 +219,13 @@ async def test_completion_that_contradicts_itself_is_refused(
 @pytest.mark.parametrize("flag", ["is_completed", "completed"])
 @pytest.mark.parametrize("value", ["yes", 1, None, "true", []])
 async def test_completion_is_true_or_false(client: httpx.AsyncClient, tasks_url: str, flag: str, value: Any) -> None:
-    """What PATCH is told must be a boolean, if it is told anything."""
+    """The flag in the body of PATCH must be a boolean, if it is given."""
     assert [(flag, IS_COMPLETED)] == field_errors(await send(client, tasks_url, "PATCH", {flag: value}))
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 @pytest.mark.parametrize("body", [[], "title", 5, True, None, [{"title": "t"}]], ids=repr)
-async def test_a_body_is_an_object(client: httpx.AsyncClient, tasks_url: str, method: str, body: Any) -> None:
+async def test_a_body_must_be_an_object(client: httpx.AsyncClient, tasks_url: str, method: str, body: Any) -> None:
     """JSON that is not an object is refused."""
     assert [("body", "must be a JSON object")] == field_errors(await send(client, tasks_url, method, body))
 
@@ -257,8 +257,8 @@ async def test_a_body_is_an_object(client: httpx.AsyncClient, tasks_url: str, me
     ],
     ids=lambda body: repr(body[:24]),
 )
-async def test_what_is_not_json_is_refused(client: httpx.AsyncClient, tasks_url: str, method: str, body: bytes) -> None:
-    """A body that is not JSON in UTF-8 is one error of the whole body, and writes nothing."""
+async def test_malformed_json_is_refused(client: httpx.AsyncClient, tasks_url: str, method: str, body: bytes) -> None:
+    """It is reported as one error in the whole body, and nothing is stored."""
     response = await send(client, tasks_url, method, body)
     [(field, message)] = field_errors(response)
 
@@ -267,10 +267,8 @@ async def test_what_is_not_json_is_refused(client: httpx.AsyncClient, tasks_url:
     assert not any(task["is_completed"] for task in (await client.get(tasks_url)).json())
 
 
-async def test_a_null_character_in_a_field_that_is_ignored_does_no_harm(
-    client: httpx.AsyncClient, tasks_url: str
-) -> None:
-    """Only what is kept has to keep the rules."""
+async def test_nul_in_an_ignored_field_is_accepted(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """Only fields that are stored must follow the rules."""
     response = await send(client, tasks_url, "POST", {"title": "t", "id": "\0", "\0": "\0"})
 
     assert 201 == response.status_code
@@ -278,7 +276,7 @@ async def test_a_null_character_in_a_field_that_is_ignored_does_no_harm(
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_a_missing_body_is_not_an_object(client: httpx.AsyncClient, tasks_url: str, method: str) -> None:
-    """No body needs no Content-Type, but a task cannot be read from it."""
+    """A request without a body needs no Content-Type, but no task can be read from it."""
     url = tasks_url if method == "POST" else (await client.post(tasks_url, json={"title": "t"})).headers["Location"]
 
     assert [("body", "must be a JSON object")] == field_errors(await client.request(method, url))
@@ -308,10 +306,10 @@ async def test_a_missing_body_is_not_an_object(client: httpx.AsyncClient, tasks_
         (None, False),
     ],
 )
-async def test_a_body_is_declared_as_json(
+async def test_a_body_must_be_declared_as_json(
     client: httpx.AsyncClient, tasks_url: str, method: str, content_type: str | None, *, is_json: bool
 ) -> None:
-    """Any other Content-Type, or none, is a 415, and writes nothing."""
+    """Any other Content-Type, or none, leads to a 415, and nothing is stored."""
     url = (await client.post(tasks_url, json={"title": "t"})).headers["Location"]
     url = {"POST": tasks_url, "PUT": url, "PATCH": f"{url}/complete"}[method]
     headers = {} if content_type is None else {"Content-Type": content_type}
@@ -329,30 +327,30 @@ async def test_a_body_is_declared_as_json(
         ("Text/Plain; charset=utf-8", "The body must be sent with Content-Type: application/json, not Text/Plain."),
         (
             "application/json; charset=Latin-1; v=1",
-            "The body must be sent in UTF-8, and its Content-Type without charset=Latin-1.",
+            "The body must be in UTF-8: send it without charset=Latin-1.",
         ),
         (
             'application/json; v=1;charset="utf-16"',
-            "The body must be sent in UTF-8, and its Content-Type without charset=utf-16.",
+            "The body must be in UTF-8: send it without charset=utf-16.",
         ),
         (
             "application/json; v=1; charset",
-            "The Content-Type cannot be read from 'charset' on: leave that out.",
+            "The Content-Type is malformed from 'charset' on: remove that part.",
         ),
         (
             'application/json; v="1',
-            "The Content-Type cannot be read from 'v=\"1' on: leave that out.",
+            "The Content-Type is malformed from 'v=\"1' on: remove that part.",
         ),
         (
             "application/json, text/plain",
-            "The Content-Type cannot be read from ', text/plain' on: leave that out.",
+            "The Content-Type is malformed from ', text/plain' on: remove that part.",
         ),
     ],
 )
 async def test_a_refused_media_type_says_what_is_wrong_with_it(
     client: httpx.AsyncClient, tasks_url: str, content_type: str | None, detail: str
 ) -> None:
-    """Nobody is told to send what they have sent: the parameter that is refused is named (RFC 9110, section 8.3)."""
+    """The message names the parameter that is wrong, not what the client did right (RFC 9110, section 8.3)."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     response = await client.post(tasks_url, content=b'{"title": "t"}', headers=headers)
 
@@ -360,7 +358,7 @@ async def test_a_refused_media_type_says_what_is_wrong_with_it(
 
 
 async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
-    """Send *body* without saying how long it is."""
+    """Send *body* without a Content-Length."""
     for start in range(0, len(body), 10_000):
         yield body[start : start + 10_000]
 
@@ -368,10 +366,10 @@ async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("excess", "is_refused"), [(0, False), (1, True), (200_000, True)])
-async def test_a_body_has_64_kib_at_most(
+async def test_a_body_has_at_most_64_kib(
     client: httpx.AsyncClient, tasks_url: str, method: str, *, chunked: bool, excess: int, is_refused: bool
 ) -> None:
-    """One byte more is a 413, whether the length was announced or not."""
+    """One byte more leads to a 413, with or without a Content-Length."""
     url = (await client.post(tasks_url, json={"title": "t"})).headers["Location"]
     url = {"POST": tasks_url, "PUT": url, "PATCH": f"{url}/complete"}[method]
     body = b'{"title": "u"}'.ljust(64 * 1024 + excess)
@@ -395,10 +393,10 @@ BODIES = st.dictionaries(st.sampled_from(FIELDS) | st.text(), JSON_VALUES | st.s
 @given(body=BODIES | JSON_VALUES, method=st.sampled_from(["POST", "PUT", "PATCH"]))
 @example(body={"title": "\ud800"}, method="POST")
 @example(body={"title": "t", "due_at": 1e300}, method="PUT")
-async def test_whatever_json_comes_the_response_is_of_the_contract(
+async def test_random_json_leads_to_a_documented_response(
     client: httpx.AsyncClient, tasks_url: str, body: Any, method: str
 ) -> None:
-    """Any JSON is either accepted or refused with one sentence; it never makes the server fail."""
+    """Any JSON is either accepted or refused with one sentence, and never makes the server fail."""
     response = await send(client, tasks_url, method, body)
 
     assert response.status_code in (200, 201, 422)
@@ -407,10 +405,10 @@ async def test_whatever_json_comes_the_response_is_of_the_contract(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
 @given(body=st.binary(max_size=200), method=st.sampled_from(["POST", "PUT", "PATCH"]))
-async def test_whatever_bytes_come_the_response_is_of_the_contract(
+async def test_random_bytes_lead_to_a_documented_response(
     client: httpx.AsyncClient, tasks_url: str, body: bytes, method: str
 ) -> None:
-    """Bytes that are no JSON are refused with one sentence."""
+    """Bytes that are not JSON are refused with one sentence."""
     response = await send(client, tasks_url, method, body)
 
     assert response.status_code in (200, 422)

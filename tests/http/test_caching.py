@@ -1,4 +1,4 @@
-"""Caching: what browsers and proxies may keep of a response, and what they are told that it depends on."""
+"""Caching: what browsers and proxies may keep of a response, and which headers it depends on."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ROUTES = [f"Route('{path}', respond, methods=['GET', 'POST'])" for path in ("/ap
 
 
 def lines(response: httpx.Response, name: str) -> list[str]:
-    """Return the values of each header *name*."""
+    """Return the values of all headers called *name*."""
     return response.headers.get_list(name)
 
 
 def names(response: httpx.Response) -> set[str]:
-    """Return the names in the one `Vary` of *response*."""
+    """Return the names in the only `Vary` of *response*."""
     [line] = lines(response, "Vary")
     listed = line.split(", ")
     assert len(listed) == len(set(listed))
@@ -42,10 +42,10 @@ def names(response: httpx.Response) -> set[str]:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("headers", [{}, {"Origin": ORIGIN}])
-async def test_a_browser_may_keep_what_it_asks_for_again(
+async def test_a_browser_may_keep_what_it_reads(
     client: httpx.AsyncClient, tasks_url: str, method: str, headers: dict[str, str]
 ) -> None:
-    """What was read is its user's only, and is not used before the server says that it is up to date."""
+    """A successful read is for its user only, and must be revalidated before each use."""
     task_url = (await client.post(tasks_url, json=TASK)).headers["Location"]
 
     for url in (tasks_url, f"{tasks_url}/", task_url):
@@ -73,7 +73,7 @@ async def test_a_browser_may_keep_what_it_asks_for_again(
 async def test_nothing_else_is_kept(
     client: httpx.AsyncClient, tasks_url: str, method: str, path: str, body: Any, status: int
 ) -> None:
-    """Neither the response to a write nor an error is true for long."""
+    """Responses to writes and errors must not be stored."""
     task = (await client.post(tasks_url, json=TASK)).json()
     response = await client.request(method, tasks_url + path.format_map(task), json=body)
 
@@ -81,8 +81,8 @@ async def test_nothing_else_is_kept(
     assert {"Origin"} == names(response)
 
 
-async def test_a_refused_reader_keeps_nothing(stranger: httpx.AsyncClient, tasks_url: str) -> None:
-    """With credentials, the response will be another one."""
+async def test_a_refused_read_is_not_kept(stranger: httpx.AsyncClient, tasks_url: str) -> None:
+    """With credentials, the response would be different."""
     response = await stranger.get(tasks_url)
 
     assert (401, NO_STORE) == (response.status_code, lines(response, "Cache-Control"))
@@ -104,10 +104,10 @@ async def test_a_refused_reader_keeps_nothing(stranger: httpx.AsyncClient, tasks
         ("GET", "/notes", {}, []),
     ],
 )
-async def test_a_plugin_has_a_say_in_what_was_read(
+async def test_a_plugin_may_override_the_headers_of_a_read(
     site: Site, method: str, path: str, query: dict[str, str], expected: list[str]
 ) -> None:
-    """Under /api, what is no successful read is never kept, whatever the plugin says."""
+    """Under /api, anything but a successful read is never kept, whatever the plugin says."""
     site.install("notes", RESPONDING + routes_source(*ROUTES))
 
     async with client_of(build()) as client:
@@ -127,8 +127,8 @@ async def test_a_plugin_has_a_say_in_what_was_read(
         ("/notes", "Origin", {"Origin"}),
     ],
 )
-async def test_what_a_response_depends_on_is_one_header(site: Site, path: str, own: str, expected: set[str]) -> None:
-    """Some caches read no more than the first `Vary`; each name is there once, in whatever case a plugin writes it."""
+async def test_there_is_one_vary_header(site: Site, path: str, own: str, expected: set[str]) -> None:
+    """Some caches read only the first `Vary`; each name occurs once, however plugins capitalize it."""
     site.install("notes", RESPONDING + routes_source(*ROUTES))
 
     response = await get(build(), f"{path}?Vary={own}")
@@ -140,10 +140,10 @@ async def test_what_a_response_depends_on_is_one_header(site: Site, path: str, o
     ("request_headers", "expected"),
     [("['X-Key', 'X-Tenant']", (PRIVATE, {"Origin", "X-Key", "X-Tenant"})), ("[]", (NO_STORE, {"Origin"}))],
 )
-async def test_what_was_read_depends_on_the_credentials(
+async def test_a_read_depends_on_the_credentials(
     site: Site, request_headers: str, expected: tuple[list[str], set[str]]
 ) -> None:
-    """If they are not in a header, a cache could not tell the responses of two users apart, and keeps none."""
+    """If they are not in a header, caches could not tell two users apart, so they must not keep anything."""
     site.install("key", auth_source("return None") + f"\nBackend.request_headers = {request_headers}\n")
     site.install("notes", RESPONDING + routes_source(*ROUTES), distribution="zenith")
 

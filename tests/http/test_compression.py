@@ -1,4 +1,4 @@
-"""Compression: long lists are sent compressed to clients that accept it; nothing else under /api is."""
+"""Long lists are compressed for clients that accept this; nothing else below /api is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAIN = {"Accept-Encoding": "identity"}
 
 @pytest.fixture
 async def long_list_url(client: httpx.AsyncClient, tasks_url: str) -> str:
-    """The path of a list that has slices, and more than one piece to compress."""
+    """Return the path of a list that has several slices and several pieces to compress."""
     for number in range(40):
         assert 201 == await create(client, tasks_url, f"{number}" * 100)
     await client.post(tasks_url, json=LONG)
@@ -26,13 +26,13 @@ async def long_list_url(client: httpx.AsyncClient, tasks_url: str) -> str:
 
 
 async def raw(client: httpx.AsyncClient, url: str, headers: dict[str, str]) -> tuple[httpx.Response, bytes]:
-    """Return the response to a GET, and its body as it was sent."""
+    """Return the response to a GET, and its body as sent."""
     async with client.stream("GET", url, headers=headers) as response:
         return response, b"".join([part async for part in response.aiter_raw()])
 
 
 async def test_a_long_list_is_compressed(client: httpx.AsyncClient, long_list_url: str) -> None:
-    """It has the same content, and less than a third of the length."""
+    """It has the same content in less than a third of the bytes."""
     plain, content = await raw(client, long_list_url, PLAIN)
     response, sent = await raw(client, long_list_url, GZIP)
 
@@ -47,7 +47,7 @@ async def test_a_long_list_is_compressed(client: httpx.AsyncClient, long_list_ur
 async def test_head_of_a_list_has_the_headers_of_get(
     client: httpx.AsyncClient, long_list_url: str, headers: dict[str, str]
 ) -> None:
-    """Compressed or not, except for the id of the request."""
+    """This holds with and without compression, except for the request id."""
     headers = {**headers, "X-Request-ID": "same"}
     get = await client.get(long_list_url, headers=headers)
     head = await client.head(long_list_url, headers=headers)
@@ -59,7 +59,7 @@ async def test_head_of_a_list_has_the_headers_of_get(
 async def test_a_short_list_is_not_compressed(
     client: httpx.AsyncClient, tasks_url: str, headers: dict[str, str]
 ) -> None:
-    """But caches are told that a longer one would be."""
+    """Caches are still told that a longer list would be."""
     for count in range(2):
         response = await client.get(tasks_url, headers=headers)
 
@@ -69,8 +69,8 @@ async def test_a_short_list_is_not_compressed(
         assert 201 == await create(client, tasks_url, "t")
 
 
-async def test_one_task_is_never_compressed(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """However long it is, and whatever was done with it."""
+async def test_a_single_task_is_never_compressed(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """This holds however long the task is, for every method."""
     created = await client.post(tasks_url, json=LONG, headers=GZIP)
     task_url = created.headers["Location"]
     others = [
@@ -86,7 +86,7 @@ async def test_one_task_is_never_compressed(client: httpx.AsyncClient, tasks_url
 
 
 async def test_the_api_document_is_compressed(stranger: httpx.AsyncClient) -> None:
-    """It is as long as a list."""
+    """It is as long as a long list."""
     response = await stranger.get("/openapi.json", headers=GZIP)
 
     assert len(response.content) > 8192

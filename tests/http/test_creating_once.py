@@ -1,4 +1,4 @@
-"""Tasks that clients may create twice without harm: under ids of their own, and with idempotency keys."""
+"""Tasks that clients can safely create twice: under their own ids, and with idempotency keys."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def database_url(each_database_url: str) -> str:
 
 
 def id_at(milliseconds: int) -> str:
-    """Return an id that a client makes at a time since 1970."""
+    """Return an id such as a client creates at this number of seconds since 1970."""
     return str(UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | uuid.uuid4().int & (1 << 62) - 1))
 
 
 def id_ahead(milliseconds: int = 0) -> str:
-    """Return an id that a client makes whose clock is ahead."""
+    """Return an id such as a client creates if its clock is ahead."""
     now = dt.datetime.now(dt.timezone.utc)
     return id_at(int(now.timestamp() * 1000) + milliseconds)
 
 
 def refusal(response: httpx.Response) -> tuple[int, str, list[str]]:
-    """Return the status and the code of an error, and the fields that it names."""
+    """Return the status and the code of an error, and the names of its fields."""
     body = response.json()
     return response.status_code, body["code"], [error["field"] for error in body["errors"]]
 
@@ -52,10 +52,10 @@ def refusal(response: httpx.Response) -> tuple[int, str, list[str]]:
 class TestPut:
     """`PUT` with `If-None-Match: *`."""
 
-    async def test_it_creates_a_task_under_the_id_of_the_path(
+    async def test_it_creates_a_task_under_the_id_in_the_path(
         self, client: httpx.AsyncClient, tasks_url: str, user_id: str
     ) -> None:
-        """The response is that to a POST, and the task is as old as its id."""
+        """The response is the same as for a POST, and the task is as old as its id."""
         task_id = id_ahead(-5_000)
         response = await client.put(f"{tasks_url}/{task_id}", json={**TASK, "id": str(uuid.uuid4())}, headers=CREATE)
         task = response.json()
@@ -74,8 +74,8 @@ class TestPut:
         assert task == (await client.get(response.headers["Location"])).json()
         assert [task] == (await client.get(tasks_url)).json()
 
-    async def test_a_list_has_it_where_its_id_belongs(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """What was made while offline is as old as it was then."""
+    async def test_a_list_has_it_in_the_order_of_its_id(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """A task that was created offline keeps its creation time."""
         late, early = id_ahead(-1_000), id_ahead(-2_000)
         newest = (await client.post(tasks_url, json=TASK)).json()["id"]
         for task_id in (late, early):
@@ -84,10 +84,10 @@ class TestPut:
         assert [newest, late, early] == [task["id"] for task in (await client.get(tasks_url)).json()]
 
     @pytest.mark.parametrize("is_completed", [True, False])
-    async def test_a_task_that_there_is_stays_as_it_is(
+    async def test_an_existing_task_stays_as_it_is(
         self, client: httpx.AsyncClient, tasks_url: str, is_completed: bool
     ) -> None:
-        """The second of two clients learns that the first one was there."""
+        """The second of two clients learns that the task already exists."""
         url = f"{tasks_url}/{id_ahead()}"
         first = (await client.put(url, json={**TASK, "completed": is_completed}, headers=CREATE)).json()
 
@@ -97,8 +97,8 @@ class TestPut:
         assert "errors" not in second.json()
         assert first == (await client.get(url)).json()
 
-    async def test_of_many_at_once_one_succeeds(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """All others get a 412, and there is one task."""
+    async def test_of_several_concurrent_requests_one_succeeds(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """All others get a 412, and there is only one task."""
         url = f"{tasks_url}/{id_ahead()}"
         bodies = [{"title": f"{number}"} for number in range(20)]
         responses = await asyncio.gather(*[client.put(url, json=body, headers=CREATE) for body in bodies])
@@ -107,10 +107,10 @@ class TestPut:
         assert [201, *[412] * 19] == sorted(response.status_code for response in responses)
         assert created == (await client.get(tasks_url)).json()
 
-    async def test_users_have_ids_of_their_own(
+    async def test_different_users_can_use_the_same_id(
         self, app: ASGIApp, client: httpx.AsyncClient, tasks_url: str, user_id: str
     ) -> None:
-        """Whether another user has a task with the id is not to be seen."""
+        """Nobody can see whether another user has a task with that id."""
         task_id = id_ahead()
         assert 201 == (await client.put(f"{tasks_url}/{task_id}", json=TASK, headers=CREATE)).status_code
         async with client_of(app, f"{user_id}2") as other:
@@ -135,17 +135,15 @@ class TestPut:
             "%F0%9F%8E%89",
         ],
     )
-    async def test_an_id_that_no_task_can_have_is_refused(
-        self, client: httpx.AsyncClient, tasks_url: str, task_id: str
-    ) -> None:
-        """Only a UUID of version 7, in the form in which it names a task, becomes an id."""
+    async def test_an_invalid_id_is_refused(self, client: httpx.AsyncClient, tasks_url: str, task_id: str) -> None:
+        """Only a version 7 UUID in its canonical form can become an id."""
         response = await client.put(f"{tasks_url}/{task_id}", json=TASK, headers=CREATE)
 
         assert (422, "invalid_parameter", ["id"]) == refusal(response)
         assert [] == (await client.get(tasks_url)).json()
 
     async def test_an_id_may_be_a_day_ahead(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Clocks go wrong, but a task from next week would be the newest until then."""
+        """Clocks may be wrong, but a task from next week would stay the newest one until then."""
         good = [id_at(0), id_ahead(DAY_MS - 60_000)]
         bad = [id_ahead(DAY_MS + 60_000), id_ahead(365 * DAY_MS), id_at((1 << 48) - 1)]
 
@@ -160,8 +158,10 @@ class TestPut:
             assert (422, "invalid_parameter", ["id"]) == refusal(response)
 
     @pytest.mark.parametrize("body", [{}, {"title": ""}, {"title": None}, {"title": 5}])
-    async def test_the_body_is_that_of_a_post(self, client: httpx.AsyncClient, tasks_url: str, body: Json) -> None:
-        """A title is required, even where there is a task already."""
+    async def test_the_body_is_the_same_as_for_a_post(
+        self, client: httpx.AsyncClient, tasks_url: str, body: Json
+    ) -> None:
+        """A title is required, even if the task already exists."""
         url = f"{tasks_url}/{id_ahead()}"
         await client.put(url, json=TASK, headers=CREATE)
 
@@ -169,10 +169,10 @@ class TestPut:
             assert (422, "invalid_body", ["title"]) == refusal(await client.put(each, json=body, headers=CREATE))
 
     @pytest.mark.parametrize("condition", ["*", '"1"', "nonsense", ""])
-    async def test_it_cannot_be_both_new_and_old(
+    async def test_the_two_conditions_exclude_each_other(
         self, client: httpx.AsyncClient, tasks_url: str, condition: str
     ) -> None:
-        """With `If-Match`, no task could fulfil both conditions."""
+        """No task can meet both `If-Match` and `If-None-Match: *`."""
         url = f"{tasks_url}/{id_ahead()}"
         response = await client.put(url, json=TASK, headers={**CREATE, "If-Match": condition})
 
@@ -180,16 +180,16 @@ class TestPut:
         assert 404 == (await client.get(url)).status_code
 
     @pytest.mark.parametrize("condition", ['"1"', 'W/"1"', '*, "1"', "nonsense", ""])
-    async def test_any_other_condition_creates_nothing(
+    async def test_other_conditions_create_nothing(
         self, client: httpx.AsyncClient, tasks_url: str, condition: str
     ) -> None:
-        """Only `*` means that there must be no task."""
+        """Only `*` requires that there is no task."""
         response = await client.put(f"{tasks_url}/{id_ahead()}", json=TASK, headers={"If-None-Match": condition})
 
         assert 404 == response.status_code
 
     async def test_a_deleted_task_can_be_restored(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """What the client still has of it is a body for it."""
+        """The client can send what it still has of the task as the body."""
         task = (await client.post(tasks_url, json={**TASK, "tags": ["a"], "status": "in_progress"})).json()
         url = f"{tasks_url}/{task['id']}"
         await client.delete(url)
@@ -218,7 +218,7 @@ BAD_KEYS: list[list[bytes]] = [
 class TestIdempotencyKey:
     """`POST` with `Idempotency-Key`."""
 
-    async def test_a_repetition_creates_nothing(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+    async def test_a_retry_creates_nothing(self, client: httpx.AsyncClient, tasks_url: str) -> None:
         """It gets the response that was lost."""
         first, second = [await client.post(tasks_url, json=TASK, headers={"Idempotency-Key": "k"}) for _ in range(2)]
 
@@ -228,16 +228,16 @@ class TestIdempotencyKey:
         assert [first.headers[name] for name in kept] == [second.headers[name] for name in kept]
         assert [first.json()] == (await client.get(tasks_url)).json()
 
-    async def test_a_repetition_changes_nothing(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """The list is the same as before, to its tag."""
+    async def test_a_retry_changes_nothing(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """The list stays the same, and so does its tag."""
         await client.post(tasks_url, json=TASK, headers={"Idempotency-Key": "k"})
         tag = (await client.get(tasks_url)).headers["ETag"]
         await client.post(tasks_url, json=TASK, headers={"Idempotency-Key": "k"})
 
         assert tag == (await client.get(tasks_url)).headers["ETag"]
 
-    async def test_a_repetition_gets_the_task_as_it_is_now(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """What has happened to the task meanwhile is not undone."""
+    async def test_a_retry_gets_the_task_as_it_is_now(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """Changes that were made in the meantime are kept."""
         headers = {"Idempotency-Key": "k"}
         url = (await client.post(tasks_url, json=TASK, headers=headers)).headers["Location"]
         changed = (await client.put(url, json={"title": "u", "completed": True})).json()
@@ -251,7 +251,7 @@ class TestIdempotencyKey:
         "body", [b'{"title": "u"}', b'{"title":"t"}', b'{"title": "t"} ', b'{"title": "t", "x": 1}']
     )
     async def test_a_key_stands_for_one_body(self, client: httpx.AsyncClient, tasks_url: str, body: bytes) -> None:
-        """Other bytes are another task, whose creation the key would prevent."""
+        """With other bytes, the request means another task, which the key must not hide."""
         headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
         created = await client.post(tasks_url, content=b'{"title": "t"}', headers=headers)
 
@@ -263,7 +263,7 @@ class TestIdempotencyKey:
         assert [created.json()] == (await client.get(tasks_url)).json()
 
     async def test_a_deleted_task_is_not_created_again(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """The key outlives its task, and still stands for its body."""
+        """The key outlives its task, and still belongs to its body."""
         headers = {"Idempotency-Key": "k"}
         url = (await client.post(tasks_url, json=TASK, headers=headers)).headers["Location"]
         await client.delete(url)
@@ -276,7 +276,7 @@ class TestIdempotencyKey:
         assert all({"detail", "code"} == response.json().keys() for response in responses)
         assert [] == (await client.get(tasks_url)).json()
 
-    async def test_users_have_keys_of_their_own(
+    async def test_different_users_can_use_the_same_key(
         self, app: ASGIApp, client: httpx.AsyncClient, tasks_url: str, user_id: str
     ) -> None:
         """Two users who choose the same key do not notice each other."""
@@ -289,7 +289,7 @@ class TestIdempotencyKey:
         assert (user_id, f"{user_id}2") == (mine.json()["user_id"], theirs.json()["user_id"])
 
     async def test_each_key_creates_a_task(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Keys differ by case and by each character; without one, every request creates a task."""
+        """Keys are case-sensitive; without a key, every request creates a task."""
         keys = ["k", "K", "k,l", "'k'", '"', "k" * 254 + "l", "k" * 255, None, None]
         for key in keys:
             headers = {} if key is None else {"Idempotency-Key": key}
@@ -298,28 +298,28 @@ class TestIdempotencyKey:
         assert len(keys) == len({task["id"] for task in (await client.get(tasks_url)).json()})
 
     @pytest.mark.parametrize("key", ["k", "k" * 255, '"', "!~"])
-    async def test_quotes_do_not_count(self, client: httpx.AsyncClient, tasks_url: str, key: str) -> None:
-        """The same key is sent by clients that follow the draft and by those that do not."""
+    async def test_quotes_are_ignored(self, client: httpx.AsyncClient, tasks_url: str, key: str) -> None:
+        """Clients that follow the draft send the same key with quotes, and others without."""
         for each in (key, f'"{key}"'):
             assert 201 == (await client.post(tasks_url, json=TASK, headers={"Idempotency-Key": each})).status_code
 
         assert 1 == len((await client.get(tasks_url)).json())
 
     @pytest.mark.parametrize("keys", BAD_KEYS, ids=lambda keys: ",".join(map(repr, keys))[:20])
-    async def test_what_is_no_key_is_refused(
+    async def test_an_invalid_key_is_refused(
         self, client: httpx.AsyncClient, tasks_url: str, keys: list[bytes]
     ) -> None:
-        """A client that relies on it would create the task twice."""
+        """Otherwise, a client that relies on it might create the task twice."""
         headers: Any = [(b"Idempotency-Key", key) for key in keys]
         response = await client.post(tasks_url, json=TASK, headers=headers)
 
         assert (422, "invalid_parameter", ["Idempotency-Key"]) == refusal(response)
         assert [] == (await client.get(tasks_url)).json()
 
-    async def test_a_refused_request_leaves_the_key_for_the_next(
+    async def test_a_refused_request_does_not_use_up_its_key(
         self, client: httpx.AsyncClient, stranger: httpx.AsyncClient, tasks_url: str
     ) -> None:
-        """The client corrects what was wrong, and sends the same key."""
+        """The client can correct its mistake and send the same key again."""
         headers = {"Idempotency-Key": "k"}
         as_json = {**headers, "Content-Type": "application/json"}
         refused = [
@@ -335,8 +335,8 @@ class TestIdempotencyKey:
         assert 201 == response.status_code
         assert [response.json()] == (await client.get(tasks_url)).json()
 
-    async def test_repetitions_at_once_create_one_task(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Every one of them gets that task."""
+    async def test_concurrent_retries_create_one_task(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """Each of them gets that task."""
         requests = [client.post(tasks_url, json=TASK, headers={"Idempotency-Key": "k"}) for _ in range(20)]
         responses = await asyncio.gather(*requests)
 
@@ -345,7 +345,7 @@ class TestIdempotencyKey:
         assert [responses[0].json()] == (await client.get(tasks_url)).json()
 
     async def test_a_key_outlives_the_server(self, database_url: str, user_id: str, tasks_url: str) -> None:
-        """A repetition may come after a restart, when the first request was cut off by it."""
+        """If a restart cuts off the first request, a retry may come afterwards."""
         responses = []
         for _ in range(2):
             async with serving(database_url, user_id) as client:
@@ -354,24 +354,24 @@ class TestIdempotencyKey:
         assert (201, 201) == (responses[0].status_code, responses[1].status_code)
         assert responses[0].json() == responses[1].json()
 
-    async def test_a_key_is_good_for_a_day_at_least(
+    async def test_a_key_is_valid_for_at_least_a_day(
         self, client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is forgotten some time later, even if many others are; then, the request is a new one."""
+        """Some time later it is forgotten, even among many others, and the same request creates another task."""
         headers = {"Idempotency-Key": "k"}
         now = dt.datetime.now(dt.timezone.utc)
         found = []
         for hours in (0, 24, 168, 192):
             moment = now + dt.timedelta(hours=hours)
             monkeypatch.setattr(taskd_sql.store, "_now", lambda moment=moment: moment)
-            # Whatever creates a task with a key forgets old ones.
+            # Creating any task with a key deletes old keys.
             await client.post(tasks_url, json=TASK, headers={"Idempotency-Key": f"other-{hours}"})
             found.append((await client.post(tasks_url, json=TASK, headers=headers)).json()["id"])
 
         assert found[0] == found[1] != found[2] == found[3]
 
-    async def test_only_a_post_has_a_key(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Other writes can be repeated as they are, or have a condition."""
+    async def test_only_post_has_keys(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """Other writes are safe to repeat, or have a condition."""
         headers = {"Idempotency-Key": "k"}
         url = (await client.post(tasks_url, json=TASK, headers=headers)).headers["Location"]
 

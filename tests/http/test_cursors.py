@@ -1,4 +1,4 @@
-"""A cursor is what the server made, unchanged, and goes with the query that it was made for."""
+"""A cursor is accepted only unchanged, and only with the query that it was created for."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ ALPHABET = string.ascii_letters + string.digits + "-_=+/ .~\u00e9\n"
 
 
 def refusal(text: str) -> str:
-    """Return why *text* is no cursor."""
+    """Return the message with which *text* is refused."""
     with pytest.raises(ValueError, match=r"^must be ") as refused:
         Cursor.parse(text)
     return str(refused.value)
 
 
 def forged(query: TaskQuery, key: bytes) -> Cursor:
-    """Return a cursor for *query* that anyone can make up, because there is no secret."""
+    """Return a forged cursor for *query*, which is possible because there is no secret."""
     genuine = Cursor.after(Position(None, UUID(int=1)), query, set())
     return Cursor.parse(str(attrs.evolve(genuine, key=key)))
 
 
 @given(asked=POSITIONS, given_names=GIVEN, more=GIVEN, limit=st.integers(1, 9))
-def test_a_cursor_leads_to_the_position_that_it_was_made_for(
+def test_a_cursor_leads_to_its_position(
     asked: tuple[TaskQuery, Position], given_names: set[str], more: set[str], limit: int
 ) -> None:
-    """It can be sent in a URL as it is, with another limit, and with parameters that make no difference."""
+    """It can be sent in a URL unchanged, with another limit, and with parameters that make no difference."""
     query, position = asked
     text = str(Cursor.after(position, query, given_names))
 
@@ -79,7 +79,7 @@ def test_a_cursor_leads_to_the_position_that_it_was_made_for(
 @given(first=QUERIES, second=QUERIES)
 @example(first=TaskQuery(tags=("a", "b")), second=TaskQuery(tags=("b", "a")))
 @example(first=TaskQuery(tags=("a", "b")), second=TaskQuery(tags=("a,b",)))
-def test_a_cursor_of_another_query_is_refused(first: TaskQuery, second: TaskQuery) -> None:
+def test_a_cursor_for_another_query_is_refused(first: TaskQuery, second: TaskQuery) -> None:
     """Filters, sort and order must be the same; the order of tags makes no difference."""
     cursor = Cursor.parse(str(Cursor.after(Position(None, UUID(int=1)), first, set())))
 
@@ -94,7 +94,7 @@ def test_a_cursor_of_another_query_is_refused(first: TaskQuery, second: TaskQuer
 
 @pytest.mark.parametrize("name", REPEATED)
 def test_a_parameter_that_was_given_must_be_given_again(name: str) -> None:
-    """One that is left out counts as changed, even if the query is the same."""
+    """Leaving one out counts as a change, even if the query is the same."""
     cursor = Cursor.after(Position(None, UUID(int=1)), TaskQuery(), {name})
 
     with pytest.raises(ValueError, match=OTHER_QUERY):
@@ -102,12 +102,12 @@ def test_a_parameter_that_was_given_must_be_given_again(name: str) -> None:
 
 
 def test_only_limit_and_count_may_change() -> None:
-    """Every other parameter must be repeated with the cursor."""
+    """All other parameters must be repeated with the cursor."""
     assert PARAMETERS.types.keys() == {*REPEATED, "limit", "count", "cursor"}
 
 
-def test_every_changed_character_is_noticed() -> None:
-    """Whichever character is replaced, inserted or left out, the cursor is refused."""
+def test_every_change_to_a_cursor_is_detected() -> None:
+    """Whichever character is replaced, inserted or removed, the cursor is refused."""
     changed = {
         MADE[:place] + insertion + MADE[place + removed :]
         for place in range(len(MADE) + 1)
@@ -124,13 +124,13 @@ def test_every_changed_character_is_noticed() -> None:
     | st.text(string.ascii_letters + string.digits + "-_")
     | st.binary().map(base64.b64encode).map(bytes.decode)
 )
-def test_what_the_server_did_not_make_is_refused(text: str) -> None:
-    """Nothing else is raised, whatever the text."""
+def test_random_text_is_refused(text: str) -> None:
+    """Whatever the text, nothing but `ValueError` is raised."""
     assert DAMAGED == refusal(text)
 
 
 def test_a_cursor_is_the_same_in_every_process() -> None:
-    """What one process made, another one reads, and so does the next version."""
+    """Other processes, and the next version, can read it."""
     assert "AZDSRVidni_RiwAAAAAAAAAAAAAAAAAAAAUic3RyYXNzZSJa36O14rgn5A" == MADE
 
 
@@ -155,8 +155,8 @@ def test_a_cursor_is_the_same_in_every_process() -> None:
         (Sort.TITLE, json.dumps([1]).encode()),
     ],
 )
-def test_a_key_that_was_made_up_does_not_reach_the_store(sort: Sort, key: bytes) -> None:
-    """A cursor with a correct check value is refused if no task is sorted by its key."""
+def test_a_forged_key_does_not_reach_the_store(sort: Sort, key: bytes) -> None:
+    """A cursor with a correct checksum is refused if no task can be sorted by its key."""
     query = TaskQuery(sort=sort)
 
     with pytest.raises(ValueError, match=DAMAGED):
@@ -164,10 +164,10 @@ def test_a_key_that_was_made_up_does_not_reach_the_store(sort: Sort, key: bytes)
 
 
 @given(sort=st.sampled_from(Sort), key=st.binary())
-def test_no_key_does_harm(sort: Sort, key: bytes) -> None:
-    """Whatever the bytes, they are refused, or are a key by which tasks are sorted."""
+def test_random_keys_do_no_harm(sort: Sort, key: bytes) -> None:
+    """Random bytes are either refused or a valid key."""
     query = TaskQuery(sort=sort)
-    # Any other error would not be suppressed.
+    # Other errors would not be suppressed.
     with contextlib.suppress(ValueError):
         found = forged(query, key).position(query, set()).key
         assert isinstance(found, {Sort.TITLE: str, Sort.PRIORITY: int}.get(sort, dt.datetime | None))

@@ -1,4 +1,4 @@
-"""The documentation over HTTP: what `/` says, the page, its files, and the API document."""
+"""The documentation over HTTP: `/`, the page, its files, and the API document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILES = [path for path in MEDIA_TYPES if path != "/docs"]
 ALL = ["/", *MEDIA_TYPES]
 PAGES = ["/", "/docs"]
 HTML = {"Accept": "text/html"}
-# What browsers send when somebody types an address.
+# The Accept header of a browser when a user types a URL.
 CHROMIUM = (
     "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
     "application/signed-exchange;v=b3;q=0.7"
@@ -43,13 +43,13 @@ FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 @pytest.fixture(scope="module")
 def app() -> ASGIApp:
-    """An application that is never started: no database is needed here."""
+    """Return an application that is never started: these tests need no database."""
     return build(FRONTEND_URL=ORIGIN)
 
 
 @attrs.define
 class Page(HTMLParser):
-    """What a page consists of."""
+    """The contents of a page."""
 
     links: list[str] = attrs.field(factory=list)
     forbidden: list[str] = attrs.field(factory=list)
@@ -65,7 +65,7 @@ class Page(HTMLParser):
         return page
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Take note of what it refers to, and of what the policy would not let run."""
+        """Record what the page refers to, and what its policy forbids."""
         given = dict(attributes)
         self.links += [given[name] or "" for name in ("href", "src", "data-openapi") if name in given]
         self.forbidden += [name for name in given if name == "style" or name.startswith("on")]
@@ -73,13 +73,13 @@ class Page(HTMLParser):
             self.forbidden.append(tag)
 
     def handle_data(self, data: str) -> None:
-        """Take note of the text of a script."""
+        """Record the text of a script."""
         if self.cdata_elem is not None:
             self.forbidden.append(data)
 
 
-def test_the_reader_of_pages_finds_what_is_forbidden() -> None:
-    """An inline script, style or handler is told from what may stand in a page."""
+def test_the_parser_finds_what_is_forbidden() -> None:
+    """It tells inline scripts, styles and handlers from what a page may contain."""
     page = Page.read('<a href="/x" onclick="y()" style="z"><script>run()</script><style>a{}</style><p>text</p>')
 
     assert ["/x"] == page.links
@@ -108,7 +108,7 @@ class TestHome:
         ],
     )
     async def test_programs_get_json(self, stranger: httpx.AsyncClient, accept: str | None) -> None:
-        """Who does not rather have HTML gets the name, and where the documentation is."""
+        """A client that does not prefer HTML gets the server's name and links to the documentation."""
         del stranger.headers["Accept"]
         response = await stranger.get("/", headers={} if accept is None else {"Accept": accept})
 
@@ -132,15 +132,15 @@ class TestHome:
         ],
     )
     async def test_browsers_get_a_page(self, stranger: httpx.AsyncClient, accept: str) -> None:
-        """Who asks for HTML gets a page with the same links."""
+        """A client that prefers HTML gets a page with the same links."""
         response = await stranger.get("/", headers={"Accept": accept})
 
         assert (200, MEDIA_TYPES["/docs"]) == (response.status_code, response.headers["Content-Type"])
         assert {"/docs", "/openapi.json"} <= set(Page.read(response.text).links)
 
     @pytest.mark.parametrize("accept", ["*/*", "text/html"])
-    async def test_a_cache_keeps_both(self, stranger: httpx.AsyncClient, accept: str) -> None:
-        """Either form says on what it depends."""
+    async def test_caches_tell_both_forms_apart(self, stranger: httpx.AsyncClient, accept: str) -> None:
+        """Each response says which header it depends on."""
         response = await stranger.get("/", headers={"Accept": accept, "Origin": ORIGIN})
 
         assert {"Accept", "Origin"} == set(response.headers["Vary"].split(", "))
@@ -148,8 +148,8 @@ class TestHome:
 
 class TestPages:
     @pytest.mark.parametrize("path", PAGES)
-    async def test_only_what_this_server_serves_may_be_loaded(self, stranger: httpx.AsyncClient, path: str) -> None:
-        """The policy names each kind of source; a page runs nothing that stands in it, and is framed by none."""
+    async def test_only_this_server_s_files_may_be_loaded(self, stranger: httpx.AsyncClient, path: str) -> None:
+        """The policy covers each kind of source, forbids inline scripts, and does not allow frames."""
         headers = (await stranger.get(path, headers=HTML)).headers
 
         assert (
@@ -157,39 +157,39 @@ class TestPages:
             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         ) == headers["Content-Security-Policy"]
         assert "no-referrer" == headers["Referrer-Policy"]
-        # Who comes back after an update gets the new page.
+        # A user who returns after an update gets the new page.
         assert "no-cache" == headers["Cache-Control"]
 
     @pytest.mark.parametrize("path", PAGES)
-    async def test_nothing_in_a_page_is_against_its_policy(self, stranger: httpx.AsyncClient, path: str) -> None:
-        """No script, style or handler stands in a page."""
+    async def test_pages_follow_their_own_policy(self, stranger: httpx.AsyncClient, path: str) -> None:
+        """They contain no inline scripts, styles or handlers."""
         page = Page.read((await stranger.get(path, headers=HTML)).text)
 
         assert [] == page.forbidden
         assert page.links
 
     @pytest.mark.parametrize("path", PAGES)
-    async def test_all_that_a_page_refers_to_is_there(self, stranger: httpx.AsyncClient, path: str) -> None:
-        """Each link and each file is of this server, and of the right type."""
+    async def test_everything_that_a_page_refers_to_exists(self, stranger: httpx.AsyncClient, path: str) -> None:
+        """All links and files are on this server, and have the right type."""
         links = Page.read((await stranger.get(path, headers=HTML)).text).links
         found = {link: (await stranger.get(link)).headers["Content-Type"] for link in links}
 
         assert {link: MEDIA_TYPES.get(link) for link in links} == found
 
     async def test_each_file_is_used(self, stranger: httpx.AsyncClient) -> None:
-        """There is nothing that no page refers to."""
+        """There are no files that no page refers to."""
         pages = [Page.read((await stranger.get(path, headers=HTML)).text) for path in PAGES]
 
         assert set(MEDIA_TYPES) == {link for page in pages for link in page.links}
 
     @pytest.mark.parametrize("path", ["/docs/page.css", "/docs/page.js"])
     async def test_our_files_load_nothing_from_elsewhere(self, stranger: httpx.AsyncClient, path: str) -> None:
-        """No other host is named in them."""
+        """They name no other hosts."""
         assert [] == re.findall(r"""https?:|["'(]//""", (await stranger.get(path)).text)
 
     @pytest.mark.parametrize("prefix", ["/tasks", "/tasks/", "/a b", '/"><script>&amp;', "/\u00e9%", "/it's"])
     async def test_links_stay_below_the_prefix(self, prefix: str) -> None:
-        """Behind a proxy that serves it below a path, everything is found there; nothing of the path is HTML."""
+        """Behind a proxy with a path prefix, everything is found below it; nothing in the path is taken for HTML."""
         transport = httpx.ASGITransport(build(), root_path=prefix.rstrip("/"))
         base = httpx.URL("http://taskd", path=prefix.rstrip("/"))
         async with httpx.AsyncClient(transport=transport) as client:
@@ -203,13 +203,13 @@ class TestPages:
             home = (await client.get(f"{base}")).json()
             document = (await client.get(urljoin("http://taskd", home["openapi"]))).json()
 
-        # The document is found relative to itself.
+        # The document's URL is relative.
         assert "." == document["servers"][0]["url"]
 
 
 class TestFiles:
     @pytest.mark.parametrize("path", MEDIA_TYPES)
-    async def test_each_has_its_type(self, stranger: httpx.AsyncClient, path: str) -> None:
+    async def test_each_file_has_its_type(self, stranger: httpx.AsyncClient, path: str) -> None:
         """Browsers do not sniff, so it must be right."""
         response = await stranger.get(path)
 
@@ -218,8 +218,8 @@ class TestFiles:
         assert response.content
 
     @pytest.mark.parametrize("path", FILES)
-    async def test_who_has_it_is_not_sent_it_again(self, stranger: httpx.AsyncClient, path: str) -> None:
-        """RFC 9110, section 13.1.2: 304 for one's own tag, in any of its forms, and for any; with the same headers."""
+    async def test_a_client_that_has_a_file_gets_a_304(self, stranger: httpx.AsyncClient, path: str) -> None:
+        """It does so for any form of the file's tag, and for `*`, with the same headers (RFC 9110, section 13.1.2)."""
         first = await stranger.get(path)
         tag = first.headers["ETag"]
 
@@ -234,8 +234,8 @@ class TestFiles:
 
             assert (200, first.content) == (again.status_code, again.content), other
 
-    async def test_each_has_a_tag_of_its_own(self) -> None:
-        """It depends on nothing but the content: all processes of a server say the same."""
+    async def test_each_file_has_its_own_tag(self) -> None:
+        """The tag depends only on the content, so all processes of a server agree."""
         tags = [[(await get(app, path)).headers["ETag"] for path in FILES] for app in (build(), build())]
 
         assert tags[0] == tags[1]
@@ -260,7 +260,7 @@ class TestFiles:
             ("identity, gzip;q=0.5", None),
         ],
     )
-    async def test_it_is_compressed_for_who_takes_that(
+    async def test_files_are_compressed_if_the_client_accepts_it(
         self, stranger: httpx.AsyncClient, path: str, accepted: str, encoding: str | None
     ) -> None:
         """Both forms have the same content, and caches are told that there are two."""
@@ -272,8 +272,8 @@ class TestFiles:
         assert "Accept-Encoding" in response.headers["Vary"].split(", ")
         assert (encoding is None) == (plain.headers["Content-Length"] == response.headers["Content-Length"])
 
-    async def test_nobody_is_sent_the_whole_of_swagger_ui(self, stranger: httpx.AsyncClient) -> None:
-        """Compressed, the largest file is a third of what it was, or less."""
+    async def test_swagger_ui_is_compressed(self, stranger: httpx.AsyncClient) -> None:
+        """The largest file shrinks to a third or less."""
         name = "/docs/swagger-ui-bundle.js"
         plain, packed = [
             int((await stranger.head(name, headers={"Accept-Encoding": accepted})).headers["Content-Length"])
@@ -304,7 +304,7 @@ class TestFiles:
         ],
     )
     async def test_there_is_nothing_else(self, stranger: httpx.AsyncClient, name: str) -> None:
-        """A name is one of a few, and never a path."""
+        """Only a few names exist, and a name is never taken for a path."""
         response = await stranger.get(f"/docs/{name}")
 
         assert (404, {"detail": "There is nothing at this path.", "code": "not_found"}) == (
@@ -316,10 +316,8 @@ class TestFiles:
 class TestAll:
     @pytest.mark.parametrize("path", ALL)
     @pytest.mark.parametrize("accepted", ["gzip", "identity"])
-    async def test_head_responds_as_get_does_without_the_body(
-        self, stranger: httpx.AsyncClient, path: str, accepted: str
-    ) -> None:
-        """HEAD has the headers of GET."""
+    async def test_head_returns_the_headers_of_get(self, stranger: httpx.AsyncClient, path: str, accepted: str) -> None:
+        """It returns no body."""
         get, head = [
             await stranger.request(method, path, headers={"Accept-Encoding": accepted, "X-Request-ID": "1"})
             for method in ("GET", "HEAD")
@@ -330,30 +328,30 @@ class TestAll:
 
     @pytest.mark.parametrize("path", MEDIA_TYPES)
     async def test_a_trailing_slash_names_the_same_resource(self, stranger: httpx.AsyncClient, path: str) -> None:
-        """It is answered, not redirected."""
+        """There is no redirect."""
         first, second = await stranger.get(path), await stranger.get(f"{path}/")
 
         assert (200, first.content) == (second.status_code, second.content)
 
     @pytest.mark.parametrize("path", ALL)
     @pytest.mark.parametrize("authorization", ["Bearer worn.out.token", "Basic YTpi", ""])
-    async def test_no_token_is_looked_at(self, stranger: httpx.AsyncClient, path: str, authorization: str) -> None:
-        """Who has none, or a bad one, may read all the same."""
+    async def test_tokens_are_ignored(self, stranger: httpx.AsyncClient, path: str, authorization: str) -> None:
+        """Clients with an invalid token, or without one, can read everything."""
         response = await stranger.get(path, headers={"Authorization": authorization})
 
         assert 200 == response.status_code
 
     @pytest.mark.parametrize("path", ALL)
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-    async def test_it_can_only_be_read(self, stranger: httpx.AsyncClient, path: str, method: str) -> None:
-        """Any other method is told which there are."""
+    async def test_everything_is_read_only(self, stranger: httpx.AsyncClient, path: str, method: str) -> None:
+        """For other methods, the response lists those that are supported."""
         response = await stranger.request(method, path)
 
         assert (405, {"GET", "HEAD"}) == (response.status_code, set(response.headers["Allow"].split(", ")))
 
     @pytest.mark.parametrize("path", ALL)
     async def test_pages_of_the_frontend_may_read_it(self, stranger: httpx.AsyncClient, path: str) -> None:
-        """The configured origin is allowed, also where the response is 304, and no other."""
+        """The configured origin is allowed, even for a 304, and no other."""
         for known in ("*", ""):
             own, foreign = [
                 await stranger.get(path, headers={"Origin": origin, "If-None-Match": known})
@@ -368,14 +366,14 @@ class TestAll:
 class TestTurnedOff:
     @pytest.mark.parametrize("path", ALL)
     async def test_nothing_is_served(self, path: str) -> None:
-        """Without the plugin neither the page nor the document is there."""
+        """Without the plugin, neither the page nor the document exists."""
         app = build(TASKD_DISABLED_PLUGINS="docs")
 
         for accept in ("*/*", "text/html"):
             assert 404 == (await get(app, path, Accept=accept)).status_code
 
-    def test_the_document_is_printed_all_the_same(self) -> None:
-        """It is the same, for it never describes the plugin itself."""
+    def test_the_document_is_printed_anyway(self) -> None:
+        """It is the same, because it never describes the plugin itself."""
         printed = [invoke("openapi", settings=more) for more in ({}, {"TASKD_DISABLED_PLUGINS": "docs"})]
 
         assert [0, 0] == [result.exit_code for result in printed]
@@ -383,23 +381,23 @@ class TestTurnedOff:
 
 
 class TestPackage:
-    def test_swagger_ui_is_as_it_was_released(self) -> None:
-        """Nobody has changed its files by hand: .ci/update_swagger_ui.py writes them and their checksums."""
+    def test_swagger_ui_is_unmodified(self) -> None:
+        """Its files match the checksums that .ci/update_swagger_ui.py recorded."""
         folder = PATHS["swagger-ui.css"].parent
         listed = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
         found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
         assert found == {**listed, "SHA256SUMS": found["SHA256SUMS"], "VERSION": found["VERSION"]}
 
-    def test_the_page_runs_the_version_that_is_recorded(self) -> None:
-        """VERSION names the release that the bundle says it is."""
+    def test_the_page_runs_the_recorded_version(self) -> None:
+        """VERSION names the same release as the bundle itself."""
         version = PATHS["swagger-ui.css"].with_name("VERSION").read_text().strip()
 
         assert f'PACKAGE_VERSION:"{version}"' in PATHS["swagger-ui-bundle.js"].read_text()
 
     @pytest.mark.anyio
-    async def test_many_first_visitors_are_the_work_of_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A file is read and compressed once, however many ask for it before that is done."""
+    async def test_concurrent_first_requests_share_the_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file is read and compressed once, however many requests arrive before that is done."""
         compressed: list[int] = []
 
         def compress(content: bytes, **options: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What holds for every response: paths and methods, headers, CORS, errors, and a storage that is away."""
+"""What holds for every response: paths and methods, headers, CORS, errors, and outages of the storage."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PATHS = ["/livez", "/readyz", "/api/alice/tasks", "/api/alice", "/api", "/nowher
     "path", ["/nowhere", "/api", "/api/alice", "/api/alice/tasks/1/2", "/livez/x", "http://taskd//livez", "/livez%0A"]
 )
 async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
-    """Every error is JSON with a detail that is a string, and a code."""
+    """Every error is JSON with a detail, which is a string, and a code."""
     response = await client.get(path)
 
     assert (404, NOTHING_HERE) == (response.status_code, response.json())
@@ -60,10 +60,10 @@ async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str
         ("/../../../livez", "GET, HEAD"),
     ],
 )
-async def test_a_known_path_with_another_method_says_which_it_supports(
+async def test_a_405_lists_the_supported_methods(
     client: httpx.AsyncClient, tasks_url: str, path: str, allowed: str
 ) -> None:
-    """RFC 9110, section 15.5.6: Allow lists all methods of the path."""
+    """RFC 9110, section 15.5.6: `Allow` lists all methods of the path."""
     response = await client.request("OPTIONS", tasks_url + path)
 
     assert 405 == response.status_code
@@ -72,7 +72,7 @@ async def test_a_known_path_with_another_method_says_which_it_supports(
 
 
 async def test_a_trailing_slash_names_the_same_resource(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """It is answered on all paths, and not redirected."""
+    """This works on all paths, without a redirect."""
     created = await client.post(f"{tasks_url}/", json={"title": "t"})
     url = created.headers["Location"]
 
@@ -88,8 +88,8 @@ async def test_a_trailing_slash_names_the_same_resource(client: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("slash", ["%2F", "%2f"])
-async def test_all_that_is_encoded_in_a_path_is_decoded(app: ASGIApp, slash: str) -> None:
-    """But an encoded slash ends no segment, and nothing is decoded twice (RFC 3986, section 2.2)."""
+async def test_encoded_characters_in_a_path_are_decoded(app: ASGIApp, slash: str) -> None:
+    """But an encoded slash does not end a segment, and nothing is decoded twice (RFC 3986, section 2.2)."""
     owner = f"{uuid.uuid4().hex}/%2F%b"
     quoted = quote(owner, safe="").replace("%2F", slash)
     async with client_of(app, owner) as client:
@@ -120,7 +120,7 @@ async def test_all_that_is_encoded_in_a_path_is_decoded(app: ASGIApp, slash: str
 @pytest.mark.parametrize("root_path", ["/prefix", "/pre/f%2Fix", "/pr\u00e9"])
 @pytest.mark.parametrize("sends_root_path", [True, False])
 async def test_a_path_is_decoded_below_a_root_path(app: ASGIApp, root_path: str, *, sends_root_path: bool) -> None:
-    """Behind a proxy, too, whether the server puts the root path in front of the raw path or not."""
+    """This works whether or not the server adds the root path to the raw path."""
     owner = f"{uuid.uuid4().hex}/b"
 
     async def below(scope: Any, receive: Any, send: Any) -> None:
@@ -133,7 +133,7 @@ async def test_a_path_is_decoded_below_a_root_path(app: ASGIApp, root_path: str,
         assert 404 == (await client.get(f"/api/{owner}/tasks")).status_code
 
 
-async def test_head_responds_as_get_does_without_the_body(client: httpx.AsyncClient, tasks_url: str) -> None:
+async def test_head_returns_the_headers_of_get(client: httpx.AsyncClient, tasks_url: str) -> None:
     """HEAD works wherever GET does."""
     url = (await client.post(tasks_url, json={"title": "t"})).headers["Location"]
     for path in (tasks_url, url, "/livez", "/readyz", f"{tasks_url}/5"):
@@ -144,8 +144,8 @@ async def test_head_responds_as_get_does_without_the_body(client: httpx.AsyncCli
         assert get.headers["Content-Length"] == head.headers["Content-Length"]
 
 
-async def test_the_process_and_the_storage_tell_how_they_are(stranger: httpx.AsyncClient) -> None:
-    """The two health endpoints are public."""
+async def test_health_endpoints_report_the_process_and_the_storage(stranger: httpx.AsyncClient) -> None:
+    """Both are public."""
     for path in ("/livez", "/readyz"):
         response = await stranger.get(path)
 
@@ -154,7 +154,7 @@ async def test_the_process_and_the_storage_tell_how_they_are(stranger: httpx.Asy
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_every_response_has_the_common_headers(stranger: httpx.AsyncClient, path: str) -> None:
-    """No response is sniffed, names the server or lacks an id; none under /api is stored."""
+    """No response is sniffed, names the server or lacks an id, and none under /api is stored."""
     headers = (await stranger.get(path)).headers
 
     assert "nosniff" == headers["X-Content-Type-Options"]
@@ -164,30 +164,30 @@ async def test_every_response_has_the_common_headers(stranger: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("request_id", ["a", "A-Za.z_0-9", "x" * 128, "8f14e45f-ceea-467f-a0e6-6d1f3b0b2a11"])
-async def test_a_request_id_is_taken_over(stranger: httpx.AsyncClient, request_id: str) -> None:
-    """The caller may choose the id by which the request is found in the logs."""
+async def test_a_request_id_is_kept(stranger: httpx.AsyncClient, request_id: str) -> None:
+    """Clients may choose the id by which to find a request in the logs."""
     response = await stranger.get("/livez", headers={"X-Request-ID": request_id})
 
     assert request_id == response.headers["X-Request-ID"]
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 129, "a b", "a,b", "é", "<script>", "a\tb"])
-async def test_a_request_id_of_another_form_is_replaced(stranger: httpx.AsyncClient, request_id: str) -> None:
-    """What could confuse a log is not taken over."""
+async def test_an_invalid_request_id_is_replaced(stranger: httpx.AsyncClient, request_id: str) -> None:
+    """An id that could garble a log is not kept."""
     response = await stranger.get("/livez", headers={b"X-Request-ID": request_id.encode()})
 
     assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
 
 
 def allowances(headers: httpx.Headers) -> list[str]:
-    """The names of the headers that allow a page something."""
+    """Return the names of the headers that allow a page something."""
     return [name for name in headers if name.startswith("access-control-")]
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("environ", [{"FRONTEND_URL": f"http://localhost:3000, {ORIGIN}/"}, {}], indirect=True)
 async def test_pages_of_the_frontend_may_read_responses(app: ASGIApp, environ: dict[str, str], path: str) -> None:
-    """Every response, errors included, allows the configured origins, with credentials, and no other."""
+    """Every response, including errors, allows the configured origins with credentials, and no others."""
     configured = "FRONTEND_URL" in environ
     async with client_of(app) as client:
         for origin in (ORIGIN, "http://localhost:3000"):
@@ -209,7 +209,7 @@ APPS = ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "http
 
 @pytest.mark.parametrize("origin", APPS)
 async def test_an_app_may_read_responses(origin: str) -> None:
-    """Web views of mobile and desktop apps have origins with schemes of their own."""
+    """Web views of mobile and desktop apps have origins with their own schemes."""
     app = build(FRONTEND_URL=",".join((*APPS, ORIGIN)))
     preflight = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "authorization"}
     async with client_of(app) as client:
@@ -225,14 +225,14 @@ async def test_an_app_may_read_responses(origin: str) -> None:
 
 @pytest.fixture(scope="module")
 def environ(request: pytest.FixtureRequest, database_url: str) -> dict[str, str]:
-    """The environment of the application; a test may give other settings."""
+    """Return the environment of the application; tests may override it."""
     given_settings = getattr(request, "param", {"FRONTEND_URL": ORIGIN})
     return {"DATABASE_URL": database_url, "BETTER_AUTH_SECRET": SECRET, **given_settings}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
 async def test_a_preflight_request_of_the_frontend_is_granted(stranger: httpx.AsyncClient, method: str) -> None:
-    """The browser asks before it sends a token, a body or another method than GET."""
+    """A browser asks before it sends a token, a body or a method other than GET."""
     headers = {
         "Origin": ORIGIN,
         "Access-Control-Request-Method": method,
@@ -268,7 +268,7 @@ ALWAYS_ALLOWED = "accept, accept-language, authorization, content-language, cont
 async def test_a_page_of_the_frontend_may_send_any_header(
     stranger: httpx.AsyncClient, asked: str | None, also_allowed: list[str]
 ) -> None:
-    """Tracing libraries and auth plugins have headers of their own; what can be no name is not repeated."""
+    """Tracing libraries and auth plugins have their own headers; invalid names are not repeated."""
     headers = [(b"Origin", ORIGIN.encode()), (b"Access-Control-Request-Method", b"GET")]
     headers += [] if asked is None else [(b"Access-Control-Request-Headers", asked.encode())]
     response = await stranger.options("/api/alice/tasks", headers=headers)
@@ -280,8 +280,8 @@ async def test_a_page_of_the_frontend_may_send_any_header(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(asked=st.lists(st.binary(max_size=40).filter(lambda value: not set(value) & set(b"\r\n\0")), max_size=3))
-async def test_only_names_are_repeated(stranger: httpx.AsyncClient, asked: list[bytes]) -> None:
-    """Whatever a preflight asks for, in one line or several, the response lists the names of headers, and only them."""
+async def test_only_header_names_are_repeated(stranger: httpx.AsyncClient, asked: list[bytes]) -> None:
+    """Whatever a preflight asks for, in one line or several, the response lists only names of headers."""
     headers = [(b"Origin", ORIGIN.encode()), (b"Access-Control-Request-Method", b"GET")]
     headers += [(b"Access-Control-Request-Headers", value) for value in asked]
     response = await stranger.options("/api/alice/tasks", headers=headers)
@@ -297,7 +297,7 @@ async def test_only_names_are_repeated(stranger: httpx.AsyncClient, asked: list[
 async def test_a_page_of_the_frontend_may_call_a_server_in_a_private_network(
     stranger: httpx.AsyncClient, asked: str | None, allowed: str | None
 ) -> None:
-    """Some versions of Chromium ask so of a server whose address is private; pages of listed origins may."""
+    """Some versions of Chromium ask for this if the server's address is private; configured origins may do so."""
     private = {} if asked is None else {"Access-Control-Request-Private-Network": asked}
     headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET", **private}
     response = await stranger.options("/api/alice/tasks", headers=headers)
@@ -316,7 +316,7 @@ async def test_a_page_of_the_frontend_may_call_a_server_in_a_private_network(
     ],
 )
 async def test_a_preflight_request_for_more_is_refused(stranger: httpx.AsyncClient, asked: dict[str, str]) -> None:
-    """A refusal is an error like all others, and allows a foreign origin nothing."""
+    """The refusal is an error like any other, and allows a foreign origin nothing."""
     response = await stranger.options("/api/alice/tasks", headers=asked)
 
     refused = "method" if asked["Origin"] == ORIGIN else "origin"
@@ -328,7 +328,7 @@ async def test_a_preflight_request_for_more_is_refused(stranger: httpx.AsyncClie
 
 @pytest.mark.parametrize(("origin", "method"), [(ORIGIN, "GET"), (ORIGIN, "TRACE"), (FOREIGN, "GET")])
 async def test_a_cache_keeps_preflights_apart(stranger: httpx.AsyncClient, origin: str, method: str) -> None:
-    """The response depends on all that a preflight asks for, whether that is granted or not."""
+    """The response depends on everything that a preflight asks for, whether or not it is granted."""
     response = await stranger.options("/livez", headers={"Origin": origin, "Access-Control-Request-Method": method})
 
     asked = [f"Access-Control-Request-{name}" for name in ("Method", "Headers", "Private-Network")]
@@ -343,10 +343,10 @@ async def test_a_cache_keeps_preflights_apart(stranger: httpx.AsyncClient, origi
         ("GET", {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}, 200),
     ],
 )
-async def test_another_request_is_no_preflight(
+async def test_other_requests_are_not_preflights(
     stranger: httpx.AsyncClient, method: str, headers: dict[str, str], status: int
 ) -> None:
-    """A preflight is an OPTIONS with an origin and the method that is asked for; other requests reach the resource."""
+    """A preflight is an OPTIONS with an origin and a requested method; other requests reach the resource."""
     response = await stranger.request(method, "/livez", headers=headers)
 
     assert (status, headers.get("Origin")) == (
@@ -356,16 +356,16 @@ async def test_another_request_is_no_preflight(
 
 
 async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
-    """Send *body* without saying how long it is."""
+    """Send *body* without a Content-Length."""
     yield body
 
 
 @pytest.mark.parametrize(("method", "asked"), [("POST", {"Upgrade": "h2c"}), ("CONNECT", {})])
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_an_upgrade_hides_no_body(
+async def test_an_upgrade_does_not_hide_a_body(
     stranger: httpx.AsyncClient, method: str, asked: dict[str, str], *, chunked: bool
 ) -> None:
-    """Some servers would read the body as the next request, so it is refused, and the connection ends."""
+    """Some servers would read the body as the next request, so the request is refused, and the connection closed."""
     body = b"GET /livez HTTP/1.1"
     response = await stranger.request(method, "/livez", headers=asked, content=in_chunks(body) if chunked else body)
 
@@ -378,7 +378,7 @@ async def test_an_upgrade_hides_no_body(
 
 
 async def test_a_preflight_request_that_asks_for_an_upgrade_is_the_last_one(stranger: httpx.AsyncClient) -> None:
-    """What follows it on the connection may be its body."""
+    """Data that follows it on the connection may be its body."""
     asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST", "Upgrade": "h2c"}
     response = await stranger.options("/api/alice/tasks", headers=asked)
 
@@ -388,7 +388,7 @@ async def test_a_preflight_request_that_asks_for_an_upgrade_is_the_last_one(stra
 async def test_a_failure_is_logged_and_not_shown(
     client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A 500 says nothing of the fault; its request id leads to the log line; the browser may read it."""
+    """A 500 reveals nothing about the error, but its request id leads to the log line; browsers may read it."""
 
     async def fail(*_: Any) -> None:
         raise RuntimeError("the disk is made of cheese")
@@ -410,10 +410,10 @@ async def test_a_failure_is_logged_and_not_shown(
     assert "xyz" not in caplog.text
 
 
-async def test_an_encoded_slash_does_not_reach_the_log_as_it_is_kept(
+async def test_an_encoded_slash_is_logged_as_sent(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What stands for it while the path is divided can be written nowhere; what fails before and after is logged."""
+    """Its internal replacement cannot be encoded; failures before and after the path is split are logged."""
 
     async def fail(*_: Any) -> None:
         raise RuntimeError
@@ -427,10 +427,10 @@ async def test_an_encoded_slash_does_not_reach_the_log_as_it_is_kept(
     assert ["GET /api/a/b/tasks", "GET /api/a%2Fb/tasks"] == [line.partition(" failed")[0] for line in lines]
 
 
-async def test_a_line_break_in_a_path_does_not_reach_the_log(
+async def test_a_line_break_in_a_path_is_not_logged(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A request cannot forge a line of the log."""
+    """A request cannot forge a log line."""
 
     async def fail(*_: Any) -> None:
         raise RuntimeError
@@ -445,7 +445,7 @@ async def test_a_line_break_in_a_path_does_not_reach_the_log(
 async def test_a_cancellation_goes_through(
     client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever calls the application in the same process may stop waiting for it: nobody is told of a server's stop."""
+    """Code that calls the application in the same process may cancel it; nobody is told that the server is stopping."""
 
     async def be_slow(*_: Any) -> None:
         limit.reschedule(0)
@@ -457,10 +457,10 @@ async def test_a_cancellation_goes_through(
             await client.get(tasks_url)
 
 
-async def test_the_database_s_own_words_do_not_reach_the_log(
+async def test_messages_from_the_database_are_not_logged(
     client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A database quotes the values that it refuses: of its error only the name is told."""
+    """A database quotes the values that it rejects, so only the name of its error is logged."""
     create, now = Task.create, dt.datetime.now(dt.timezone.utc)
 
     def contradict(*args: Any, **options: Any) -> Task:
@@ -477,14 +477,14 @@ async def test_the_database_s_own_words_do_not_reach_the_log(
     assert user_id not in caplog.text.replace(f"POST {tasks_url}", "").replace(f"http://taskd{tasks_url}", "")
 
 
-async def test_a_server_that_is_down_is_a_503(user_id: str, tasks_url: str) -> None:
+async def test_an_outage_of_the_server_leads_to_a_503(user_id: str, tasks_url: str) -> None:
     """taskd starts while PostgreSQL is down, and says so."""
     async with serving(f"postgresql://u:p@127.0.0.1:{free_port()}/d", user_id, BRIEF) as client:
         await assert_unavailable(client, tasks_url)
 
 
-async def test_a_server_that_does_not_respond_is_a_503(user_id: str, tasks_url: str) -> None:
-    """A PostgreSQL that takes connections and is silent holds nobody for ever."""
+async def test_a_server_that_does_not_respond_leads_to_a_503(user_id: str, tasks_url: str) -> None:
+    """A PostgreSQL server that accepts connections but never responds does not block requests forever."""
     limits = Limits(call_timeout_s=0.2)
     url = "postgresql://u:p@127.0.0.1:{}/d"
     async with listening(silent) as port, serving(url.format(port), user_id, limits) as client:
@@ -492,10 +492,10 @@ async def test_a_server_that_does_not_respond_is_a_503(user_id: str, tasks_url: 
 
 
 @pytest.mark.parametrize(("user", "database"), [("taskd", "nowhere"), ("nobody", "postgres"), ("taskd", "postgres")])
-async def test_a_database_that_is_not_set_up_is_a_503(
+async def test_a_database_that_is_not_set_up_leads_to_a_503(
     postgres: PostgresServer, user_id: str, tasks_url: str, user: str, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A missing database, user or table is the operator's to mend, and the log says which it is."""
+    """Only an operator can fix a missing database, user or table, so the log says which it is."""
     url = postgres.url(database).replace("taskd@", f"{user}@")
     async with serving(url, user_id) as client:
         response = await client.get(tasks_url)
@@ -513,8 +513,8 @@ def locked(file: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-async def test_a_locked_file_is_a_503_until_it_is_free(tmp_path: Path, user_id: str, tasks_url: str) -> None:
-    """Another process that holds the file does not make the server fail; nothing is written afterwards in secret."""
+async def test_a_locked_file_leads_to_a_503_until_it_is_free(tmp_path: Path, user_id: str, tasks_url: str) -> None:
+    """If another process holds the lock, the server does not fail, and the refused write does not happen later."""
     url = f"sqlite:///{tmp_path}/tasks.db"
     async with serving(url, user_id, TASKD_SQL_STATEMENT_TIMEOUT="0.1") as client:
         await until_ready(client)
@@ -526,8 +526,8 @@ async def test_a_locked_file_is_a_503_until_it_is_free(tmp_path: Path, user_id: 
         assert 201 == (await client.post(tasks_url, json={"title": "t"})).status_code
 
 
-async def test_a_file_that_is_no_database_is_a_503(tmp_path: Path, user_id: str, tasks_url: str) -> None:
-    """A file of something else is left as it is."""
+async def test_a_file_that_is_not_a_database_leads_to_a_503(tmp_path: Path, user_id: str, tasks_url: str) -> None:
+    """The file is left as it is."""
     (tmp_path / "tasks.db").write_bytes(b"no database" * 1000)
     async with serving(f"sqlite:///{tmp_path}/tasks.db", user_id) as client:
         await assert_unavailable(client, tasks_url)
@@ -536,10 +536,10 @@ async def test_a_file_that_is_no_database_is_a_503(tmp_path: Path, user_id: str,
         assert 201 == (await client.post(tasks_url, json={"title": "t"})).status_code
 
 
-async def test_what_no_store_says_the_core_does(
+async def test_the_core_logs_outages_that_the_store_does_not(
     tmp_path: Path, user_id: str, tasks_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An outage of a store that logs nothing is told of once, and so is its end when somebody asks `/readyz`."""
+    """The outage of a store that logs nothing is logged once, and so is its end when `/readyz` is called."""
     monkeypatch.setattr(SQLTaskStore, "_logging_outages", lambda *_, **__: contextlib.nullcontext(0.0))
     file = tmp_path / "tasks.db"
     async with serving(f"sqlite:///{file}", user_id) as client:

@@ -36,7 +36,7 @@ PARAMETERS = [
     "count",
 ]
 SORTS = ["created_at", "updated_at", "due_at", "priority", "title"]
-# In the order in which they are created; each title begins with the letter by which the tests call the task.
+# In order of creation; tests refer to each task by the first letter of its title.
 TASKS: list[Json] = [
     {"title": "a stra\u00dfe", "status": "completed", "priority": "low", "tags": ["home", "x,y"]},
     {"title": "b", "description": "\u039f\u0394\u039f\u03a3 1", "due_at": "2026-11-27T12:00:00Z"},
@@ -62,7 +62,7 @@ async def create(client: httpx.AsyncClient, url: str, **fields: Any) -> Json:
 
 @pytest.fixture
 async def filled(client: httpx.AsyncClient, tasks_url: str) -> list[Json]:
-    """The tasks of a user who has those in `TASKS`."""
+    """Return the tasks URL of a user who has the tasks in `TASKS`."""
     return [await create(client, tasks_url, **fields) for fields in TASKS]
 
 
@@ -82,7 +82,7 @@ def following(response: httpx.Response) -> httpx.URL | None:
 
 
 async def pages(client: httpx.AsyncClient, url: httpx.URL | str) -> AsyncIterator[httpx.Response]:
-    """Yield the pages of a list from *url* on."""
+    """Yield the pages of a list, starting at *url*."""
     next_url: httpx.URL | str | None = url
     while next_url is not None:
         response = await client.get(next_url)
@@ -92,7 +92,7 @@ async def pages(client: httpx.AsyncClient, url: httpx.URL | str) -> AsyncIterato
 
 
 def fields_of(response: httpx.Response) -> list[str]:
-    """Return the fields that are wrong in a request that was refused for its parameters."""
+    """Return the fields of a 422 for wrong parameters."""
     body = response.json()
     assert (422, "invalid_parameter") == (response.status_code, body["code"])
     assert all(error["message"].startswith("must be ") for error in body["errors"])
@@ -160,11 +160,11 @@ class TestFilters:
     async def test_a_filter_keeps_what_the_contract_says(
         self, client: httpx.AsyncClient, tasks_url: str, query: str, expected: str
     ) -> None:
-        """Filters combine with *and*; what is empty or unknown is ignored."""
+        """All filters must match; empty and unknown parameters are ignored."""
         assert expected == letters(await client.get(f"{tasks_url}?{query}"))
 
     async def test_other_users_are_not_searched(self, app: ASGIApp, user_id: str) -> None:
-        """A filter finds one's own tasks only."""
+        """A filter finds only the user's own tasks."""
         async with client_of(app, f"{user_id}2") as other:
             response = await other.get(f"/api/{user_id}2/tasks", params={"tag": "home", "count": "true"})
 
@@ -185,23 +185,23 @@ class TestSorting:
     async def test_a_list_is_sorted_in_both_directions(
         self, client: httpx.AsyncClient, tasks_url: str, sort: str, ascending: str, descending: str
     ) -> None:
-        """Ties are sorted by age, in the same direction, and tasks without `due_at` are last in both."""
+        """Ties are sorted by age, in the same direction, and tasks without `due_at` come last in both."""
         for order, expected in (("asc", ascending), ("desc", descending)):
             assert expected == letters(await client.get(tasks_url, params={"sort": sort, "order": order}))
         default = ascending if sort in {"due_at", "title"} else descending
         assert default == letters(await client.get(tasks_url, params={"sort": sort}))
 
-    async def test_the_last_changed_come_first(
+    async def test_the_last_changed_tasks_come_first(
         self, client: httpx.AsyncClient, tasks_url: str, filled: list[Json]
     ) -> None:
-        """`updated_at` sorts by the last change, of any kind."""
+        """`updated_at` sorts by the last change of any kind."""
         await client.put(f"{tasks_url}/{filled[1]['id']}", json={"priority": "low"})
 
         assert "bedca" == letters(await client.get(tasks_url, params={"sort": "updated_at"}))
         assert "acdeb" == letters(await client.get(tasks_url, params={"sort": "updated_at", "order": "asc"}))
 
-    async def test_the_order_alone_turns_the_list_around(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Without `sort`, the oldest can come first."""
+    async def test_the_order_alone_reverses_the_list(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """Even without `sort`, the oldest task can come first."""
         assert "abcde" == letters(await client.get(tasks_url, params={"order": "asc"}))
 
 
@@ -258,8 +258,8 @@ class TestErrors:
         """All errors are reported at once, in the order of the contract's table."""
         assert fields == fields_of(await client.get(f"{tasks_url}?{query}"))
 
-    async def test_a_401_comes_first(self, stranger: httpx.AsyncClient, tasks_url: str) -> None:
-        """Without credentials, parameters are not looked at."""
+    async def test_credentials_are_checked_first(self, stranger: httpx.AsyncClient, tasks_url: str) -> None:
+        """Without credentials, parameters are not even read."""
         assert 401 == (await stranger.get(f"{tasks_url}?limit=0")).status_code
 
     async def test_other_endpoints_have_no_parameters(self, client: httpx.AsyncClient, tasks_url: str) -> None:
@@ -274,10 +274,10 @@ class TestPages:
     @pytest.mark.parametrize("order", ["asc", "desc"])
     @pytest.mark.parametrize("sort", SORTS)
     @pytest.mark.parametrize("limit", [1, 2, 3, 5, 1000])
-    async def test_pages_are_the_list_in_pieces(
+    async def test_pages_are_parts_of_the_list(
         self, client: httpx.AsyncClient, tasks_url: str, filled: list[Json], sort: str, order: str, limit: int
     ) -> None:
-        """Each page but the last is full and leads to the next; together, they are the whole list."""
+        """Each page but the last is full and leads to the next one; together, they are the whole list."""
         asked = {"sort": sort, "order": order}
         whole = (await client.get(tasks_url, params=asked)).json()
         url = str(httpx.URL(tasks_url, params={**asked, "limit": limit, "count": "true"}))
@@ -290,8 +290,10 @@ class TestPages:
 
     @pytest.mark.usefixtures("filled")
     @pytest.mark.parametrize("slash", ["", "/"])
-    async def test_the_link_repeats_what_was_asked(self, client: httpx.AsyncClient, tasks_url: str, slash: str) -> None:
-        """It has the client's own parameters, except unknown and empty ones, and leads to the path that was asked."""
+    async def test_the_link_repeats_the_client_s_parameters(
+        self, client: httpx.AsyncClient, tasks_url: str, slash: str
+    ) -> None:
+        """It has all of them except unknown and empty ones, and leads to the path of the request."""
         query = "limit=1&status=completed,pending&tag=&x=%FF&priority=all&search=+&sort=title&count=true"
         response = await client.get(f"{tasks_url}{slash}?{query}")
         url = following(response)
@@ -304,8 +306,8 @@ class TestPages:
         assert f"{tasks_url}{slash}" == url.path
         assert "ab" == letters(response) + letters(await client.get(url))
 
-    async def test_any_text_comes_back_from_the_link(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Whatever was searched for, the next page searches for the same."""
+    async def test_any_text_survives_in_the_link(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """Whatever the search text is, the next page searches for the same."""
         text = "\u00e9\U0001f389 &=#+%,;'\"<>\\/?@\n:"
         for _ in range(2):
             await create(client, tasks_url, title=f"x{text}", tags=[text, "a"])
@@ -320,7 +322,7 @@ class TestPages:
         assert (1, None) == (len(last.json()), following(last))
 
     async def test_an_encoded_user_id_and_a_prefix_are_kept(self, app: ASGIApp, user_id: str) -> None:
-        """A client comes to the next page by the URL that it used, whatever the server knows of that."""
+        """The link works relative to the URL that the client used, even if the server does not know that URL."""
         owner = f"{user_id}/\u00e9 %"
         path = f"/prefix/api/{quote(owner, safe='')}/tasks"
         headers = {"Authorization": f"Bearer {token_for(owner)}"}
@@ -337,7 +339,7 @@ class TestPages:
     async def test_an_exact_fit_has_no_next_page(
         self, client: httpx.AsyncClient, tasks_url: str, filled: list[Json]
     ) -> None:
-        """Where nothing follows, no link says so, and nothing is counted that was not asked for."""
+        """If nothing follows, there is no link; without `count`, nothing is counted."""
         response = await client.get(tasks_url, params={"limit": len(filled), "count": "false"})
 
         assert "edcba" == letters(response)
@@ -346,7 +348,7 @@ class TestPages:
 
     @pytest.mark.usefixtures("filled")
     async def test_head_has_the_same_headers(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """HEAD tells how many tasks there are without sending them."""
+        """HEAD returns the number of tasks without sending them."""
         url = f"{tasks_url}?limit=2&count=true"
         head, get = await client.head(url), await client.get(url)
 
@@ -354,8 +356,8 @@ class TestPages:
         assert get.headers["Link"] == head.headers["Link"]
 
     @pytest.mark.usefixtures("filled")
-    async def test_the_count_is_of_what_matches(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Filters reduce it, pages and cursors do not."""
+    async def test_the_count_covers_all_matching_tasks(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """Filters reduce it; pages and cursors do not."""
         first = await client.get(f"{tasks_url}?limit=1&count=true&tag=home")
         url = following(first)
         assert url is not None
@@ -367,7 +369,7 @@ class TestPages:
 @pytest.mark.usefixtures("filled")
 class TestCursors:
     async def test_limit_and_count_may_change(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """The rest can be read at once."""
+        """For example, a client can read all remaining tasks at once."""
         url = following(await client.get(f"{tasks_url}?limit=1&count=true"))
         assert url is not None
 
@@ -402,7 +404,7 @@ class TestCursors:
     async def test_another_query_needs_another_cursor(
         self, client: httpx.AsyncClient, tasks_url: str, query: str, other: str
     ) -> None:
-        """A cursor is refused if filters, sort or order are not those that it was made for, or are left out."""
+        """A cursor is refused if a filter, the sort or the order is changed or left out."""
         url = following(await client.get(f"{tasks_url}?limit=1&{query}"))
         assert url is not None
 
@@ -422,7 +424,7 @@ class TestCursors:
     async def test_another_spelling_is_the_same_query(
         self, client: httpx.AsyncClient, tasks_url: str, query: str, same: str
     ) -> None:
-        """A client may write the query in another way, or add what it means by default."""
+        """A client may write the query differently, or add default values."""
         await create(client, tasks_url, title="f", tags=["home", "work"])
         url = following(await client.get(f"{tasks_url}?limit=1&{query}"))
         assert url is not None
@@ -430,8 +432,8 @@ class TestCursors:
         cursor = url.params["cursor"]
         assert 200 == (await client.get(f"{tasks_url}?{same}&cursor={cursor}")).status_code
 
-    async def test_every_changed_character_is_refused(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """A cursor with one character changed is no cursor."""
+    async def test_every_change_to_a_cursor_is_refused(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """A cursor with one changed character is not valid."""
         url = following(await client.get(f"{tasks_url}?limit=1"))
         assert url is not None
 
@@ -440,10 +442,10 @@ class TestCursors:
             changed = cursor[:place] + ("B" if cursor[place] == "A" else "A") + cursor[place + 1 :]
             assert ["cursor"] == fields_of(await client.get(f"{tasks_url}?limit=1&cursor={changed}"))
 
-    async def test_another_users_cursor_shows_ones_own_tasks(
+    async def test_another_user_s_cursor_shows_only_one_s_own_tasks(
         self, app: ASGIApp, client: httpx.AsyncClient, tasks_url: str, user_id: str
     ) -> None:
-        """A cursor leads to nothing that its query would not show."""
+        """A cursor gives access to nothing that its query would not return anyway."""
         url = following(await client.get(f"{tasks_url}?limit=1"))
         assert url is not None
         async with client_of(app, f"{user_id}2") as other:
@@ -451,7 +453,7 @@ class TestCursors:
             mine = await create(other, path, title="mine")
             found = (await other.get(f"{path}?order=desc&cursor={url.params['cursor']}")).json()
 
-        # It is newer than the place where the page begins.
+        # It is newer than the start of the page.
         assert mine not in found
         assert [] == found
 
@@ -459,10 +461,10 @@ class TestCursors:
 class TestWalking:
     @pytest.mark.parametrize("order", ["asc", "desc"])
     @pytest.mark.parametrize("sort", [sort for sort in SORTS if sort != "updated_at"])
-    async def test_no_task_comes_twice_or_is_missed(
+    async def test_no_task_is_repeated_or_skipped(
         self, client: httpx.AsyncClient, tasks_url: str, sort: str, order: str
     ) -> None:
-        """Whatever is created, deleted or changed between pages, each task that was there throughout comes once."""
+        """Whatever is created, deleted or changed between pages, each task that exists throughout is listed once."""
         due = itertools.cycle([None, "2026-11-27T12:00:00Z", "2026-11-28T12:00:00Z"])
         priorities = itertools.cycle(["low", "urgent"])
         made = [
@@ -473,7 +475,7 @@ class TestWalking:
         gone = {made[4]["id"]}
         async for page in pages(client, f"{tasks_url}?limit=2&sort={sort}&order={order}"):
             seen += ids(page.json())
-            # The tasks before and after the place where the next page begins.
+            # The tasks before and after the start of the next page.
             gone |= {seen[-1], *[task["id"] for task in made if task["id"] not in seen][:1]} if len(gone) < 4 else set()
             for task_id in gone:
                 await client.delete(f"{tasks_url}/{task_id}")
@@ -486,10 +488,10 @@ class TestWalking:
         assert throughout <= set(seen)
         assert len(seen) == len(set(seen))
 
-    async def test_new_tasks_are_not_in_pages_of_older_ones(
+    async def test_new_tasks_do_not_appear_on_later_pages(
         self, client: httpx.AsyncClient, tasks_url: str, filled: list[Json]
     ) -> None:
-        """Newest first, what is created after the first page comes before it."""
+        """With the newest first, tasks created after the first page come before it."""
         seen = ""
         async for page in pages(client, f"{tasks_url}?limit=2"):
             seen += letters(page)

@@ -1,4 +1,4 @@
-"""`taskd dev` lets pages call it that are served on the same machine, as those of a frontend in development are."""
+"""`taskd dev` allows pages on the same machine, such as those of a frontend in development, to call it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ports = st.just("") | st.integers(1, 65535).map(":{}".format)
 
 
 def trial(database: Path, **environ: str) -> Trial:
-    """What `taskd dev` serves."""
+    """Return the application that `taskd dev` serves."""
     given_settings = {"DATABASE_URL": f"sqlite:///{database}", "BETTER_AUTH_SECRET": SECRET, **environ}
     return Trial.prepare(Plugins.load(given_settings), allow_remote=False)
 
@@ -47,7 +47,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> ASGIApp:
 
 
 async def allowed(app: ASGIApp, origin: str) -> list[str | None]:
-    """Which origin may read a response, and which may send a request."""
+    """Whether a page of an origin may read a response, and send a request."""
     preflight = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "authorization"}
     async with client_of(app) as client:
         responses = [
@@ -60,7 +60,7 @@ async def allowed(app: ASGIApp, origin: str) -> list[str | None]:
 @with_the_app
 @given(scheme=st.sampled_from(["http", "https"]), host=loopback_hosts, port=ports)
 async def test_pages_on_this_machine_may_call_it(app: ASGIApp, scheme: str, host: str, port: str) -> None:
-    """Whatever the name, address and port that a development server is reached at."""
+    """This holds for any name, address and port of a development server."""
     origin = f"{scheme}://{host}{port}"
 
     assert [origin, origin] == await allowed(app, origin)
@@ -69,7 +69,7 @@ async def test_pages_on_this_machine_may_call_it(app: ASGIApp, scheme: str, host
 @with_the_app
 @given(scheme=st.sampled_from(["http", "https"]), host=other_hosts, port=ports)
 async def test_pages_on_other_machines_may_not(app: ASGIApp, scheme: str, host: str, port: str) -> None:
-    """However much their host looks like this machine's."""
+    """This holds even if their host looks like this machine's."""
     assert [None, None] == await allowed(app, f"{scheme}://{host}{port}")
 
 
@@ -105,16 +105,14 @@ async def test_pages_on_other_machines_may_not(app: ASGIApp, scheme: str, host: 
         "capacitor://localhost",
     ],
 )
-async def test_what_only_looks_like_a_page_on_this_machine_may_not(app: ASGIApp, origin: str) -> None:
-    """Neither what is no origin, nor that of an app, nor `null`, which any page can have."""
+async def test_what_only_looks_like_a_local_page_may_not(app: ASGIApp, origin: str) -> None:
+    """Neither invalid origins nor those of apps may, nor `null`, which any page can have."""
     assert [None, None] == await allowed(app, origin)
 
 
 @pytest.mark.parametrize(("frontend_url", "expected"), [(ORIGIN, ORIGIN), (",", None)])
-async def test_a_setting_takes_the_place_of_this_machine(
-    tmp_path: Path, frontend_url: str, expected: str | None
-) -> None:
-    """If FRONTEND_URL is set, the pages that may call are those that it names, as under `taskd serve`."""
+async def test_a_setting_replaces_the_local_pages(tmp_path: Path, frontend_url: str, expected: str | None) -> None:
+    """If FRONTEND_URL is set, only the pages that it names may call the API, as under `taskd serve`."""
     app = trial(tmp_path / "tasks.db", FRONTEND_URL=frontend_url).app
 
     assert [expected] * 2 == await allowed(app, ORIGIN)
@@ -130,7 +128,7 @@ async def test_a_setting_takes_the_place_of_this_machine(
     ],
 )
 def test_the_announcement_says_which_pages_may_call_it(tmp_path: Path, frontend_url: str, shown: str) -> None:
-    """So nobody is surprised by what is allowed, or by what is not."""
+    """Nobody should be surprised by what is allowed or by what is not."""
     text = trial(tmp_path / "tasks.db", FRONTEND_URL=frontend_url).announcement("http://127.0.0.1:8000")
 
     assert f"\n  pages  {shown}\n\n" in text

@@ -1,4 +1,4 @@
-"""Random requests, on both databases: each response is what a plain model of the tasks says."""
+"""Random requests, on both databases: each response agrees with a plain model of the tasks."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     return url
 
 
-def test_each_response_is_what_the_model_says(environ: dict[str, str], is_thorough: bool) -> None:
-    """Whatever is created, repeated, changed, completed, deleted, read and listed, on whichever conditions."""
+def test_each_response_agrees_with_the_model(environ: dict[str, str], is_thorough: bool) -> None:
+    """The requests create, repeat, change, complete, delete, read and list tasks, with all kinds of conditions."""
     with asyncio.Runner() as runner:
 
         @settings(
             max_examples=5000 if is_thorough else 60,
             deadline=None,
-            # Ordinary runs try the same each time, so that they stop nobody for a fault that is not theirs.
+            # Ordinary runs always use the same requests, so that nobody is stopped by a bug that is not theirs.
             derandomize=not is_thorough,
             database=None,
             suppress_health_check=list(HealthCheck),
@@ -55,7 +55,7 @@ def test_each_response_is_what_the_model_says(environ: dict[str, str], is_thorou
 
 
 async def play(app: ASGIApp, requests: Sequence[Request]) -> None:
-    """Send *requests* as a new user, and at the end ask for everything that is left."""
+    """Send *requests* as a new user, and finally read everything that is left."""
     user_id = uuid.uuid4().hex
     async with client_of(app, user_id) as client:
         session = Session(client, f"/api/{user_id}/tasks", Model(user_id))

@@ -1,4 +1,4 @@
-"""The API document: it says what the contract says, and what the server does."""
+"""The API document says what the contract says, and what the server does."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ BODIES: Mapping[tuple[str, int], Json | None] = {
 HEADERS = {200: {"ETag"}, 201: {"ETag", "Location"}, 304: {"ETag"}, 401: {"WWW-Authenticate"}, 503: {"Retry-After"}}
 # The operations whose responses have no versions.
 HEALTH = {"checkLiveness", "checkReadiness"}
-# Those that a list has only if they say something.
+# The headers that a list has only in some cases.
 OPTIONAL_HEADERS = {("listTasks", 200): {"Link", "X-Total-Count"}}
 
-# No text holds NUL, and a title is not only white space.
+# No text contains NUL, and a title is not only white space.
 SPACE = r"\s\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 TITLE = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": rf"^[{SPACE}]*([^\x00{SPACE}]|\ufeff)[^\x00]*$"}
 DESCRIPTION = {"type": "string", "maxLength": 10_000, "pattern": r"^[^\x00]*$"}
@@ -97,7 +97,7 @@ QUERY: Json = {
     "cursor": {"type": "string", "pattern": r"^[A-Za-z0-9_\-]+$"},
     "count": {"type": "boolean"},
 }
-# The headers that requests may have besides those with credentials and those of bodies.
+# The headers that requests may have besides credentials and those about the body.
 REQUEST_HEADERS = {
     "listTasks": {"If-None-Match"},
     "createTask": {"Idempotency-Key"},
@@ -134,7 +134,7 @@ FIELDS: dict[str, tuple[Json, set[str]]] = {
 
 
 def limits(schema: Json) -> Json:
-    """Return what *schema* demands, less what it says to people, and the pattern of what has a format."""
+    """Return what *schema* requires, without descriptions, and without the patterns of formats."""
     schema = resolved(schema, WHOLE) if schema.get("$ref", "").endswith(ENUMERATIONS) else schema
     silent = {"title", "description", "examples"} | ({"pattern"} if "format" in schema else set())
     kept = {key: value for key, value in schema.items() if key not in silent}
@@ -143,7 +143,7 @@ def limits(schema: Json) -> Json:
 
 class TestContract:
     async def test_it_is_openapi_3_1(self, stranger: httpx.AsyncClient) -> None:
-        """Anyone may read it, and it is valid by the specification."""
+        """It is public, and valid according to the specification."""
         response = await stranger.get("/openapi.json")
 
         assert (200, "application/json") == (response.status_code, response.headers["Content-Type"])
@@ -151,7 +151,7 @@ class TestContract:
         validate(response.json())
 
     async def test_it_has_the_operations_of_the_contract(self, app: ASGIApp) -> None:
-        """Each line of the contract's table is an operation with all of its statuses, and there is no other."""
+        """Each row of the contract's table is an operation with all of its statuses, and there are no others."""
         found = {
             key: (operation["operationId"], {int(status) for status in operation["responses"]})
             for key, operation in operations(await document_of(app)).items()
@@ -159,8 +159,8 @@ class TestContract:
 
         assert OPERATIONS == found
 
-    def test_only_what_the_contract_calls_public_needs_no_token(self) -> None:
-        """Each operation says whether credentials are wanted, and they are a bearer token."""
+    def test_only_public_operations_need_no_token(self) -> None:
+        """Each operation says whether it needs credentials, which are a bearer token."""
         for (_, path), operation in operations().items():
             assert ([] if path in PUBLIC else [{"credentials": []}]) == operation["security"]
         scheme = WHOLE["components"]["securitySchemes"]["credentials"]
@@ -168,7 +168,7 @@ class TestContract:
 
     @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
     def test_each_status_has_its_body(self, operation_id: str, status: int, response: Json) -> None:
-        """A success has a task, several or nothing; an error has its own body, for 422 with a list of field errors."""
+        """A success has a task, several tasks or nothing; an error has its own body, with fields for a 422."""
         error = reference("ValidationErrorBody" if status == 422 else "ErrorBody")
         expected = error if status >= 400 else BODIES[operation_id, status]
 
@@ -178,7 +178,7 @@ class TestContract:
         assert response["description"]
 
     def test_the_example_of_each_error_has_a_code_of_its_status(self) -> None:
-        """An example is what the server sends: its code goes with the status, and never with another one."""
+        """The code in an example belongs to the status that the example is for."""
         examples = [
             (status, content["example"]["code"])
             for _, status, response in responses()
@@ -191,7 +191,7 @@ class TestContract:
 
     @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
     def test_each_status_has_its_headers(self, operation_id: str, status: int, response: Json) -> None:
-        """Each has an id, and each header that is declared is explained, and always there unless it is optional."""
+        """All responses have an id; each declared header is described, and is always there unless it is optional."""
         headers = {name: resolved(header, WHOLE) for name, header in response["headers"].items()}
         optional = {name for name, header in headers.items() if not header["required"]}
 
@@ -210,31 +210,31 @@ class TestContract:
         assert [tag] == unchanged["schema"]["examples"]
 
     def test_the_schemas_are_those_of_the_contract(self) -> None:
-        """Nothing is described but bodies, and the values of text that there are."""
+        """They describe only bodies and enumerations."""
         assert {*FIELDS, "Status", "Priority", "Sort", "Order", "ErrorCode"} == set(WHOLE["components"]["schemas"])
 
     @pytest.mark.parametrize("name", FIELDS)
     def test_each_field_has_its_limits(self, name: str) -> None:
-        """Types, lengths, values, formats, nulls and which are required are those of the contract."""
+        """Types, lengths, values, formats, nulls and required fields are those of the contract."""
         fields, required = FIELDS[name]
         schema = WHOLE["components"]["schemas"][name]
 
         assert fields == {field: limits(described) for field, described in schema["properties"].items()}
         assert required == set(schema["required"])
         assert "object" == schema["type"]
-        # Keys that are not known are ignored.
+        # Unknown keys are ignored.
         assert "additionalProperties" not in schema
 
-    def test_no_pattern_names_what_ends_a_line(self) -> None:
-        """Generators unescape patterns and write them as JavaScript's literals, which must not hold such a thing."""
+    def test_no_pattern_contains_a_line_terminator(self) -> None:
+        """Generators unescape patterns and write them as JavaScript literals, which must not contain one."""
         patterns = [json.loads(text) for text in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', json.dumps(WHOLE))]
         unescaped = [re.sub(r"\\u([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), each) for each in patterns]
 
         assert unescaped
         assert [] == [pattern for pattern in unescaped if set("\n\r\u2028\u2029") & set(pattern)]
 
-    def test_only_the_toggle_may_come_without_a_body(self) -> None:
-        """The three operations that read a body say so, and of which class it is."""
+    def test_only_the_toggle_has_an_optional_body(self) -> None:
+        """The three operations that read a body declare it and its class."""
         read = {
             operation["operationId"]: (
                 operation["requestBody"]["required"],
@@ -251,8 +251,8 @@ class TestContract:
         } == read
 
     @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-    def test_the_parameters_are_those_of_the_path(self, method: str, path: str) -> None:
-        """Each has a description; an id is a UUID."""
+    def test_the_path_parameters_are_described(self, method: str, path: str) -> None:
+        """Each has a description, and ids are UUIDs."""
         parameters = [
             each for each in operations()[method, path]["parameters"] if each["in"] not in ("query", "header")
         ]
@@ -262,8 +262,8 @@ class TestContract:
         assert {**expected, **({"id": "uuid"} if "{id}" in path else {})} == formats
         assert all(each["required"] and each["in"] == "path" and each["description"] for each in parameters)
 
-    def test_only_a_list_has_parameters_in_the_query(self) -> None:
-        """They are those of the contract's table, in its order, with their limits; none is required."""
+    def test_only_lists_have_query_parameters(self) -> None:
+        """They are those in the contract's table, in the same order, with their limits; none is required."""
         [(operation_id, parameters)] = [
             (operation["operationId"], found)
             for operation in operations().values()
@@ -279,7 +279,7 @@ class TestContract:
         assert all(each["allowEmptyValue"] is True for each in parameters)
 
     def test_the_headers_of_requests_are_those_of_the_contract(self) -> None:
-        """Each operation names the headers that it reads; none is required, and each is explained."""
+        """Each operation lists the headers that it reads; all are optional and described."""
         found = {
             operation["operationId"]: headers
             for operation in operations().values()
@@ -318,7 +318,7 @@ class TestContract:
 
 class TestSameBytes:
     async def test_the_settings_do_not_matter(self) -> None:
-        """Whatever the secret, the database and the origins are, the document is the same, to the byte."""
+        """Whatever the secret, the database and the origins are, the document is the same, byte for byte."""
         first = build(FRONTEND_URL="https://one.example.com", BETTER_AUTH_URL="https://auth.example.com")
         second = build_app(
             {"BETTER_AUTH_SECRET": SECRET[::-1], "DATABASE_URL": "postgresql://tasks:hunter2@db.example.com/tasks"}
@@ -329,8 +329,8 @@ class TestSameBytes:
         assert served[0] == served[1]
 
     async def test_the_command_prints_what_is_served(self) -> None:
-        """`taskd openapi` prints it without a secret, and makes no database."""
-        # A command has an event loop of its own.
+        """`taskd openapi` needs no secret, and creates no database."""
+        # A command has its own event loop.
         result = await asyncio.to_thread(invoke, "openapi", settings={})
 
         assert (0, "") == (result.exit_code, result.stderr)
@@ -338,7 +338,7 @@ class TestSameBytes:
         assert (await get(build(), "/openapi.json")).content == result.stdout_bytes
 
     def test_the_process_does_not_matter(self, tmp_path: Path) -> None:
-        """Neither the order in which plugins are found nor that of sets changes a byte."""
+        """Neither the order in which plugins are found nor the order of sets changes a byte."""
         source = """
 import taskd
 from starlette.routing import Route
@@ -366,7 +366,7 @@ def taskd_routes():
         )
 
     def test_a_broken_declaration_is_one_line(self, site: Site) -> None:
-        """The command ends with status 1, and names the plugin."""
+        """The command exits with status 1, and names the plugin."""
         site.install(
             "hello", routes_source("Route('/hello', taskd.routes.operation('a', parameters={'x': int})(endpoint))")
         )
@@ -377,8 +377,8 @@ def taskd_routes():
         [line] = result.output.splitlines()
         assert "taskd: plugin 'hello' of acme 1.0 declares x, which /hello does not have" == line
 
-    async def test_nothing_in_it_is_secret(self) -> None:
-        """Neither a setting nor a token nor the version of the server is in it."""
+    async def test_it_contains_no_secret(self) -> None:
+        """It contains no settings, no token, and not the version of the server."""
         app = build(
             DATABASE_URL="postgresql://tasks:hunter2@db.example.com/tasks", FRONTEND_URL="https://x.example.com"
         )
@@ -392,7 +392,7 @@ def taskd_routes():
 
 
 def body_examples() -> list[Any]:
-    """Return each example of a body, with the name of its class and the schema of the body."""
+    """Return each example body, with the name of its class and the schema of the body."""
     return [
         pytest.param(
             content["schema"]["$ref"].rpartition("/")[2], content["schema"], shown["value"],
@@ -406,14 +406,14 @@ def body_examples() -> list[Any]:
 
 class TestExamples:
     @pytest.mark.parametrize(("name", "schema", "shown"), body_examples())
-    def test_an_example_of_a_body_is_one(self, name: str, schema: Json, shown: object) -> None:
-        """The server takes it, and its schema does."""
+    def test_example_bodies_are_valid(self, name: str, schema: Json, shown: object) -> None:
+        """Both the server and the schema accept them."""
         assert isinstance(structure(shown, CLASSES[name]), CLASSES[name])
         validator(schema).validate(shown)
 
     @pytest.mark.parametrize(("operation_id", "status", "response"), responses())
-    def test_an_example_of_a_response_is_one(self, operation_id: str, status: int, response: Json) -> None:
-        """It is valid by its schema."""
+    def test_example_responses_are_valid(self, operation_id: str, status: int, response: Json) -> None:
+        """They are valid according to their schemas."""
         contents = response.get("content", {}).values()
         wrong = [content for content in contents if not validator(content["schema"]).is_valid(content["example"])]
 

@@ -1,4 +1,4 @@
-"""The schemas of bodies: the API document and the server take the same ones."""
+"""The schemas in the API document and the server accept the same bodies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskd.routes import InvalidBody
 from taskd.routes.body import structure
 from tests.support.documents import CLASSES, Json, operations, reference, validator
 
-# The parts of a date-time: good ones, and what is nearly one.
+# The parts of a date-time: valid ones, and near misses.
 PARTS: tuple[tuple[str, ...], ...] = (
     ("2026", "0000", "0001", "1900", "2000", "2024", "9999", "10000", "226", "-2026", "\uff12026"),
     ("-", "", "/"),
@@ -48,13 +48,13 @@ PARTS: tuple[tuple[str, ...], ...] = (
 
 @st.composite
 def date_times(draw: st.DrawFn) -> str:
-    """Return a date-time, or what differs from one in a few parts."""
+    """Return a date-time, or a near miss."""
     changed = draw(st.sets(st.integers(0, len(PARTS) - 1), max_size=4))
     return "".join(draw(st.sampled_from(part)) if at in changed else part[0] for at, part in enumerate(PARTS))
 
 
 def is_on_the_first_or_the_last_day(body: object) -> bool:
-    """Tell whether *body* has a moment that the schema refuses for its offset, though it exists in UTC."""
+    """Tell whether *body* has a time that the schema refuses because of its offset, although it exists in UTC."""
     due_at = body.get("due_at") if isinstance(body, dict) else None
     return isinstance(due_at, str) and due_at.startswith(("0001-01-01", "9999-12-31"))
 
@@ -96,7 +96,7 @@ GOOD = {
 
 @st.composite
 def bodies(draw: st.DrawFn) -> object:
-    """Return a body of which a few fields are of all kinds and the others, if they are there, are good."""
+    """Return a body in which a few fields have any value, and the others are valid or missing."""
     if draw(st.integers(0, 19)) == 0:
         return draw(WRONG)
     odd = draw(st.sets(st.sampled_from(list(CHOICES)), max_size=2))
@@ -105,7 +105,7 @@ def bodies(draw: st.DrawFn) -> object:
 
 
 def schema_of_body(name: str) -> Json:
-    """Return the schema of the body that is read into the class *name*, in an operation."""
+    """Return the schema of a body that is read into the class *name*."""
     [schema] = {
         json.dumps(content["schema"])
         for operation in operations().values()
@@ -120,7 +120,7 @@ VALIDATORS = {name: validator(schema_of_body(name)) for name in CLASSES}
 
 
 def is_accepted(body: object, cls: type[Any]) -> bool:
-    """Tell whether the server takes *body* for a *cls*."""
+    """Tell whether the server accepts *body* for a *cls*."""
     try:
         structure(body, cls)
     except InvalidBody:
@@ -146,8 +146,8 @@ def is_accepted(body: object, cls: type[Any]) -> bool:
 @example(body={"colour": "blue"})
 @example(body={})
 @example(body={"title": "t", "tags": ["t"] * 21})
-def test_the_schema_and_the_server_take_the_same_bodies(name: str, body: object) -> None:
-    """A body is valid by the document exactly if the server takes it, but for offsets on the first and the last day."""
+def test_the_schema_and_the_server_accept_the_same_bodies(name: str, body: object) -> None:
+    """They agree on every body, except for offsets on the first and the last possible day."""
     is_valid = VALIDATORS[name].is_valid(body)
 
     if is_valid or not is_on_the_first_or_the_last_day(body):

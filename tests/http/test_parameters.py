@@ -49,7 +49,7 @@ def read(query: bytes) -> dict[str, Any]:
 
 
 def errors(query: bytes) -> dict[str, str]:
-    """Return what is wrong with *query*, by parameter."""
+    """Return the errors in *query*, by parameter."""
     with pytest.raises(InvalidParameter) as refused:
         read(query)
     assert all(isinstance(error, FieldError) for error in refused.value.errors)
@@ -80,8 +80,8 @@ def errors(query: bytes) -> dict[str, str]:
     ],
     ids=repr,
 )
-def test_what_is_given_is_read(query: bytes, values: dict[str, Any]) -> None:
-    """A parameter without a value is not given, and unknown ones are ignored, whatever is wrong with them."""
+def test_valid_parameters_are_read(query: bytes, values: dict[str, Any]) -> None:
+    """A parameter without a value counts as not given, and unknown parameters are ignored, even malformed ones."""
     assert list(values.items()) == list(read(query).items())
 
 
@@ -122,20 +122,20 @@ def test_what_is_given_is_read(query: bytes, values: dict[str, Any]) -> None:
     ],
     ids=repr,
 )
-def test_what_is_wrong_is_named(query: bytes, found: dict[str, str]) -> None:
-    """Each parameter that breaks a rule is reported, in the order in which they were declared."""
+def test_invalid_parameters_are_named(query: bytes, found: dict[str, str]) -> None:
+    """All parameters that break a rule are reported, in the order in which they were declared."""
     assert list(found.items()) == [item for item in errors(query).items() if item[0] != "moment"]
 
 
-def test_a_list_names_the_item_that_is_wrong() -> None:
-    """Without words of its own, a type is explained by msgspec."""
+def test_an_error_in_a_list_names_the_item() -> None:
+    """If a type has no words of its own, msgspec's message is used."""
     assert "is not valid: Expected `int` >= 0 - at `$[1]`" == errors(b"numbers=1&numbers=-1")["numbers"]
     assert "must be one of asc, desc" == errors(b"order=up")["order"]
 
 
 @given(st.binary(max_size=40) | st.text("flagtextnumbr=&%+;,0123456789abcdefABCDEF", max_size=40).map(str.encode))
-def test_no_query_does_harm(query: bytes) -> None:
-    """Whatever the bytes, they are read, or refused with errors of known parameters."""
+def test_random_queries_do_no_harm(query: bytes) -> None:
+    """Random bytes are either read, or refused with errors about known parameters."""
     try:
         names = {*read(query)}
     except InvalidParameter as refused:
@@ -146,6 +146,6 @@ def test_no_query_does_harm(query: bytes) -> None:
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1)
 )
-def test_a_text_that_was_encoded_is_read_back(texts: list[str]) -> None:
-    """Encoding by the rules of forms keeps every text."""
+def test_encoded_text_survives_a_round_trip(texts: list[str]) -> None:
+    """Text that is encoded like a form is decoded unchanged."""
     assert {"texts": texts} == read(urlencode([("texts", text) for text in texts]).encode())

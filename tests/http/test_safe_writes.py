@@ -1,4 +1,4 @@
-"""Versions of tasks, entity tags, and requests on the condition that something has changed or has not."""
+"""Versions of tasks, entity tags, and conditional requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATE = {"If-None-Match": "*"}
 
 @pytest.fixture(scope="module")
 def database_url(each_database_url: str) -> str:
-    """Versions grow, and conditions hold, whatever the store."""
+    """Versions rise and conditions hold, whatever the store."""
     return each_database_url
 
 
@@ -42,7 +42,7 @@ class Write:
     async def send(
         self, client: httpx.AsyncClient, task_url: str, headers: Mapping[str, str] | Headers | None = None
     ) -> httpx.Response:
-        """Send the request for the task at *task_url*."""
+        """Send the request to the task at *task_url*."""
         return await client.request(self.method, task_url + self.suffix, json=self.body, headers=headers)
 
 
@@ -58,7 +58,7 @@ each_write = pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 
 @pytest.fixture
 async def task_url(client: httpx.AsyncClient, tasks_url: str) -> str:
-    """Where a task is that has been changed twice, so that its version is 3."""
+    """Return the URL of a task that has been changed twice, so its version is 3."""
     url = (await client.post(tasks_url, json={"title": "t"})).headers["Location"]
     for _ in range(2):
         await client.put(url, json={})
@@ -66,7 +66,7 @@ async def task_url(client: httpx.AsyncClient, tasks_url: str) -> str:
 
 
 async def tag_of(client: httpx.AsyncClient, url: str) -> str:
-    """Return the entity tag of what is at *url* now."""
+    """Return the current entity tag of the resource at *url*."""
     response = await client.get(url)
     assert 200 == response.status_code, response.text
     return response.headers["ETag"]
@@ -74,7 +74,7 @@ async def tag_of(client: httpx.AsyncClient, url: str) -> str:
 
 class TestVersions:
     async def test_every_change_raises_the_version(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Each PUT and each PATCH does, even one that leaves everything as it is; reading does not."""
+        """Each PUT and each PATCH raises it, even if nothing else changes; reading does not."""
         created = await client.post(tasks_url, json={"title": "t"})
         url = created.headers["Location"]
         responses = [created, *[await write.send(client, url) for write in WRITES.values() if write.method != "DELETE"]]
@@ -83,10 +83,10 @@ class TestVersions:
         assert sorted(set(versions)) == versions
         assert [versions[-1]] * 2 == [(await client.get(url)).json()["version"] for _ in range(2)]
 
-    async def test_a_refused_write_raises_nothing(
+    async def test_a_refused_write_does_not_raise_the_version(
         self, client: httpx.AsyncClient, tasks_url: str, task_url: str
     ) -> None:
-        """A write that breaks a rule or a condition, or finds no task, leaves the tags of task and list alone."""
+        """A write that breaks a rule, fails a condition or finds no task does not change any tags."""
         before = [await tag_of(client, url) for url in (tasks_url, task_url)]
         responses = [
             await client.put(task_url, json={"title": ""}),
@@ -100,10 +100,10 @@ class TestVersions:
         assert [422, 412, 412, 412, 404, 404] == [response.status_code for response in responses]
         assert before == [await tag_of(client, url) for url in (tasks_url, task_url)]
 
-    async def test_an_id_that_is_used_again_has_a_higher_version_than_ever(
+    async def test_an_id_that_is_reused_gets_a_higher_version_than_ever(
         self, client: httpx.AsyncClient, tasks_url: str
     ) -> None:
-        """Nobody who knew the deleted task takes the new one for it."""
+        """Clients that knew the deleted task cannot mistake the new one for it."""
         url = f"{tasks_url}/{uuid7()}"
         versions = []
         for _ in range(3):
@@ -115,8 +115,8 @@ class TestVersions:
 
 
 class TestTags:
-    async def test_one_task_has_its_version_as_strong_tag(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Every response with one task has it, and HEAD has that of GET."""
+    async def test_a_task_s_version_is_its_strong_tag(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """Every response with a single task has it, and HEAD has the same as GET."""
         put = await client.put(f"{tasks_url}/{uuid7()}", json={"title": "t"}, headers=CREATE)
         post = await client.post(tasks_url, json={"title": "t"})
         url = post.headers["Location"]
@@ -129,7 +129,7 @@ class TestTags:
         assert "ETag" not in (await client.delete(url)).headers
 
     async def test_the_tag_of_a_list_changes_with_every_change(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """It is weak, is there before the first task, and never comes again."""
+        """It is weak, exists even before the first task, and is never reused."""
         url = f"{tasks_url}/{uuid7()}"
         tags = [await tag_of(client, tasks_url)]
         await client.post(tasks_url, json={"title": "another"})
@@ -144,10 +144,10 @@ class TestTags:
         assert len(tags) == len(set(tags))
         assert all(tag.startswith('W/"') and tag.endswith('"') for tag in tags)
 
-    async def test_the_tag_of_a_list_does_not_change_with_another_users_tasks(
+    async def test_other_users_tasks_do_not_change_the_tag_of_a_list(
         self, app: ASGIApp, client: httpx.AsyncClient, tasks_url: str, user_id: str
     ) -> None:
-        """What others do is not to be seen, not even by this."""
+        """Nobody can see what others do, not even through tags."""
         before = await tag_of(client, tasks_url)
         async with client_of(app, f"{user_id}2") as other:
             for _ in range(5):
@@ -171,10 +171,10 @@ class TestUnchanged:
         ],
     )
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
-    async def test_what_has_not_changed_is_not_sent(
+    async def test_an_unchanged_resource_is_not_sent(
         self, client: httpx.AsyncClient, tasks_url: str, task_url: str, method: str, conditions: list[str]
     ) -> None:
-        """The response to any list of tags with the current one, weak or not, has only the headers of the whole one."""
+        """If the current tag is listed, weak or not, the response has only the headers of the full one."""
         for url in (tasks_url, f"{tasks_url}?status=pending&limit=1", task_url):
             whole = await client.get(url, headers={"Origin": ORIGIN})
             tag = whole.headers["ETag"].removeprefix("W/")
@@ -190,18 +190,20 @@ class TestUnchanged:
 
     @pytest.mark.parametrize("condition", ['"0"', 'W/"0"', "", "3", "*, *", '"3', "''", '"\x803"'])
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
-    async def test_what_has_changed_is_sent(
+    async def test_a_changed_resource_is_sent(
         self, client: httpx.AsyncClient, tasks_url: str, task_url: str, method: str, condition: str
     ) -> None:
-        """A header without the current tag, or without any, makes no difference."""
+        """A header without the current tag, or without any tag, makes no difference."""
         for url in (tasks_url, task_url):
             response = await client.request(method, url, headers={b"If-None-Match": condition.encode("latin-1")})
 
             assert 200 == response.status_code
             assert (method == "GET") is bool(response.content)
 
-    async def test_a_change_makes_a_difference(self, client: httpx.AsyncClient, tasks_url: str, task_url: str) -> None:
-        """After it, the tags from before are those of something else."""
+    async def test_after_a_change_old_tags_no_longer_match(
+        self, client: httpx.AsyncClient, tasks_url: str, task_url: str
+    ) -> None:
+        """The new state has a new tag."""
         tags = {url: await tag_of(client, url) for url in (tasks_url, task_url)}
         await client.patch(f"{task_url}/complete")
 
@@ -213,17 +215,17 @@ class TestUnchanged:
     async def test_an_unchanged_list_is_not_read(
         self, client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """However long it is, asking whether it has changed costs next to nothing."""
+        """However long the list is, asking whether it has changed costs next to nothing."""
         await client.post(tasks_url, json={"title": "t"})
         tag = await tag_of(client, tasks_url)
         monkeypatch.delattr(SQLTaskStore, "list")
 
         assert 304 == (await client.get(tasks_url, headers={"If-None-Match": tag})).status_code
 
-    async def test_what_is_wrong_comes_first(
+    async def test_errors_come_before_a_304(
         self, client: httpx.AsyncClient, stranger: httpx.AsyncClient, tasks_url: str, task_url: str
     ) -> None:
-        """A condition lets nobody in, finds no task, and mends no parameter."""
+        """A condition does not replace credentials, an existing task or valid parameters."""
         headers = {"If-None-Match": "*"}
 
         assert 401 == (await stranger.get(task_url, headers=headers)).status_code
@@ -238,10 +240,10 @@ class TestMatching:
         "conditions", [['"3"'], ['"1","3"'], ['"1", "3", W/"5"'], ['"1"', '"2"', '"3"'], [' , "3",,'], ["*"], [" * "]]
     )
     @each_write
-    async def test_a_task_with_the_version_is_written(
+    async def test_a_task_with_a_listed_version_is_written(
         self, client: httpx.AsyncClient, task_url: str, write: Write, conditions: list[str]
     ) -> None:
-        """One of the tags, in one header or several, is that of the task; `*` is that of every task."""
+        """One of the tags, in one header or several, must be that of the task; `*` matches every task."""
         response = await write.send(client, task_url, [("If-Match", each) for each in conditions])
 
         assert (204 if write.method == "DELETE" else 200) == response.status_code
@@ -276,7 +278,7 @@ class TestMatching:
     async def test_a_task_with_another_version_is_not_written(
         self, client: httpx.AsyncClient, task_url: str, write: Write, conditions: list[str]
     ) -> None:
-        """Weak tags match no version, and neither does what is no list of tags."""
+        """Weak tags match no version, and neither does an invalid list."""
         before = (await client.get(task_url)).json()
 
         response = await write.send(client, task_url, [("If-Match", each) for each in conditions])
@@ -285,10 +287,10 @@ class TestMatching:
         assert before == (await client.get(task_url)).json()
 
     @each_write
-    async def test_of_writers_with_one_tag_exactly_one_succeeds(
+    async def test_of_writers_with_the_same_tag_exactly_one_succeeds(
         self, client: httpx.AsyncClient, task_url: str, write: Write
     ) -> None:
-        """However many come at the same time, all others learn that the task has changed, or is gone."""
+        """However many there are, all others learn that the task has changed or is gone."""
         headers = {"If-Match": await tag_of(client, task_url)}
         responses = await asyncio.gather(*[write.send(client, task_url, headers) for _ in range(50)])
 
@@ -300,10 +302,10 @@ class TestMatching:
             assert [200, *[412] * 49] == statuses
             assert 4 == (await client.get(task_url)).json()["version"]
 
-    async def test_of_writers_with_one_list_of_tags_each_knows_what_it_changed(
+    async def test_of_writers_with_a_list_of_tags_each_knows_what_it_changed(
         self, client: httpx.AsyncClient, task_url: str
     ) -> None:
-        """With the next version among its tags, a second writer succeeds, too; a third one cannot."""
+        """If a second writer also lists the next version, it succeeds, too; a third one cannot."""
         headers = {"If-Match": '"3", "4"'}
         responses = await asyncio.gather(*[client.patch(f"{task_url}/complete", headers=headers) for _ in range(20)])
         versions = sorted(response.json()["version"] for response in responses if response.status_code == 200)
@@ -312,17 +314,17 @@ class TestMatching:
         assert 18 == sum(response.status_code == 412 for response in responses)
 
     @each_write
-    async def test_another_users_task_has_no_version(
+    async def test_another_user_s_task_has_no_version(
         self, app: ASGIApp, user_id: str, task_url: str, write: Write
     ) -> None:
-        """Whatever the condition, the task of another user is one that does not exist."""
+        """Whatever the condition, another user's task does not exist."""
         other_url = f"/api/{user_id}2/tasks/{task_url.rpartition('/')[2]}"
         async with client_of(app, f"{user_id}2") as other:
             for tag in ('"3"', '"4"', "*"):
                 assert 404 == (await write.send(other, other_url, {"If-Match": tag})).status_code
 
     @pytest.mark.parametrize(("method", "suffix"), [("PUT", ""), ("PATCH", "/complete")])
-    async def test_faults_come_in_their_order(
+    async def test_errors_are_checked_in_order(
         self,
         client: httpx.AsyncClient,
         stranger: httpx.AsyncClient,
@@ -331,7 +333,7 @@ class TestMatching:
         method: str,
         suffix: str,
     ) -> None:
-        """First who asks, then what was sent, then whether there is such a task, then its version."""
+        """First the credentials, then the request, then whether the task exists, then its version."""
         no_json, as_json = {"If-Match": '"1"'}, {"If-Match": '"1"', "Content-Type": "application/json"}
         for url, last in ((f"{tasks_url}/{MISSING}{suffix}", 404), (task_url + suffix, 412)):
             responses = [
@@ -344,8 +346,8 @@ class TestMatching:
 
             assert [401, 413, 415, 422, last] == [response.status_code for response in responses]
 
-    async def test_an_id_that_is_none_is_not_found(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """Whatever the condition, it names no task."""
+    async def test_an_invalid_id_is_not_found(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """Whatever the condition, there is no such task."""
         for name in (str(uuid.uuid4()), MISSING.upper(), "5"):
             for write in WRITES.values():
                 response = await write.send(client, f"{tasks_url}/{name}", {"If-Match": "*"})
@@ -363,15 +365,15 @@ class TestIgnored:
         ],
         ids=str,
     )
-    async def test_if_none_match_makes_no_difference_to_a_write(
+    async def test_if_none_match_does_not_affect_writes(
         self, client: httpx.AsyncClient, task_url: str, write: Write, condition: str
     ) -> None:
-        """Only a PUT with `*` is another request."""
+        """The exception is a PUT with `*`."""
         response = await write.send(client, task_url, {"If-None-Match": condition})
 
         assert (204 if write.method == "DELETE" else 200) == response.status_code
 
-    async def test_conditions_make_no_difference_to_a_post(self, client: httpx.AsyncClient, tasks_url: str) -> None:
-        """There is nothing yet whose version they could name."""
+    async def test_conditions_do_not_affect_a_post(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+        """There is no task yet that they could apply to."""
         for headers in ({"If-None-Match": "*"}, {"If-Match": '"7"'}):
             assert 201 == (await client.post(tasks_url, json={"title": "t"}, headers=headers)).status_code

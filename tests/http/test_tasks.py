@@ -37,13 +37,13 @@ async def create(client: httpx.AsyncClient, url: str, **fields: Any) -> Json:
 
 
 def moment(text: str) -> dt.datetime:
-    """Read a time of a response; all end in Z."""
+    """Parse a time in a response; all end in Z."""
     assert text.endswith("Z")
     return dt.datetime.fromisoformat(text)
 
 
-async def test_create_returns_the_task_and_where_it_is(client: httpx.AsyncClient, user_id: str) -> None:
-    """A task that is created gets an id of version 7, the defaults, and a Location that works."""
+async def test_create_returns_the_task_and_its_location(client: httpx.AsyncClient, user_id: str) -> None:
+    """A new task gets a version 7 id and default values, and the Location works."""
     response = await client.post(f"/api/{user_id}/tasks", json={"title": "Write tests"})
     task = response.json()
 
@@ -72,8 +72,8 @@ async def test_create_returns_the_task_and_where_it_is(client: httpx.AsyncClient
     assert task == (await client.get(response.headers["Location"])).json()
 
 
-async def test_create_takes_every_field(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """What the body says is kept exactly, and a due date is answered in UTC."""
+async def test_create_accepts_every_field(client: httpx.AsyncClient, tasks_url: str) -> None:
+    """Values are stored exactly as sent, and due dates are returned in UTC."""
     task = await create(
         client,
         tasks_url,
@@ -111,10 +111,10 @@ async def test_create_takes_every_field(client: httpx.AsyncClient, tasks_url: st
         ({"status": "in_progress", "is_completed": False, "completed": False}, "in_progress"),
     ],
 )
-async def test_completion_and_status_say_the_same_from_the_start(
+async def test_completion_and_status_agree_from_the_start(
     client: httpx.AsyncClient, tasks_url: str, fields: Json, status: str
 ) -> None:
-    """Any of the fields may be given; a task that is created completed was completed when it was created."""
+    """Any of the fields may be given; a task that is created as completed was completed when it was created."""
     task = await create(client, tasks_url, **fields)
 
     assert (status, status == "completed") == (task["status"], task["is_completed"])
@@ -122,10 +122,8 @@ async def test_completion_and_status_say_the_same_from_the_start(
     assert (task["created_at"] if status == "completed" else None) == task["completed_at"]
 
 
-async def test_fields_that_the_server_makes_are_ignored(
-    client: httpx.AsyncClient, tasks_url: str, user_id: str
-) -> None:
-    """A body cannot choose id, owner or times, and unknown keys do no harm."""
+async def test_fields_that_the_server_sets_are_ignored(client: httpx.AsyncClient, tasks_url: str, user_id: str) -> None:
+    """Clients cannot choose the id, the owner or the times, and unknown keys do no harm."""
     forged = {
         "id": str(uuid.uuid4()),
         "user_id": "somebody else",
@@ -152,10 +150,8 @@ async def test_the_list_of_a_new_user_is_empty(client: httpx.AsyncClient, tasks_
     assert (200, []) == (response.status_code, response.json())
 
 
-async def test_the_list_holds_ones_own_tasks_newest_first(
-    app: ASGIApp, client: httpx.AsyncClient, user_id: str
-) -> None:
-    """Only the user's own tasks are listed, in the reverse order of their making."""
+async def test_the_list_has_one_s_own_tasks_newest_first(app: ASGIApp, client: httpx.AsyncClient, user_id: str) -> None:
+    """Only the user's own tasks are listed, in reverse order of creation."""
     mine = [await create(client, f"/api/{user_id}/tasks", title=f"{number}") for number in range(12)]
     async with client_of(app, f"{user_id}2") as other:
         theirs = [await create(other, f"/api/{user_id}2/tasks")]
@@ -180,7 +176,7 @@ async def test_the_list_holds_ones_own_tasks_newest_first(
 async def test_a_task_that_does_not_exist_is_not_found(
     client: httpx.AsyncClient, tasks_url: str, method: str, task_id: str
 ) -> None:
-    """An id that names nothing, whatever it looks like, is a 404."""
+    """An unknown id leads to a 404, whatever it looks like."""
     path = f"{tasks_url}/{task_id}" + ("/complete" if method == "PATCH" else "")
     response = await client.request(method, path, json={} if method == "PUT" else None)
 
@@ -188,7 +184,7 @@ async def test_a_task_that_does_not_exist_is_not_found(
 
 
 async def test_only_the_canonical_form_of_an_id_names_a_task(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """Other spellings of the same UUID are ids that do not exist."""
+    """Other spellings of the same UUID are unknown ids."""
     task_id = (await create(client, tasks_url))["id"]
 
     for spelling in (task_id.upper(), task_id.replace("-", ""), f"{{{task_id}}}", f"urn:uuid:{task_id}"):
@@ -213,10 +209,10 @@ async def test_only_the_canonical_form_of_an_id_names_a_task(client: httpx.Async
     ],
     ids=repr,
 )
-async def test_put_changes_what_is_given_and_keeps_the_rest(
+async def test_put_changes_the_given_fields_and_keeps_the_rest(
     client: httpx.AsyncClient, tasks_url: str, changes: Json
 ) -> None:
-    """An omitted field is kept; null clears one that may be empty."""
+    """An omitted field is kept; null clears an optional one."""
     before = await create(client, tasks_url, description="d", due_at="2030-01-01T00:00:00Z", tags=["a", "b"])
 
     response = await client.put(f"{tasks_url}/{before['id']}", json=changes)
@@ -242,7 +238,7 @@ async def test_put_changes_what_is_given_and_keeps_the_rest(
 async def test_put_completes_and_reopens(
     client: httpx.AsyncClient, tasks_url: str, start: str, changes: Json, end: str
 ) -> None:
-    """Setting a flag sets the status; the time of completion is kept as long as the task stays completed."""
+    """Setting a flag sets the status; the time of completion is kept while the task stays completed."""
     before = await create(client, tasks_url, status=start)
 
     after = (await client.put(f"{tasks_url}/{before['id']}", json=changes)).json()
@@ -252,7 +248,7 @@ async def test_put_completes_and_reopens(
     assert (first_completed if end == "completed" else None) == after["completed_at"]
 
 
-async def test_delete_removes_the_task_for_good(client: httpx.AsyncClient, tasks_url: str) -> None:
+async def test_delete_is_permanent(client: httpx.AsyncClient, tasks_url: str) -> None:
     """A deleted task is gone, and deleting it again finds nothing."""
     task = await create(client, tasks_url)
     response = await client.delete(f"{tasks_url}/{task['id']}")
@@ -265,10 +261,8 @@ async def test_delete_removes_the_task_for_good(client: httpx.AsyncClient, tasks
 
 
 @pytest.mark.parametrize("body", [None, b"", b"{}", b" {} "])
-async def test_complete_toggles_when_the_body_says_nothing(
-    client: httpx.AsyncClient, tasks_url: str, body: bytes | None
-) -> None:
-    """Without a word in the body a task is completed, and then reopened as pending."""
+async def test_complete_toggles_without_a_flag(client: httpx.AsyncClient, tasks_url: str, body: bytes | None) -> None:
+    """A task is completed first, and then reopened as pending."""
     task = await create(client, tasks_url, status="in_progress")
     headers = {"Content-Type": "application/json"} if body else {}
     url = f"{tasks_url}/{task['id']}/complete"
@@ -283,10 +277,10 @@ async def test_complete_toggles_when_the_body_says_nothing(
 
 @pytest.mark.parametrize("flags", [["is_completed"], ["completed"], ["completed", "is_completed"]])
 @pytest.mark.parametrize("is_completed", [True, False])
-async def test_complete_sets_what_the_body_says(
+async def test_complete_sets_the_given_flag(
     client: httpx.AsyncClient, tasks_url: str, flags: list[str], is_completed: bool
 ) -> None:
-    """With a flag in the body, under either name, a task is set, however often; unknown keys beside it are ignored."""
+    """With a flag, under either name, the result is the same however often it is sent; unknown keys are ignored."""
     task = await create(client, tasks_url, status="in_progress")
     url = f"{tasks_url}/{task['id']}/complete"
 
@@ -299,9 +293,9 @@ async def test_complete_sets_what_the_body_says(
     assert first["completed_at"] == second["completed_at"]
 
 
-async def test_two_hundred_toggles_at_once_end_in_their_parity(database_url: str, user_id: str, tasks_url: str) -> None:
-    """Toggles do not lose each other: 200 leave a task as it was, and one more completes it."""
-    # However slow the machine is, none is given up.
+async def test_two_hundred_concurrent_toggles_are_all_counted(database_url: str, user_id: str, tasks_url: str) -> None:
+    """200 toggles leave a task as it was, and one more completes it."""
+    # However slow the machine is, no request is given up.
     limits = Limits(call_timeout_s=60)
     patience = {"TASKD_SQL_ACQUIRE_TIMEOUT": "60", "TASKD_SQL_STATEMENT_TIMEOUT": "60"}
     async with serving(database_url, user_id, limits, **patience) as client:
@@ -317,7 +311,7 @@ async def test_two_hundred_toggles_at_once_end_in_their_parity(database_url: str
     assert (False, True) == (after["is_completed"], once_more["is_completed"])
 
 
-async def test_a_full_task_sent_back_changes_nothing(client: httpx.AsyncClient, tasks_url: str) -> None:
+async def test_sending_back_a_whole_task_changes_nothing(client: httpx.AsyncClient, tasks_url: str) -> None:
     """A frontend may PUT a task as it read it."""
     task = await create(
         client, tasks_url, description="d", completed=True, due_at="2030-01-01T00:00:00+01:00", tags=["a"]
@@ -329,7 +323,7 @@ async def test_a_full_task_sent_back_changes_nothing(client: httpx.AsyncClient, 
 
 
 async def test_repeated_tags_are_dropped(client: httpx.AsyncClient, tasks_url: str) -> None:
-    """Of equal tags the first is kept; the order stays, and what only looks equal is not dropped."""
+    """The first of equal tags is kept, in order; tags that only look equal are different."""
     sent, kept = ["b", "a", "b", "A", "a ", "\u00e9", "e\u0301", "a"], ["b", "a", "A", "a ", "\u00e9", "e\u0301"]
     created = await create(client, tasks_url, tags=sent)
     changed = (await client.put(f"{tasks_url}/{created['id']}", json={"tags": sent[::-1]})).json()
@@ -353,10 +347,10 @@ DUE_AT = st.datetimes(dt.datetime(1, 1, 3), dt.datetime(9999, 12, 29), timezones
     status=st.sampled_from(["pending", "in_progress", "completed"]),
     due_at=DUE_AT,
 )
-async def test_whatever_is_accepted_reads_back_equal(
+async def test_accepted_values_are_returned_unchanged(
     client: httpx.AsyncClient, tasks_url: str, due_at: dt.datetime, **sent: object
 ) -> None:
-    """Any text is kept to the letter, and any time to the microsecond."""
+    """Text is stored to the letter, and times to the microsecond."""
     task = await create(client, tasks_url, due_at=due_at.isoformat(), **sent)
     read = (await client.get(f"{tasks_url}/{task['id']}")).json()
 

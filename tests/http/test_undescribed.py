@@ -1,4 +1,4 @@
-"""What an API document leaves open: it is told, and taskd's own leaves nothing."""
+"""`undescribed` finds the gaps in an API document; taskd's own document has none."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.anyio
 
 
 def mounted(app: Application) -> Iterator[tuple[str, str, bool]]:
-    """Yield the method and the path of all that *app* responses, and whether it is described."""
+    """Yield the method and the path of everything that *app* serves, and whether it is described."""
     for route in app.routes:
         for method, endpoint in endpoints_of(route).items():
             yield method, route.path, endpoint.is_documented
 
 
-def test_all_that_is_mounted_is_described() -> None:
-    """Words, examples and statuses are there for each operation; only the documentation itself is left out."""
+def test_everything_that_is_mounted_is_described() -> None:
+    """Each operation has descriptions and examples; only the documentation itself is left out."""
     answered = list(mounted(build()))
 
     assert [] == undescribed(Application.assemble({}, verifies_credentials=False).document)
@@ -37,7 +37,7 @@ def test_all_that_is_mounted_is_described() -> None:
     }
 
 
-# How an operation's fault is made, and what is said of it.
+# How to break an operation, and the resulting message.
 FAULTS: dict[str, tuple[Callable[[Json], object], str]] = {
     "no summary": (lambda operation: operation.pop("summary"), "has no summary."),
     "empty summary": (lambda operation: operation.update(summary=""), "has no summary."),
@@ -55,17 +55,17 @@ FAULTS: dict[str, tuple[Callable[[Json], object], str]] = {
         lambda operation: operation["requestBody"]["content"]["application/json"]["examples"].clear(),
         "has no example of the body that it reads.",
     ),
-    "no example of an answer": (
+    "no example of a response": (
         lambda operation: operation["responses"]["200"]["content"]["application/json"].update(example=None),
         "has no example of its 200 response.",
     ),
-    "no answer": (lambda operation: operation["responses"].update(default={}), "does not declare its responses."),
+    "no response": (lambda operation: operation["responses"].update(default={}), "does not declare its responses."),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_left_open_is_told(fault: str) -> None:
-    """Each fault of an operation is a sentence, and nothing is said of the others."""
+def test_each_gap_is_reported(fault: str) -> None:
+    """Each problem of an operation is one sentence, and other operations are not mentioned."""
     document = json.loads(Application.assemble({}, verifies_credentials=False).document)
     spoil, sentence = FAULTS[fault]
     spoil(document["paths"][TASK]["put"])
@@ -73,16 +73,16 @@ def test_what_is_left_open_is_told(fault: str) -> None:
     assert [f"PUT {TASK} {sentence}"] == undescribed(json.dumps(document).encode())
 
 
-def test_a_response_of_many_operations_needs_an_example_too() -> None:
-    """What an operation refers to is looked at."""
+def test_a_shared_response_needs_an_example_too() -> None:
+    """References from operations are followed."""
     document = json.loads(Application.assemble({}, verifies_credentials=False).document)
     del document["components"]["responses"]["NotFound"]["content"]["application/json"]["example"]
 
     assert 4 == len(undescribed(json.dumps(document).encode()))
 
 
-async def test_a_route_without_words_is_told(site: Site) -> None:
-    """All that an endpoint without a docstring and a declaration leaves open is said of it."""
+async def test_an_undescribed_route_is_reported(site: Site) -> None:
+    """An endpoint without a docstring and a declaration is reported with all its gaps."""
     site.install("hello", routes_source("Route('/hello', open_endpoint, methods=['DELETE'])"))
 
     faults = undescribed((await get(build(), "/openapi.json")).content)

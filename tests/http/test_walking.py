@@ -1,4 +1,4 @@
-"""Walk through the pages of a list while others write, over real HTTP, on both databases."""
+"""Read the pages of a list while others write, over real HTTP, on both databases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 Json = dict[str, Any]
 
 WRITERS = 4
-# How many writes each of them makes while a page is read.  They create fewer tasks than fit on a page, so walks end.
+# How many writes each writer makes while a page is read.  They create fewer tasks than fit on a page, so walks end.
 WRITES_PER_PAGE = 2
 LIMIT = 9
 TASKS = 40
@@ -33,7 +33,7 @@ PRIORITIES = ["low", "medium", "high", "urgent"]
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server in a process of its own."""
+    """A server in its own process."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('walking')}/tasks.db"
     else:
@@ -63,7 +63,7 @@ async def create(client: httpx.AsyncClient, url: str, fields: Json) -> str:
 
 @attrs.define
 class Writer:
-    """Creates and deletes tasks of its own, and changes everybody's, except in the field that they are *sorted_by*."""
+    """Creates and deletes its own tasks, and changes all tasks, except in the field that they are *sorted_by*."""
 
     client: httpx.AsyncClient
     url: str
@@ -108,10 +108,10 @@ class Writer:
         pytest.param("title", "asc", marks=pytest.mark.thorough),
     ],
 )
-async def test_what_was_there_throughout_comes_once(
+async def test_each_task_that_exists_throughout_is_listed_once(
     client: httpx.AsyncClient, tasks_url: str, sort: str, order: str
 ) -> None:
-    """Whatever four writers create, delete, or change in other fields meanwhile, no task is missed or comes twice."""
+    """Whatever four writers create, delete, or change in other fields, no such task is skipped or repeated."""
     chance = random.Random(f"{sort} {order}")
     there = [await create(client, tasks_url, random_fields(chance)) for _ in range(TASKS)]
     writers = [

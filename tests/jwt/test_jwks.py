@@ -47,7 +47,7 @@ pytestmark = pytest.mark.anyio
 
 class TestAcceptedTokens:
     async def test_each_algorithm(self, both_schemes: dict[str, str], clock: Clock) -> None:
-        """A token of each kind of key is accepted, after a single fetch."""
+        """A token signed with each kind of key is accepted, after a single fetch."""
         endpoint = Endpoint(Issuer(), clock)
         endpoint.gate.set()
         app = build_verifying(both_schemes, clock=clock)
@@ -203,7 +203,7 @@ class TestFetches:
         assert 18 <= endpoint.fetches <= 25
 
     async def test_first_requests_share_one_fetch(self, caller: httpx.AsyncClient, endpoint: Endpoint) -> None:
-        """A hundred concurrent requests wait for the same fetch."""
+        """A hundred concurrent requests share the same fetch."""
         endpoint.gate.clear()
         token = endpoint.issuer.sign()
         async with asyncio.TaskGroup() as group:
@@ -240,14 +240,14 @@ FLOODS: dict[str, Callable[[Issuer, int], str]] = {
 
 
 class TestNewKeys:
-    """A token with an unknown key is refused only once the keys were fetched after it came."""
+    """A token with an unknown key is refused only once the keys have been fetched after it arrived."""
 
     @pytest.mark.parametrize("flood", FLOODS)
     @pytest.mark.parametrize("rotated_s", [0, 5, 14])
     async def test_no_flood_signs_out_users_with_a_new_key(
         self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock, flood: str, rotated_s: int
     ) -> None:
-        """Whatever is sent every second, other users get a 503, never a 401, until their key is fetched."""
+        """Whatever arrives every second, other users get a 503, never a 401, until their key has been fetched."""
         forger, forge = Issuer(("EdDSA",)), FLOODS[flood]
         assert 200 == await status(caller, endpoint.issuer.sign())
         for number in range(40 + rotated_s):
@@ -271,7 +271,7 @@ class TestNewKeys:
     async def test_after_retry_after_the_token_can_be_judged(
         self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock, is_valid: bool
     ) -> None:
-        """After `Retry-After` seconds the key is looked for, even if other requests come first."""
+        """After `Retry-After` seconds, the key is looked for, even if other requests come first."""
         assert 200 == await status(caller, endpoint.issuer.sign())
         clock.now_s += MIN_INTERVAL_S
         assert 401 == await status(caller, unknown(endpoint.issuer, 1))
@@ -358,7 +358,7 @@ class TestRotation:
     async def test_without_usable_keys_nobody_gets_in(
         self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock, keys: list[object]
     ) -> None:
-        """If an issuer withdraws its keys, tokens that were accepted before are not accepted any more."""
+        """If an issuer withdraws its keys, tokens that were accepted before are refused."""
         token = endpoint.issuer.sign()
         assert [200, 200] == [await status(caller, token) for _ in range(2)]
         endpoint.document = {"keys": keys}
@@ -370,7 +370,7 @@ class TestRotation:
 
         assert 200 == await status(caller, token)
 
-    async def test_the_order_of_keys_is_no_change(
+    async def test_reordered_keys_are_not_a_change(
         self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The same keys in another order are not logged again."""
@@ -387,7 +387,7 @@ class TestRotation:
 def test_each_request_may_have_its_own_event_loop(
     both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock
 ) -> None:
-    """Some serverless adapters do that; a fetch that ended with its loop is started again in the next."""
+    """Some serverless adapters do this; a fetch that ended with its loop is started again in the next one."""
     app, token = build_verifying(both_schemes, IMPATIENT, clock), endpoint.issuer.sign()
     assert 503 == asyncio.run(ask(app, endpoint, token, is_open=False))
     keys_of(app).timing = Timing()
@@ -397,7 +397,7 @@ def test_each_request_may_have_its_own_event_loop(
     assert 2 == endpoint.fetches
 
 
-def test_a_fetch_in_a_paused_event_loop_delays_no_other(
+def test_a_fetch_in_a_paused_event_loop_does_not_delay_others(
     both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock
 ) -> None:
     """An adapter may pause a loop; other loops do not wait for its fetch."""
@@ -435,7 +435,7 @@ def test_a_late_fetch_does_not_replace_newer_keys(
 
 
 async def ask(app: ASGIApp, endpoint: Endpoint, token: str, *, is_open: bool) -> int:
-    """Send a request in an event loop of its own, which ends only after the endpoint was asked."""
+    """Send a request in its own event loop, which ends only after the endpoint has been asked."""
     endpoint.gate = asyncio.Event()
     if is_open:
         endpoint.gate.set()
@@ -462,8 +462,8 @@ async def test_keys_are_read_in_a_thread(
     assert threading.current_thread() not in threads
 
 
-def test_a_fetch_ends_before_the_next_may_start() -> None:
-    """A slow fetch does not stand in the way of the next one."""
+def test_a_fetch_ends_before_the_next_one_may_start() -> None:
+    """A slow fetch does not delay the next one."""
     assert Timing().fetch_timeout_s < COOLDOWN_S
 
 

@@ -74,7 +74,7 @@ class TestOverTheNetwork:
         caplog: pytest.LogCaptureFixture,
         handle: Handler,
     ) -> None:
-        """It covers the whole response, so that sending slowly does not hold up a fetch forever."""
+        """The limit covers the whole response, so even a slow sender cannot prolong a fetch forever."""
         async with listening(handle) as port:
             origin = f"http://127.0.0.1:{port}"
             app = build_verifying({**both_schemes, "BETTER_AUTH_URL": origin}, Timing(fetch_timeout_s=0.2))
@@ -87,7 +87,7 @@ class TestOverTheNetwork:
     async def test_an_unfinished_handshake_leaves_no_connection(
         self, both_schemes: dict[str, str], issuer: Issuer
     ) -> None:
-        """The connection to an endpoint that is silent during the TLS handshake is closed."""
+        """If an endpoint is silent during the TLS handshake, the connection to it is closed."""
         is_hung_up = asyncio.Event()
 
         async def watch(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

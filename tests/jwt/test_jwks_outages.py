@@ -107,7 +107,7 @@ class TestOutage:
     async def test_an_unknown_key_may_be_a_new_one(
         self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock
     ) -> None:
-        """While the keys cannot be fetched, its user gets a 503, not a 401."""
+        """While the keys cannot be fetched, a user with an unknown key gets a 503, not a 401."""
         assert 200 == await status(caller, endpoint.issuer.sign())
         endpoint.fault = httpx.Response(500)
         clock.now_s += MIN_INTERVAL_S
@@ -238,7 +238,7 @@ class TestOutage:
     async def test_a_failure_counts_for_ten_minutes(
         self, caller: httpx.AsyncClient, endpoint: Endpoint, clock: Clock
     ) -> None:
-        """After that the first request waits for the fetch, so that a withdrawn key is not used again."""
+        """After that, the first request waits for a fetch, so that a withdrawn key is not used again."""
         token = endpoint.issuer.sign()
         assert 200 == await status(caller, token)
         endpoint.fault = httpx.Response(500)

@@ -15,7 +15,7 @@ MIN_INTERVAL_S, QUIET_S = Timing().min_interval_s, Timing().quiet_s
 
 
 def started(limit: FetchLimit, wanted_s: list[float]) -> list[float]:
-    """Return those of these times at which a fetch starts."""
+    """Return those of *times* at which a fetch starts."""
     times_s = []
     for now_s in wanted_s:
         if limit.wait_s(now_s) == 0:
@@ -41,7 +41,7 @@ def test_the_first_fetch_need_not_wait() -> None:
     ids=["after one", "after two in a row", "after two", "after a pause", "after two, after a pause"],
 )
 def test_the_next_fetch_has_to_wait(started_s: list[float], waits_s: dict[float, float]) -> None:
-    """After a pause two fetches may follow each other at the shorter interval."""
+    """After a pause, two fetches may follow each other at the shorter interval."""
     limit = FetchLimit()
     for now_s in started_s:
         limit.start(now_s)

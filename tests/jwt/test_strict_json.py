@@ -17,8 +17,8 @@ from tests.support.issuer import encoded
 
 @settings(database=None)
 @given(content=st.binary(max_size=100))
-def test_base64url_has_one_spelling(content: bytes) -> None:
-    """The spelling of an encoder is decoded; one with padding or other unused bits is refused."""
+def test_base64url_has_only_one_spelling(content: bytes) -> None:
+    """Only the spelling of an encoder is decoded; padding and other unused bits are refused."""
     text = encoded(content)
     others = [text + "=", f"{text} ", f" {text}", f"{text}\n", text + "=" * (-len(text) % 4 or 4)]
     if text and len(text) % 4:

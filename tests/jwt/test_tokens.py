@@ -184,7 +184,7 @@ async def test_audience_and_issuer_of_tokens_signed_with_the_secret(
 
 
 async def test_forged_tokens_do_not_reach_the_database(tmp_path: Path, keys: respx.Route, clock: Clock) -> None:
-    """However many come, the database file is not created; the first valid token creates it."""
+    """However many arrive, the database file is not created; the first valid token creates it."""
     app = build_verifying({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", **SCHEMES["both"]}, clock=clock)
     attacks = [token for token, reason in ATTACKS.values() if "user must be a text" not in reason]
     forged = [FOREIGN.sign({**ED_HEADER, "kid": f"k{number}"}, {**CLAIMS, "jti": number}) for number in range(100)]

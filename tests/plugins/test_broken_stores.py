@@ -1,4 +1,4 @@
-"""`StoreContract` finds faults: a store that breaks a promise fails a test, and one that keeps all fails none."""
+"""`StoreContract` finds bugs: a store that breaks a promise fails a test, and a correct store fails none."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tests.support.memory_store import MemoryStore
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_store_that_keeps_all_promises_fails_no_test() -> None:
-    """The broken stores fail because of what is broken in them."""
+async def test_a_correct_store_fails_no_test() -> None:
+    """So the broken stores fail because of what is broken in them."""
     assert [] == [name async for name in failures(MemoryStore)]
 
 
 @pytest.mark.parametrize("store", [*BROKEN_STORES, *BROKEN_KEYS], ids=lambda store: store.__name__)
 async def test_a_store_that_breaks_a_promise_fails_a_test(store: type[MemoryStore]) -> None:
-    """Whichever promise about tasks, versions, conditions, ids and keys it is."""
+    """This holds for each promise about tasks, versions, conditions, ids and keys."""
     assert await is_found_out(store)
 
 
 @pytest.mark.parametrize("query", [*BROKEN_QUERIES, *BROKEN_SEARCHES], ids=lambda query: query.__name__)
-async def test_a_store_that_lists_other_tasks_fails_a_test(query: type[TaskQuery]) -> None:
-    """Whichever promise about filters, searches, orders and pages it is."""
+async def test_a_store_that_lists_the_wrong_tasks_fails_a_test(query: type[TaskQuery]) -> None:
+    """This holds for each promise about filters, searches, orders and pages."""
     assert await is_found_out(functools.partial(MemoryStore, query))
 
 

@@ -59,7 +59,7 @@ KEYS = {
 
 @attrs.frozen
 class KeyBackend(AuthenticationBackend):
-    """Takes one key, of alice, in a header of its own; *is_same* says which are as good as it."""
+    """Accepts alice's key in its own header; *is_same* says which other values are accepted, too."""
 
     key: str
     is_same: Callable[[str, str], bool] = operator.eq
@@ -90,7 +90,7 @@ class TestKeys(AuthContract):
 
 
 class TestKeysInAnyCase(TestKeys):
-    """A key may be one that is read in either case."""
+    """A key may be case-insensitive."""
 
     @pytest.fixture
     def backend(self, key: str) -> KeyBackend:
@@ -107,13 +107,13 @@ class TestKeysInAnyCase(TestKeys):
         lambda sent, key: sent[:12] == key[:12],
         lambda sent, key: sorted(sent) == sorted(key),
     ],
-    ids=["what begins with it", "what it begins with", "what is as long", "twelve characters", "any order"],
+    ids=["has the key as prefix", "is a prefix of the key", "same length", "twelve characters", "any order"],
 )
 @pytest.mark.parametrize("key", ["31415926535897932384626433832795", "f3Zr0vSQ6uZ9tHqkq5pWj2x1yL8n4b7c"])
-async def test_a_backend_that_takes_more_than_the_key_fails_the_contract(
+async def test_a_backend_that_accepts_more_than_the_key_fails_the_contract(
     key: str, is_same: Callable[[str, str], bool]
 ) -> None:
-    """What is only like a key is found out, of whatever characters the key is."""
+    """Values that only resemble the key are detected, whatever characters the key consists of."""
     client = guarded_by(KeyBackend(key, is_same))
 
     with pytest.raises(AssertionError):
@@ -122,7 +122,7 @@ async def test_a_backend_that_takes_more_than_the_key_fails_the_contract(
 
 @attrs.frozen
 class Accusing(KeyBackend):
-    """Says of everything that it does not take that it is wrong: of no key, and of a key for another's path."""
+    """Treats everything that it does not accept as invalid, even a missing key, or a valid key for another's path."""
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, User]:
         if conn.headers.get("x-key") != self.key or conn.url.path != "/api/alice":
@@ -131,15 +131,15 @@ class Accusing(KeyBackend):
 
 
 @pytest.mark.anyio
-async def test_a_backend_that_takes_no_key_for_a_wrong_one_fails_the_contract() -> None:
-    """Programs could not tell whether to send credentials or to get new ones."""
+async def test_a_backend_that_treats_a_missing_key_as_invalid_fails_the_contract() -> None:
+    """Clients could not tell whether to send credentials or to get new ones."""
     with pytest.raises(AssertionError):
         await AuthContract().test_no_credentials_are_no_fault(guarded_by(Accusing("key")))
 
 
 @pytest.mark.anyio
 async def test_a_backend_that_compares_the_path_itself_fails_the_contract() -> None:
-    """That is left to the guard: programs would get new credentials, which were as good as before."""
+    """That is up to the guard; otherwise, clients would get new credentials that are no better than the old ones."""
     with pytest.raises(AssertionError):
         await AuthContract().test_credentials_open_only_their_own_user(
             guarded_by(Accusing("key")), lambda _: {"X-Key": "key"}

@@ -1,4 +1,4 @@
-"""Folders of metadata as they are found in the wild: leftovers of pip, duplicates, and files that cannot be read."""
+"""Folders of metadata as found in the wild: leftovers of pip, duplicates, and unreadable files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.third_parties import Site, routes_source
 
 pytestmark = pytest.mark.anyio
 
-# The default plugins under their own names, as in a folder that pip has left behind.
+# The default plugins under their own names, as in a folder that pip left behind.
 DEFAULTS = "[taskd]\njwt = taskd_jwt.plugin\nsql = taskd_sql.plugin\n"
 
 
@@ -29,7 +29,7 @@ def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put(folder: Path, entry_points: str | bytes, metadata: str | bytes | None) -> Path:
-    """Make a *folder* of metadata."""
+    """Create a *folder* of metadata."""
     folder.mkdir()
     for name, content in (("entry_points.txt", entry_points), ("METADATA", metadata)):
         if content is not None:
@@ -49,7 +49,7 @@ class TestIgnored:
             ("acme-1.0.dist-info", b"Name: \xff\n", "has no METADATA with a name"),
         ],
     )
-    async def test_what_is_no_distribution_is_told_of_once(
+    async def test_a_folder_that_is_no_distribution_is_logged_once(
         self,
         site_packages: Path,
         caplog: pytest.LogCaptureFixture,
@@ -57,7 +57,7 @@ class TestIgnored:
         metadata: str | bytes | None,
         reason: str,
     ) -> None:
-        """It takes nobody's place, and the log names the folder, for somebody to look at."""
+        """It does not replace another distribution, and the log names it, so that somebody can look at it."""
         folder = put(site_packages / name, DEFAULTS, metadata)
 
         async with lifespan(build()):
@@ -69,20 +69,20 @@ class TestIgnored:
 
     @pytest.mark.parametrize("name", ["~umpy-1.0.dist-info", "numpy-1.0.dist-info"])
     @pytest.mark.parametrize("entry_points", ["[console_scripts]\nf2py = numpy\n", "[x]\nno entry\n", b"\xff"])
-    def test_what_is_nothing_to_taskd_is_not_told_of(
+    def test_a_broken_folder_without_plugins_is_not_logged(
         self, site_packages: Path, caplog: pytest.LogCaptureFixture, name: str, entry_points: str | bytes
     ) -> None:
-        """Whatever is wrong with other people's packages is no business of a server."""
+        """A server does not care what is wrong with other packages."""
         put(site_packages / name, entry_points, None)
 
         build()
 
         assert [] == caplog.records
 
-    async def test_of_a_distribution_that_is_found_twice_the_first_counts(
+    async def test_if_a_distribution_is_found_twice_the_first_one_counts(
         self, site: Site, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is what an import finds, too; as where sources lie beside what was installed from them."""
+        """It is also the one that imports find, for example if sources lie beside their installed version."""
         site.install("hello", routes_source("Route('/old', open_endpoint)"), distribution="acme-tasks")
         module = site.install("hello", routes_source("Route('/new', open_endpoint)"), distribution="Acme_Tasks")
 
@@ -93,10 +93,10 @@ class TestIgnored:
 
         assert "is another acme-tasks than the one found first, and is ignored: uninstall one" in caplog.text
 
-    def test_the_same_one_on_two_ways_is_not_told_of(
+    def test_identical_duplicates_are_not_logged(
         self, site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A folder that is on `sys.path` twice, or a copy, changes nothing."""
+        """A folder that is on `sys.path` twice, or a copy of it, makes no difference."""
         module = site.install("hello", routes_source())
         monkeypatch.setattr(sys, "path", [*sys.path, f"{site.directory / module}/."])
 
@@ -104,14 +104,14 @@ class TestIgnored:
 
         assert [] == caplog.records
 
-    def test_a_distribution_need_not_say_its_version(self, site_packages: Path) -> None:
-        """Nor is "None" said in its place."""
+    def test_a_distribution_need_not_have_a_version(self, site_packages: Path) -> None:
+        """The message does not say "None" instead."""
         put(site_packages / "acme-1.0.dist-info", "[taskd]\nhello = no_such_module\n", "Name: acme\n")
 
         assert "plugin 'hello' of acme of an unknown version cannot be loaded" in refusal()
 
-    def test_doctor_names_them(self, site_packages: Path) -> None:
-        """They are no failure, but somebody should look."""
+    def test_the_doctor_lists_them(self, site_packages: Path) -> None:
+        """They are not a failure, but somebody should look at them."""
         folder = put(site_packages / "~askd-0.1.0.dist-info", DEFAULTS, "Name: taskd\nVersion: 0.1.0\n")
 
         output = invoke("doctor", settings={}).output
@@ -123,10 +123,8 @@ class TestBroken:
     @pytest.mark.parametrize(
         "entry_points", ["[taskd]\nno entry\n", b"[taskd]\nx = \xff\n", "[other]\nno entry\n\n  [taskd]\nx = y\n"]
     )
-    def test_entry_points_that_cannot_be_read_stop_the_start(
-        self, site_packages: Path, entry_points: str | bytes
-    ) -> None:
-        """Nobody can say whose place they would take: the file is named, and what to do."""
+    def test_unreadable_entry_points_stop_the_start(self, site_packages: Path, entry_points: str | bytes) -> None:
+        """Nobody can tell which plugins they would replace, so the message names the file and says what to do."""
         folder = put(site_packages / "acme-1.0.dist-info", entry_points, "Name: acme\nVersion: 1.0\n")
 
         message = refusal()
@@ -135,7 +133,7 @@ class TestBroken:
         assert "\n" not in message
 
     @pytest.mark.parametrize("command", ["plugins", "openapi", "doctor", "migrate"])
-    def test_every_command_says_so_in_one_line(self, site_packages: Path, command: str) -> None:
+    def test_every_command_reports_this_in_one_line(self, site_packages: Path, command: str) -> None:
         """No command ends with a traceback."""
         put(site_packages / "acme-1.0.dist-info", "[taskd]\nno entry\n", "Name: acme\nVersion: 1.0\n")
 

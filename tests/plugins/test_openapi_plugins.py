@@ -1,4 +1,4 @@
-"""What the API document says of plugins of third parties: their routes, and their credentials."""
+"""What the API document says about third-party plugins: their routes, and their credentials."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def declared(*args, **options):
 
 
 def described(*routes: str) -> str:
-    """Return the source of a plugin that brings *routes*, of which some are declared."""
+    """Return the source of a plugin with *routes*, some of them declared."""
     return NOTES + routes_source(*routes)
 
 
 class TestThirdParties:
     async def test_a_declared_route_is_described(self, site: Site) -> None:
-        """Words, parameters, body and statuses are those that were declared, and those that all such routes have."""
+        """The document has the declared descriptions, parameters, body and statuses, and those common to all routes."""
         path = "/api/{user_id}/notes/{n:int}/{x:uuid}/{y:float}/{rest:path}"
         site.install("notes", described(f"Route({path!r}, put, methods=['PUT'])"))
         document = await document_of(build())
@@ -99,7 +99,7 @@ class TestThirdParties:
     async def test_an_endpoint_of_any_kind_is_described(
         self, site: Site, endpoint: str, operation_id: str, summary: str
     ) -> None:
-        """What is declared of a method or a partial itself comes first; the words are those of what it is made from."""
+        """Declarations on a method or a partial itself come first; descriptions come from what it is made of."""
         source = """
 import functools
 
@@ -122,7 +122,7 @@ shelf = Shelf()
         assert (operation_id, summary) == (put["operationId"], put["summary"])
 
     async def test_an_error_is_described_by_its_status(self, site: Site) -> None:
-        """What a 422 is about depends on whether there is a body."""
+        """The description of a 422 depends on whether there is a body."""
         site.install(
             "notes",
             described(
@@ -139,7 +139,7 @@ shelf = Shelf()
         assert "#/components/responses/InvalidBody" == found["GET", "/b"]["responses"]["422"]["$ref"]
 
     async def test_parameters_in_the_query_and_optional_headers_are_described(self, site: Site) -> None:
-        """None of them is required; an operation with such parameters has a 422, even if it reads no body."""
+        """None is required; an operation with such parameters has a 422, even if it reads no body."""
         site.install(
             "notes",
             described(
@@ -174,8 +174,8 @@ shelf = Shelf()
         assert {"schema": {"type": "integer"}, "required": False} == found["responses"]["200"]["headers"]["Age"]
         assert "#/components/responses/InvalidParameter" == found["responses"]["422"]["$ref"]
 
-    async def test_what_is_not_declared_is_listed_all_the_same(self, site: Site) -> None:
-        """An operation of which nothing is known has a summary of its path, and any response; nobody made up a name."""
+    async def test_an_undeclared_route_is_listed_anyway(self, site: Site) -> None:
+        """Its operation has a summary with its path and a default response, but no made-up name."""
         site.install("hello", described("Route('/hello/{my_name}', endpoint, methods=['POST'])"))
         document = await document_of(build())
         validate(document)
@@ -186,8 +186,8 @@ shelf = Shelf()
         assert {"401", "500", "503", "default"} == set(operation["responses"])
         assert not {"description", "operationId"} & operation.keys()
 
-    def test_a_name_that_a_class_of_the_core_has_is_refused(self, site: Site) -> None:
-        """Or else what clients know by that name would be called otherwise from now on."""
+    def test_the_name_of_a_core_class_is_refused(self, site: Site) -> None:
+        """Otherwise, the core's class would be renamed in the document that clients know."""
         source = """
 @attrs.frozen
 class Task:
@@ -202,8 +202,8 @@ class Task:
         assert message.startswith("two classes have the same name in the API document: ")
         assert "taskd.tasks.Task" in message
 
-    async def test_an_enumeration_keeps_the_order_of_its_meaning(self, site: Site) -> None:
-        """Wherever it is in a type, a recursive one too."""
+    async def test_an_enumeration_keeps_its_order(self, site: Site) -> None:
+        """This holds wherever it occurs in a type, even in a recursive one."""
         source = """
 import enum
 
@@ -228,15 +228,15 @@ class Box:
         assert {"type": "array", "items": reference("Box")} == schemas["Box"]["properties"]["boxes"]
 
     async def test_a_route_may_be_left_out(self, site: Site) -> None:
-        """What asks not to be in the schema is served and not described."""
+        """A route with `include_in_schema=False` is served, but not described."""
         site.install("hello", described("Route('/hello', open_endpoint, include_in_schema=False)"))
         app = build()
 
         assert "/hello" not in (await document_of(app))["paths"]
         assert 200 == (await get(app, "/hello")).status_code
 
-    async def test_a_method_that_openapi_does_not_know_is_left_out(self, site: Site) -> None:
-        """The document stays valid whatever else a path responses; HEAD is there only where GET is not."""
+    async def test_methods_that_openapi_does_not_know_are_left_out(self, site: Site) -> None:
+        """The document stays valid whatever other methods a path has; HEAD is described only if there is no GET."""
         site.install(
             "hello",
             described("Route('/a', endpoint, methods=['GET', 'PURGE'])", "Route('/b', endpoint, methods=['HEAD'])"),
@@ -246,8 +246,8 @@ class Box:
 
         assert [{"get"}, {"head"}] == [set(document["paths"][path]) for path in ("/a", "/b")]
 
-    async def test_a_public_route_wants_no_credentials(self, site: Site) -> None:
-        """It has no 401, and no 503 unless that is declared; its `user_id` is any text."""
+    async def test_a_public_route_needs_no_credentials(self, site: Site) -> None:
+        """It has no 401, and no 503 unless one is declared; its `user_id` is any text."""
         site.install("hello", described("Route('/hello/{user_id}', open_endpoint)"))
 
         operation = operations(await document_of(build()))["GET", "/hello/{user_id}"]
@@ -256,8 +256,8 @@ class Box:
         assert {"500", "default"} == set(operation["responses"])
         assert [{"type": "string"}] == [parameter["schema"] for parameter in operation["parameters"]]
 
-    async def test_a_class_is_described_method_by_method(self, site: Site) -> None:
-        """Each function of an `HTTPEndpoint` has its own words and declaration; else those of the class are taken."""
+    async def test_a_class_is_described_by_method(self, site: Site) -> None:
+        """Each method of an `HTTPEndpoint` has its own docstring and declaration, or else those of the class."""
         source = """
 class Notes(HTTPEndpoint):
     \"\"\"Look after notes.\"\"\"
@@ -288,10 +288,10 @@ class Notes(HTTPEndpoint):
         } == words
 
     @pytest.mark.parametrize("annotation", ["", " -> 'NoSuchName'", " -> int", " -> 'int'"])
-    async def test_a_convertor_of_ones_own_may_say_what_it_makes(
+    async def test_a_custom_convertor_may_have_a_type(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, annotation: str
     ) -> None:
-        """A parameter is a text unless its convertor says that it makes a number."""
+        """A parameter is text unless the annotation of its convertor says that it is a number."""
         source = f"""
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -304,7 +304,7 @@ class Convertor(Convertor):
 
 register_url_convertor("own", Convertor())
 """
-        # What the plugin puts in its place is taken out again.
+        # The plugin's convertor is removed again.
         monkeypatch.setitem(CONVERTOR_TYPES, "own", CONVERTOR_TYPES["str"])
         site.install("hello", source + described("Route('/hello/{x:own}', endpoint)"))
 
@@ -348,7 +348,7 @@ register_url_convertor("own", Convertor())
             ),
             pytest.param(
                 "Route('/hello', declared('a', taskd.routes.Returns(200, '.'), taskd.routes.Returns(200, '.')))",
-                "two taskd.routes.Returns with one status",
+                "two taskd.routes.Returns with the same status",
                 id="one status twice",
             ),
             pytest.param(
@@ -367,8 +367,8 @@ register_url_convertor("own", Convertor())
             ),
         ],
     )
-    def test_what_cannot_be_described_stops_the_start(self, site: Site, route: str, reason: str) -> None:
-        """One line names the plugin, and what is wrong."""
+    def test_a_declaration_that_cannot_be_described_stops_the_start(self, site: Site, route: str, reason: str) -> None:
+        """One line names the plugin and says what is wrong."""
         site.install("hello", described(route))
 
         message = refusal()
@@ -377,8 +377,8 @@ register_url_convertor("own", Convertor())
         assert reason in message
         assert "\n" not in message
 
-    def test_both_claimants_of_a_name_are_named(self, site: Site) -> None:
-        """Two plugins that declare one name for their operations are told which."""
+    def test_both_plugins_that_claim_a_name_are_named(self, site: Site) -> None:
+        """If two plugins declare operations with the same name, the message names both."""
         site.install("hello", described("Route('/hello', declared('greet'))"), distribution="acme")
         site.install("zeal", described("Route('/zeal', declared('greet'))"), distribution="zenith")
 
@@ -394,8 +394,8 @@ class TestCredentials:
     @pytest.mark.parametrize(
         "statement", [f"return {SCHEME}", f"from types import MappingProxyType\n    return MappingProxyType({SCHEME})"]
     )
-    async def test_another_auth_plugin_says_how_they_are_sent(self, site: Site, statement: str) -> None:
-        """The scheme of the plugin that is selected is that of each protected operation."""
+    async def test_an_auth_plugin_says_how_credentials_are_sent(self, site: Site, statement: str) -> None:
+        """The selected plugin's scheme applies to each protected operation."""
         site.install("key", BACKEND + hook_source("taskd_security_scheme", statement))
         document = await document_of(build(TASKD_AUTH="key"))
         validate(document)
@@ -403,8 +403,8 @@ class TestCredentials:
         assert {"credentials": SCHEME} == document["components"]["securitySchemes"]
         assert [{"credentials": []}] == document["paths"][TASKS]["get"]["security"]
 
-    async def test_they_are_in_the_usual_header_unless_told(self, site: Site) -> None:
-        """If a plugin says nothing, the document promises no more than that; what another one says is not heard."""
+    async def test_by_default_credentials_are_in_the_usual_header(self, site: Site) -> None:
+        """If a plugin has no scheme, the document promises no more than that; other plugins' schemes are ignored."""
         site.install("plain", BACKEND, distribution="acme")
         site.install("key", BACKEND + hook_source("taskd_security_scheme", f"return {SCHEME}"), distribution="zenith")
 
@@ -417,8 +417,8 @@ class TestCredentials:
     @pytest.mark.parametrize(
         "statement", ["return 'bearer'", "return None", "return [1]", "raise LookupError", "return {'type': object()}"]
     )
-    def test_a_scheme_that_is_none_stops_the_start(self, site: Site, statement: str) -> None:
-        """What is no mapping, or cannot be written as JSON, is refused in one line."""
+    def test_an_invalid_scheme_stops_the_start(self, site: Site, statement: str) -> None:
+        """Anything but a mapping that can be written as JSON is refused in one line."""
         site.install("broken", BACKEND + hook_source("taskd_security_scheme", statement))
 
         message = refusal(TASKD_AUTH="broken")
@@ -429,7 +429,7 @@ class TestCredentials:
 
     @pytest.mark.parametrize(("selected", "status"), [("key", "selected"), ("jwt", "installed")])
     def test_the_list_of_plugins_knows_the_hook(self, site: Site, selected: str, status: str) -> None:
-        """A plugin that has nothing but auth and its scheme serves only if it is selected."""
+        """A plugin that provides only auth and its scheme serves only if it is selected."""
         site.install("key", BACKEND + hook_source("taskd_security_scheme", f"return {SCHEME}"))
 
         result = invoke("plugins", settings={"TASKD_AUTH": selected})

@@ -1,4 +1,4 @@
-"""Routes of third parties: which are refused, who is let in, and which of two responses."""
+"""Third-party routes: which ones are refused, who may use them, and which of two routes responds."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ class TestRoutes:
         ],
     )
     def test_a_claimed_method_and_path_is_refused(self, site: Site, route: str, claim: str) -> None:
-        """Two that claim the same method of a path are both named."""
+        """If two plugins claim the same method of a path, both are named."""
         site.install("hello", routes_source("Route('/hello', endpoint)"), distribution="acme")
         site.install("zeal", routes_source(route), distribution="zenith")
 
-        # In whichever order they come: HEAD belongs to GET, and the core comes first.
+        # Whatever their order is: HEAD belongs to GET, and the core comes first.
         message = refusal()
 
         assert message.startswith(claim)
         assert message.endswith(" and by plugin 'zeal' of zenith 1.0")
 
     async def test_methods_of_one_path_may_come_from_two_plugins(self, site: Site) -> None:
-        """A path answers each method by the plugin that brought it, and lists them all to any other."""
+        """Each method of a path is served by the plugin that provides it, and a 405 lists them all."""
         site.install("hello", routes_source("Route('/hello', open_endpoint)"), distribution="acme")
         post = site.install(
             "zeal", routes_source("Route('/hello', open_endpoint, methods=['POST'])"), distribution="zenith"
@@ -105,7 +105,7 @@ class TestRoutes:
         ],
     )
     def test_a_route_that_cannot_be_guarded_is_refused(self, site: Site, route: str, reason: str) -> None:
-        """A route is refused, with its plugin's name, when its methods or its owner cannot be told."""
+        """If the methods or the owner of a route are unclear, it is refused with its plugin's name."""
         site.install("hello", routes_source(route))
 
         message = refusal()
@@ -139,10 +139,10 @@ class TestRoutes:
         self, site: Site, route: str, without_token: int, with_token: int
     ) -> None:
         """
-        Only an endpoint with a mark of its own is public, and a `user_id` is the user's own wherever it stands.
+        Only an endpoint that is itself marked is public, and a `user_id` must be the user's own wherever it occurs.
 
-        A bound method, a `functools.partial` and an object that takes no attributes can be marked, too.  Then nothing
-        else is: neither the same method of another object nor what the partial is made from.
+        A bound method, a `functools.partial` and an object that does not allow attributes can be marked, too.  The mark
+        affects nothing else: neither the same method of another object nor what the partial is made of.
         """
         site.install("hello", NOTES + routes_source(route))
         app = build()
@@ -151,7 +151,7 @@ class TestRoutes:
         assert with_token == (await get(app, "/x/y", "alice")).status_code
 
     async def test_a_public_route_under_api_may_name_its_parameters(self, site: Site) -> None:
-        """Where nobody is asked for a token, no parameter has to be the owner."""
+        """If no credentials are needed, no parameter has to be the owner."""
         site.install("hello", routes_source("Route('/api/{anything}', open_endpoint)"))
 
         assert 200 == (await get(build(), "/api/x")).status_code
@@ -170,20 +170,20 @@ class TestRoutes:
         ],
     )
     @pytest.mark.parametrize("names", [("alpha", "omega"), ("omega", "alpha")], ids=["wide first", "narrow first"])
-    async def test_a_literal_path_wins_over_a_parameter(
+    async def test_a_literal_path_takes_precedence_over_a_parameter(
         self, site: Site, names: tuple[str, str], wide: str, narrow: str, path: str
     ) -> None:
-        """The more literal of two paths responses, whichever plugin brought it."""
+        """The more literal of two paths responds, whichever plugin provides it."""
         site.install(names[0], routes_source(f"Route({wide!r}, open_endpoint)"), distribution="acme")
         module = site.install(names[1], routes_source(f"Route({narrow!r}, open_endpoint)"), distribution="zenith")
 
-        # No protected path of the tasks overlaps with them.
+        # It overlaps no protected path of the tasks.
         app = build(TASKD_DISABLED_PLUGINS="tasks")
 
         assert f"{module}: anyone" == (await get(app, path)).text
 
-    async def test_a_wide_route_takes_nothing_from_the_tasks(self, site: Site) -> None:
-        """The paths of the tasks are answered as ever beside a route for everything under them."""
+    async def test_a_wide_route_does_not_hide_the_tasks(self, site: Site) -> None:
+        """The tasks' own paths are served as before, even with a route for everything below them."""
         site.install("hello", routes_source("Route('/api/{user_id:path}', endpoint)") + STORE)
 
         response = await get(build(TASKD_STORAGE="hello"), "/api/alice/tasks", "alice")
@@ -208,7 +208,7 @@ class TestOverlaps:
     def test_a_public_path_that_overlaps_a_protected_one_is_refused(
         self, site: Site, path: str, protected: str, common: str | None
     ) -> None:
-        """Nobody without credentials is answered at a user's path; both plugins and paths are named, and an example."""
+        """No public route may respond at a user's path; the message names both plugins, both paths and an example."""
         site.install("hello", routes_source(f"Route({path!r}, open_endpoint)"))
 
         message = refusal()
@@ -219,19 +219,19 @@ class TestOverlaps:
         assert f" protects {protected}, and both match {common or '/api/alice/tasks/'}" in message
 
     def test_a_public_path_that_matches_everything_comes_with_advice(self, site: Site) -> None:
-        """Such a path is possible below a segment of its own."""
+        """It could begin with a segment of its own."""
         site.install("hello", routes_source("Route('/{rest:path}', open_endpoint)"))
 
         assert refusal().endswith("begin it with a segment of its own, as in /pages/{rest:path}")
 
     def test_a_method_of_a_path_that_another_plugin_protects_is_refused(self, site: Site) -> None:
-        """A path is its plugin's: no other one opens a method of it."""
+        """A path belongs to its plugin: no other plugin may make one of its methods public."""
         site.install("hello", routes_source("Route('/api/{user_id}/tasks', open_endpoint, methods=['PUT'])"))
 
         assert "makes /api/{user_id}/tasks public, and plugin 'tasks' of taskd-server " in refusal()
 
     def test_a_plugin_s_own_paths_must_not_overlap_either(self, site: Site) -> None:
-        """Whoever brought the protected path, its plugin is named."""
+        """The message names the plugin that protects the other path."""
         site.install(
             "hello", routes_source("Route('/notes/latest', open_endpoint)", "Route('/notes/{note}', endpoint)")
         )
@@ -239,13 +239,13 @@ class TestOverlaps:
         assert "makes /notes/latest public, but plugin 'hello' of acme 1.0 protects /notes/{note}" in refusal()
 
     def test_a_plugin_must_not_protect_what_the_server_makes_public(self, site: Site) -> None:
-        """Nobody is to think that `/livez` is protected."""
+        """Nobody should believe that `/livez` is protected."""
         site.install("hello", routes_source("Route('/{x}', endpoint)"))
 
         assert refusal().startswith("taskd makes /livez public, but plugin 'hello' of acme 1.0 protects /{x}, and both")
 
-    async def test_a_plugin_may_open_one_method_of_its_own_path(self, site: Site) -> None:
-        """Methods of one path are told apart, so that anyone may read what only users may write."""
+    async def test_a_plugin_may_make_one_method_of_its_own_path_public(self, site: Site) -> None:
+        """Methods of a path are independent, so everyone can read what only users can write."""
         site.install(
             "hello",
             routes_source("Route('/notes', open_endpoint)", "Route('/notes', endpoint, methods=['POST'])"),
@@ -279,8 +279,8 @@ async def refuse(request):
 
 
 class TestErrors:
-    async def test_a_wrong_parameter_is_refused_like_a_wrong_body(self, site: Site) -> None:
-        """The response has another code, and the same form."""
+    async def test_an_invalid_parameter_is_refused_like_an_invalid_body(self, site: Site) -> None:
+        """The response has another code, but the same form."""
         site.install("notes", PICKY + routes_source("Route('/notes', refuse)"))
 
         response = await get(build(), "/notes")
@@ -296,7 +296,7 @@ class TestErrors:
         } == response.json()
 
     async def test_an_error_of_a_plugin_has_the_code_of_its_status(self, site: Site) -> None:
-        """A status that has no code counts as the first of its class (RFC 9110, section 15): no code says too much."""
+        """A status without a code is treated like the first one of its class (RFC 9110, section 15)."""
         site.install("notes", FAILING + routes_source("Route('/{status:int}', fail)"))
         app = build()
         shared = {401: "invalid_token", 409: "bad_request", 422: "invalid_body"}
@@ -311,7 +311,7 @@ class TestErrors:
 
     @pytest.mark.parametrize(("code", "status"), CODES.items())
     async def test_a_plugin_can_name_a_code(self, site: Site, code: str, status: int) -> None:
-        """The status is the one that the contract gives to the code."""
+        """The code determines the status."""
         site.install("notes", FAILING + routes_source("Route('/{code}', fail_with_code)"))
 
         response = await get(build(), f"/{code}")

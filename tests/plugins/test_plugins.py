@@ -1,4 +1,4 @@
-"""Plugins of third parties: which are found, which are refused, and what they cannot do to each other."""
+"""Third-party plugins: which ones are found, which ones are refused, and how they are isolated from each other."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.support.third_parties import STORE, Site, auth_source, hook_source, r
 pytestmark = pytest.mark.anyio
 
 TASK_ID = "019ab7d4-5c00-7b2a-9d3e-4f5061728394"
-# Believes whoever says a name: nothing that it says may be heard unless it is selected.
+# Trusts whatever name a request contains, so it must have no effect unless it is selected.
 GULLIBLE = """
 class Gullible(AuthenticationBackend):
     async def authenticate(self, conn):
         return AuthCredentials(), taskd.auth.User(conn.headers["x-user"])
 """
-# Nothing can be found out about what these make.
+# Inspecting what these create raises an exception.
 FAILING = """
 class Failing{bases}:
     __slots__ = ()
@@ -44,23 +44,23 @@ FAILING_ENDPOINT = FAILING.format(bases="") + routes_source("Route('/x', Failing
 
 
 def wrong_setting(**environ: str) -> str:
-    """Why no application is built because of a setting."""
+    """Return the message about a wrong setting that keeps the application from being built."""
     with pytest.raises(SettingsError) as caught:
         build(**environ)
     return str(caught.value)
 
 
 class TestFound:
-    async def test_a_third_partys_route_is_served(self, site: Site) -> None:
-        """Installing a plugin is all that its routes need."""
+    async def test_a_third_party_route_is_served(self, site: Site) -> None:
+        """To serve a plugin's routes, it is enough to install it."""
         module = site.install("hello", routes_source("Route('/hello', open_endpoint)"))
 
         response = await get(build(), "/hello")
 
         assert (200, f"{module}: anyone") == (response.status_code, response.text)
 
-    async def test_a_third_partys_auth_serves_when_selected(self, site: Site) -> None:
-        """The backend of the plugin that `TASKD_AUTH` names tells who a request is from."""
+    async def test_a_third_party_auth_plugin_serves_if_selected(self, site: Site) -> None:
+        """The backend of the plugin that `TASKD_AUTH` names identifies users."""
         module = site.install(
             "gullible",
             GULLIBLE + hook_source("taskd_auth", "return Gullible()") + routes_source("Route('/me', endpoint)"),
@@ -70,8 +70,8 @@ class TestFound:
 
         assert (200, f"{module}: alice") == (response.status_code, response.text)
 
-    async def test_a_third_partys_storage_serves_when_selected(self, site: Site) -> None:
-        """The store of the plugin that `TASKD_STORAGE` names keeps the tasks."""
+    async def test_a_third_party_storage_plugin_serves_if_selected(self, site: Site) -> None:
+        """The store of the plugin that `TASKD_STORAGE` names holds the tasks."""
         site.install("memory", STORE)
 
         response = await get(build(TASKD_STORAGE="memory"), "/api/alice/tasks", "alice")
@@ -90,10 +90,10 @@ class TestFound:
         ],
     )
     @pytest.mark.parametrize("result", [None, {"title": "t"}, "ab", [{}]], ids=repr)
-    async def test_a_store_that_returns_something_else_is_a_500(
+    async def test_a_store_that_returns_a_wrong_type_leads_to_a_500(
         self, site: Site, call: tuple[str, str, bytes], hook: str, result: object, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The client is not answered `null`, and the log names the plugin, the method and what it returned."""
+        """The client does not get `null`, and the log names the plugin, the method and the type."""
         source = f"async def wrong(self, *_, **__):\n    return {result!r}\nStore.list = Store.create = wrong\n"
         site.install("memory", STORE + source + "Store.get = Store.update = Store.toggle = wrong\n")
         method, path, body = call
@@ -108,10 +108,10 @@ class TestFound:
         )
         kind = type(result).__name__
         assert f"taskd.storage.StoreError: {hook} returned a {kind}, not a " in caplog.text
-        assert 1 == caplog.text.count("The store is that of plugin 'memory' of acme 1.0.")
+        assert 1 == caplog.text.count("The store belongs to plugin 'memory' of acme 1.0.")
 
     async def test_a_plugin_may_be_any_object(self, site: Site) -> None:
-        """An entry point may name an object with hooks for methods, of a class that has no hash too."""
+        """An entry point may name an object whose methods are hooks, even one that is not hashable."""
         source = """
 @attrs.define
 class Plugin:
@@ -126,7 +126,7 @@ plugin = Plugin()
         assert 200 == (await get(build(), "/hello")).status_code
 
     async def test_hooks_get_the_store_and_the_environment(self, site: Site) -> None:
-        """A hook for routes is handed the selected store and the settings of the process."""
+        """A hook for routes receives the selected store and the environment."""
         source = """
 @hookimpl
 def taskd_routes(environ, store):
@@ -139,8 +139,8 @@ def taskd_routes(environ, store):
 
         assert "Hi SQLite file tasks.db" == (await get(build(GREETING="Hi"), "/hello")).text
 
-    async def test_two_apps_share_nothing(self) -> None:
-        """Of two applications in one process neither knows the other's tasks nor takes its tokens."""
+    async def test_two_applications_share_nothing(self) -> None:
+        """Two applications in one process neither see each other's tasks nor accept each other's tokens."""
         theirs = SecretScheme("the secret of the other app, of more than 32 bytes").issue("alice", 60)
         first = build(DATABASE_URL="sqlite:///first.db")
         second = build(
@@ -196,7 +196,7 @@ class TestRefused:
         ],
     )
     def test_a_plugin_that_cannot_be_loaded_stops_the_start(self, site: Site, source: str, reason: str) -> None:
-        """What is wrong with a plugin is said in one line, with its name and its distribution's."""
+        """One line says what is wrong, and names the plugin and its distribution."""
         site.install("broken", source)
 
         message = refusal()
@@ -208,34 +208,34 @@ class TestRefused:
     @pytest.mark.parametrize("wrapping", ["wrapper=True", "hookwrapper=True", "wrapper=True, specname='taskd_{}'"])
     @pytest.mark.parametrize("hook", ["auth", "storage", "routes"])
     def test_a_wrapper_is_refused(self, site: Site, hook: str, wrapping: str) -> None:
-        """No plugin has a say in what another one makes; one that wants it is told, rather than left in the dark."""
+        """No plugin can change what another one returns, and one that tries is told so."""
         name = "own" if "specname" in wrapping else f"taskd_{hook}"
         site.install("wrapper", f"@hookimpl({wrapping.format(hook)})\ndef {name}():\n    yield\n")
 
         assert f"plugin 'wrapper' of acme 1.0 wraps taskd_{hook}, but no plugin's hook" in refusal()
 
-    def test_an_entry_point_to_nothing_stops_the_start(self, site: Site) -> None:
-        """An entry point that names what its module does not have is refused."""
+    def test_an_entry_point_to_a_missing_attribute_stops_the_start(self, site: Site) -> None:
+        """An entry point must name something that its module has."""
         site.install("broken", "", attribute=":nothing")
 
         assert "plugin 'broken' of acme 1.0 cannot be loaded" in refusal()
 
-    def test_an_entry_point_that_is_none_stops_the_start(self, site: Site) -> None:
-        """An entry point that names no module is quoted."""
+    def test_a_malformed_entry_point_stops_the_start(self, site: Site) -> None:
+        """If an entry point does not name a module, it is quoted."""
         site.install("broken", "", attribute=" is no module")
 
-        assert "is no module' names no module" in refusal()
+        assert "is no module' does not name a module" in refusal()
 
-    def test_a_module_that_is_not_there_comes_with_advice(self, site: Site) -> None:
-        """Where a whole source folder is missing, it is the installation that is broken."""
+    def test_a_missing_module_comes_with_advice(self, site: Site) -> None:
+        """If a whole source folder is missing, the installation is broken."""
         module = site.install("broken", "")
         (site.directory / module / f"{module}.py").unlink()
 
         assert f"No module named '{module}'; reinstall acme, and if it is editable, without editable_mode" in refusal()
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-    def test_an_operator_may_interrupt(self, site: Site, error: type[BaseException]) -> None:
-        """Ctrl+C during an import is no fault of the plugin's."""
+    def test_ctrl_c_interrupts_an_import(self, site: Site, error: type[BaseException]) -> None:
+        """It is not reported as an error of the plugin."""
         site.install("slow", f"raise {error.__name__}")
 
         with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else PluginError):
@@ -243,14 +243,14 @@ class TestRefused:
 
     @pytest.mark.parametrize("name", ["a,b", ""])
     def test_a_name_that_no_setting_can_hold_is_refused(self, site: Site, name: str) -> None:
-        """It could be neither selected nor disabled, and is left out by those that can be."""
+        """Such a plugin could be neither selected nor disabled, and the lists of valid names leave it out."""
         site.install(name, routes_source())
 
         assert f"plugin {name!r} of acme 1.0 has a name that no setting can hold" in refusal()
         build(TASKD_PLUGINS="jwt,sql,tasks")
 
-    def test_a_name_that_comes_twice_in_one_distribution_is_refused(self, site: Site) -> None:
-        """An entry point of a name there already is names the distribution once for each."""
+    def test_a_duplicate_name_in_one_distribution_is_refused(self, site: Site) -> None:
+        """The message names the distribution once for each entry point."""
         module = site.install("hello", routes_source())
         file = site.directory / module / "acme-1.0.dist-info" / "entry_points.txt"
         file.write_text(f"[taskd]\nhello = {module}\nhello = {module}:other\n")
@@ -280,7 +280,7 @@ class TestRefused:
     def test_a_hook_that_fails_stops_the_start(
         self, site: Site, hook: str, environ: dict[str, str], definition: str, statement: str
     ) -> None:
-        """A hook that raises, or returns what it must not, is named with its plugin and distribution."""
+        """If a hook raises an exception or returns a wrong type, its plugin and distribution are named."""
         site.install("broken", f"@hookimpl\n{definition} {hook}():\n    {statement}\n")
 
         message = refusal(**environ)
@@ -296,8 +296,8 @@ class TestRefused:
             ("taskd_routes", {}),
         ],
     )
-    def test_what_a_hook_returns_may_fail_later(self, site: Site, hook: str, environ: dict[str, str]) -> None:
-        """An object that raises when it is looked at is its plugin's fault, too."""
+    def test_the_result_of_a_hook_may_fail_later(self, site: Site, hook: str, environ: dict[str, str]) -> None:
+        """An object that raises an exception when it is inspected is blamed on its plugin, too."""
         source = """
 import collections.abc
 
@@ -322,10 +322,10 @@ def taskd_auth():
         [(FAILING_BACKEND, {"TASKD_AUTH": "broken"}), (FAILING_ENDPOINT, {})],
         ids=["backend", "endpoint"],
     )
-    def test_what_raises_when_it_is_inspected_stops_the_start(
+    def test_an_object_that_cannot_be_inspected_stops_the_start(
         self, site: Site, source: str, environ: dict[str, str]
     ) -> None:
-        """A `__getattr__` that fails is the fault of its plugin, and one line says so."""
+        """A failing `__getattr__` is blamed on its plugin, in one line."""
         site.install("broken", source)
 
         message = refusal(**environ)
@@ -336,7 +336,7 @@ def taskd_auth():
 
     @pytest.mark.parametrize("names", ["'X-Key'", "['X Key']", "[None]", "5"])
     def test_request_headers_are_a_list_of_names(self, site: Site, names: str) -> None:
-        """Whatever else a backend says about the headers that it reads stops the start."""
+        """If a backend's `request_headers` is anything else, the server does not start."""
         site.install("broken", auth_source("return None") + f"\nBackend.request_headers = {names}\n")
 
         message = refusal(TASKD_AUTH="broken")
@@ -345,7 +345,7 @@ def taskd_auth():
         assert "request_headers" in message
 
     async def test_the_headers_that_a_backend_reads_are_allowed(self, site: Site) -> None:
-        """Pages of the allowed origins may send them; those of another plugin are not among them."""
+        """Pages of the allowed origins may send them, but not those of other plugins."""
         site.install("key", auth_source("return None") + "\nBackend.request_headers = ['X-Key']\n")
         origin = "https://app.example.com"
         preflight = {"Origin": origin, "Access-Control-Request-Method": "GET"}
@@ -356,24 +356,24 @@ def taskd_auth():
         allowed = response.headers["Access-Control-Allow-Headers"].split(", ")
         assert ("X-Key" in allowed, "Authorization" in allowed) == (True, False)
 
-    def test_a_plugins_own_setting_stops_the_start(self, site: Site) -> None:
-        """A `SettingsError` from a hook arrives, and says whose setting it is."""
+    def test_a_plugin_s_own_setting_stops_the_start(self, site: Site) -> None:
+        """A `SettingsError` from a hook is passed on, with the owner of the setting."""
         site.install(
             "broken", hook_source("taskd_routes", "raise taskd.settings.SettingsError('ACME_URL', 'is not set')")
         )
 
         assert "ACME_URL: is not set (plugin 'broken' of acme 1.0)" == wrong_setting()
 
-    def test_two_plugins_of_one_name_are_refused(self, site: Site) -> None:
-        """Which of two would serve is nothing to guess: both distributions are named."""
+    def test_two_plugins_with_the_same_name_are_refused(self, site: Site) -> None:
+        """taskd does not guess which of them to use; the message names both distributions."""
         site.install("hello", routes_source(), distribution="acme")
         site.install("hello", routes_source(), distribution="zenith")
 
         assert "plugin 'hello' is claimed by acme 1.0, zenith 1.0: uninstall all but one" == refusal()
 
     @pytest.mark.parametrize("name", ["jwt", "sql", "tasks"])
-    def test_a_default_plugins_name_is_taken(self, site: Site, name: str) -> None:
-        """No distribution can put itself in the place of a default plugin."""
+    def test_the_name_of_a_default_plugin_is_taken(self, site: Site, name: str) -> None:
+        """No distribution can replace a default plugin."""
         module = site.install(name, routes_source())
 
         assert f"plugin '{name}' is claimed by acme 1.0, taskd-server " in refusal()
@@ -381,7 +381,7 @@ def taskd_auth():
 
 
 class TestSlow:
-    """What takes long is named while it lasts."""
+    """The log names slow plugins while they are running."""
 
     WAITING = """
 import logging
@@ -410,14 +410,14 @@ def wait():
         ],
         ids=["import", "hook"],
     )
-    def test_a_plugin_that_is_waited_for_is_named(
+    def test_a_slow_plugin_is_named(
         self,
         site: Site,
         caplog: pytest.LogCaptureFixture,
         source: str,
         doing: str,
     ) -> None:
-        """An operator whose server does not come up can read for which plugin it waits, and for what."""
+        """If the server does not start, the log tells the operator which plugin is slow, and at what."""
         site.install("slow", self.WAITING + source)
 
         build(Timeouts(start_s=0.05))
@@ -436,7 +436,7 @@ class TestSelection:
         ],
     )
     def test_an_unknown_name_is_refused(self, site: Site, variable: str, name: str, able: str) -> None:
-        """A name that no plugin for this purpose has is refused, and those that there are are named."""
+        """A name is refused if no plugin for the purpose has it; the message lists those that can be used."""
         site.install("gullible", GULLIBLE + hook_source("taskd_auth", "return Gullible()"))
 
         message = wrong_setting(**{variable: name})
@@ -452,8 +452,8 @@ class TestSelection:
             ("TASKD_STORAGE", {"TASKD_PLUGINS": "jwt", "TASKD_DISABLED_PLUGINS": "sql"}),
         ],
     )
-    def test_a_disabled_plugin_is_replaced_by_none(self, site: Site, variable: str, environ: dict[str, str]) -> None:
-        """When the selected plugin is disabled nothing starts: no other one takes its place."""
+    def test_a_disabled_plugin_is_not_replaced(self, site: Site, variable: str, environ: dict[str, str]) -> None:
+        """If the selected plugin is disabled, the server does not start: no other plugin takes its place."""
         site.install("gullible", GULLIBLE + hook_source("taskd_auth", "return Gullible()"))
 
         assert wrong_setting(**environ).startswith(f"{variable}: no enabled plugin ")
@@ -463,28 +463,28 @@ class TestSelection:
         [{"TASKD_PLUGINS": "jwt,sql,tasks"}, {"TASKD_DISABLED_PLUGINS": "broken"}],
         ids=["not allowed", "disabled"],
     )
-    def test_what_is_not_enabled_is_not_imported(self, site: Site, environ: dict[str, str]) -> None:
-        """A plugin that would fail at its import does no harm unless it is enabled."""
+    def test_a_plugin_that_is_not_enabled_is_not_imported(self, site: Site, environ: dict[str, str]) -> None:
+        """A plugin whose import fails does no harm unless it is enabled."""
         module = site.install("broken", "import no_such_module")
 
         build(**environ)
 
         assert module not in sys.modules
 
-    def test_a_claimed_name_does_no_harm_while_it_is_disabled(self, site: Site) -> None:
-        """Two distributions may claim a name that is disabled."""
+    def test_a_duplicate_name_does_no_harm_while_it_is_disabled(self, site: Site) -> None:
+        """Two distributions may claim the same name if it is disabled."""
         site.install("hello", routes_source(), distribution="acme")
         site.install("hello", routes_source(), distribution="zenith")
 
         build(TASKD_DISABLED_PLUGINS="hello")
 
-    async def test_what_is_not_enabled_brings_no_routes(self) -> None:
-        """Without the plugin for tasks there are no tasks to ask for."""
+    async def test_a_plugin_that_is_not_enabled_provides_no_routes(self) -> None:
+        """Without the plugin for tasks, there are no tasks."""
         assert 404 == (await get(build(TASKD_PLUGINS="jwt,sql"), "/api/alice/tasks", "alice")).status_code
 
     @pytest.mark.parametrize("variable", ["TASKD_PLUGINS", "TASKD_DISABLED_PLUGINS"])
     def test_unknown_names_in_the_lists_are_refused(self, variable: str) -> None:
-        """A list that names a plugin that is not installed is refused, and those that are are named."""
+        """A list must not name a plugin that is not installed; the message lists those that are."""
         message = wrong_setting(**{variable: "jwt,sql,tasks,jwtt"})
 
         assert message.startswith(f"{variable}: no plugin 'jwtt' is installed, only ")
@@ -499,8 +499,8 @@ class TestSelection:
             pytest.param("@hookimpl(specname='taskd_auth')\ndef auth():\n    return Gullible()", id="renamed"),
         ],
     )
-    async def test_another_auth_plugin_has_no_say(self, site: Site, hook: str) -> None:
-        """Installing a plugin changes nothing about who verifies tokens, whatever order it asks for."""
+    async def test_another_auth_plugin_has_no_effect(self, site: Site, hook: str) -> None:
+        """Installing a plugin does not change who verifies tokens, whatever priority it requests."""
         site.install("gullible", GULLIBLE + hook + "\n" + routes_source("Route('/me', endpoint)"))
         app = build()
 
@@ -513,12 +513,12 @@ SPECIFICATIONS = {name: hook for name, hook in vars(hooks).items() if isinstance
 
 @pytest.mark.parametrize("name", SPECIFICATIONS)
 def test_every_hook_is_documented(name: str) -> None:
-    """The docstring of a hook is its contract, so none is without."""
+    """The docstring of a hook is its contract, so every hook has one."""
     documentation = inspect.getdoc(SPECIFICATIONS[name]) or ""
 
     assert documentation.startswith("Return ")
 
 
 def test_every_hook_is_checked() -> None:
-    """The hooks that plugins are checked for are those that are specified."""
+    """All specified hooks are checked, and no others."""
     assert set(HOOKS) == set(SPECIFICATIONS)

@@ -1,4 +1,4 @@
-"""What several servers on one database, and crashes, do to writes that must happen at most once."""
+"""Writes that must happen at most once, with several servers on one database, and with crashes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def environ(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of servers that refuse nobody because the machine is slow."""
+    """Return the environment of servers that refuse no request, however slow the machine is."""
     url = f"sqlite:///{tmp_path_factory.mktemp('once')}/tasks.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
@@ -41,13 +41,13 @@ async def two(environ: dict[str, str]) -> AsyncIterator[tuple[Target, Target]]:
 
 
 async def ask_both(two: tuple[Target, Target], requests: Sequence[bytes]) -> list[Response]:
-    """Send all *requests* at once, to the two servers in turn."""
+    """Send all *requests* at once, alternating between the two servers."""
     servers = itertools.cycle(each.server for each in two)
     return await asyncio.gather(*map(ask, servers, requests))
 
 
 def creation(user_id: str, number: int) -> bytes:
-    """Return a request to create a task, whose title and key are its *number*."""
+    """Return a request to create a task whose title and key are its *number*."""
     headers = {"Idempotency-Key": f"{number}"}
     return request_bytes("POST", f"/api/{user_id}/tasks", token_for(user_id), {"title": f"{number}"}, headers)
 
@@ -60,10 +60,10 @@ async def titles(server: RunningServer, user_id: str) -> list[str]:
 
 
 class TestTwoServers:
-    async def test_of_writers_with_one_tag_exactly_one_succeeds(
+    async def test_of_writers_with_the_same_tag_exactly_one_succeeds(
         self, two: tuple[Target, Target], user_id: str, is_thorough: bool
     ) -> None:
-        """Each version of a task has one of fifty writers, and all others learn that it is not theirs."""
+        """For each version of a task, one of fifty writers succeeds, and all others get a 412."""
         token = token_for(user_id)
         response = await ask(two[0].server, creation(user_id, 0))
         path = f"/api/{user_id}/tasks/{response.json()['id']}"
@@ -77,10 +77,10 @@ class TestTwoServers:
             response = await ask(two[number % 2].server, request_bytes("GET", path, token))
             assert winner.json() == response.json()
 
-    async def test_repetitions_at_once_create_one_task(
+    async def test_concurrent_retries_create_one_task(
         self, two: tuple[Target, Target], user_id: str, is_thorough: bool
     ) -> None:
-        """Whichever process gets them, all requests with one key are for one task."""
+        """Whichever process receives them, all requests with the same key get the same task."""
         rounds = 100 if is_thorough else 5
         for number in range(rounds):
             responses = await ask_both(two, [creation(user_id, number)] * 20)
@@ -93,11 +93,11 @@ class TestTwoServers:
 @attrs.define
 class Creator:
     """
-    Creates tasks, each with a key of its own, until the server is killed.
+    Creates tasks, each with its own key, until the server is killed.
 
     Attributes:
-        ids: The ids of those that were acknowledged, by number.
-        is_due: Set when so many were acknowledged that the server is to be killed.
+        ids: The ids of acknowledged tasks, by number.
+        is_due: Set when enough tasks have been acknowledged to kill the server.
     """
 
     user_id: str
@@ -125,7 +125,7 @@ class Creator:
             await running.kill()
 
     async def repeat(self, server: RunningServer) -> list[Response]:
-        """Send each request again, whatever became of it."""
+        """Send each request again, whatever happened to it."""
 
         async def again(number: int) -> Response:
             async with self._in_flight:
@@ -135,10 +135,10 @@ class Creator:
 
 
 class TestKilledServer:
-    """`kill -9` of taskd while tasks are created."""
+    """`kill -9` of taskd while tasks are being created."""
 
     async def test_each_key_has_one_task(self, two: tuple[Target, Target], is_thorough: bool) -> None:
-        """Clients that repeat everything get the tasks that were acknowledged, and none is there twice."""
+        """Clients that retry everything get the acknowledged tasks, and no task exists twice."""
         running = two[0]
         for number in range(20 if is_thorough else 1):
             creator = Creator(uuid.uuid4().hex, kill_after=random.Random(number).randint(50, 100))

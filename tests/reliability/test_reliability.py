@@ -1,4 +1,4 @@
-"""What crashes, restarts, locks and rude clients do to real servers: acknowledged writes stay, and responses come."""
+"""Crashes, restarts, locks and rude clients: acknowledged writes survive, and every request gets a response."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ pytestmark = pytest.mark.anyio
 @attrs.frozen
 class Extent:
     """
-    How much is done to the servers.
+    The extent of a run.
 
     Attributes:
-        requests: How many are served before an outage, and how many after it.
-        hold_s: How long an outage lasts after every writer was refused.
-        livez_bound_s: What 99 of 100 responses of `/livez` do not exceed; the hundredth is left to the machine.
-        return_bound_s: After how long all requests are served again.
-        settings: Of taskd; short time-outs where nobody looks at the figures.
+        requests: How many requests are served before an outage, and how many after it.
+        hold_s: How long an outage lasts after every writer has been refused.
+        livez_bound_s: The limit for 99 of 100 responses of `/livez`; the slowest ones depend on the machine.
+        return_bound_s: The time within which all requests must be served again.
+        settings: taskd's settings; with short time-outs if nobody looks at the figures.
     """
 
     kills: int
@@ -82,7 +82,7 @@ BRIEF = Extent(
     clients=200,
     requests=(20, 50),
     hold_s=0.1,
-    # Other tests may have all cores.
+    # Other tests may be using all cores.
     livez_bound_s=RESPONSE_BOUND_S,
     return_bound_s=RESPONSE_BOUND_S,
     settings={
@@ -112,14 +112,14 @@ def extent(is_thorough: bool) -> Extent:
 
 @attrs.frozen
 class Database:
-    """A database of *server* that is one test's own, so that all connections to it are those of its servers."""
+    """A database of *server* for one test only, so that all connections to it are those of its servers."""
 
     server: PostgresServer
     name: str
 
     @property
     def url(self) -> str:
-        """The URL by which it is reached as Neon is: by TLS, with a password, and with the certificate verified."""
+        """Return the database's URL with TLS, a password and a verified certificate, as for Neon."""
         return self.server.secured_url(self.name, sslmode="verify-full", sslrootcert=str(self.server.ca))
 
 
@@ -132,31 +132,31 @@ def database(postgres: PostgresServer) -> Database:
 
 @pytest.fixture
 def child(extent: Extent, database: Database) -> dict[str, str]:
-    """The environment of a server over PostgreSQL."""
+    """Return the environment of a server over PostgreSQL."""
     return child_environ({"DATABASE_URL": database.url, "BETTER_AUTH_SECRET": SECRET, **extent.settings})
 
 
 @pytest.fixture
 def patient_child(database: Database) -> dict[str, str]:
-    """The environment of a server over PostgreSQL that refuses nobody because the machine is slow."""
+    """Return the environment of a server over PostgreSQL that refuses no request, however slow the machine is."""
     patience = dict.fromkeys(["TASKD_SQL_ACQUIRE_TIMEOUT", "TASKD_SQL_STATEMENT_TIMEOUT"], "60")
     return child_environ({"DATABASE_URL": database.url, "BETTER_AUTH_SECRET": SECRET, **PATIENT, **patience})
 
 
 @pytest.fixture
 def pooled_child(child: dict[str, str], database: Database, pooler: PgBouncer) -> dict[str, str]:
-    """The environment of a server over PostgreSQL behind a PgBouncer in transaction mode."""
+    """Return the environment of a server over PostgreSQL behind a PgBouncer in transaction mode."""
     return {**child, "DATABASE_URL": pooler.url(database.name), "TASKD_SQL_POOLER": "yes"}
 
 
 def integrity(file: Path) -> list[tuple[str]]:
-    """Return what SQLite says of *file*."""
+    """Return the result of SQLite's integrity check of *file*."""
     with contextlib.closing(sqlite3.connect(file)) as connection:
         return connection.execute("PRAGMA integrity_check").fetchall()
 
 
 def connections_left(database: Database, timeout_s: float) -> int:
-    """Return how many connections to *database* are still there when none is left, or *timeout_s* later."""
+    """Return how many connections to *database* are left once there are none, or after *timeout_s* seconds."""
     deadline = time.monotonic() + timeout_s
     while (count := len(database.server.connections(database.name))) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -165,7 +165,7 @@ def connections_left(database: Database, timeout_s: float) -> int:
 
 @contextlib.contextmanager
 def stopped(database: Database) -> Iterator[None]:
-    """Nothing listens at the server's port."""
+    """Nothing listens on the server's port."""
     database.server.stop()
     try:
         yield
@@ -175,7 +175,7 @@ def stopped(database: Database) -> Iterator[None]:
 
 @contextlib.contextmanager
 def frozen(database: Database) -> Iterator[None]:
-    """The server accepts connections, and responds on none of them."""
+    """The server accepts connections, but never responds."""
     database.server.freeze()
     try:
         yield
@@ -185,7 +185,7 @@ def frozen(database: Database) -> Iterator[None]:
 
 @contextlib.contextmanager
 def refusing(database: Database) -> Iterator[None]:
-    """The server has ended all connections to the database, and refuses new ones with an error."""
+    """The server has closed all connections to the database, and refuses new ones with an error."""
     allow = f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS"
     database.server.psql("postgres", "-c", f"{allow} false")
     database.server.terminate_backends()
@@ -197,7 +197,7 @@ def refusing(database: Database) -> Iterator[None]:
 
 @contextlib.contextmanager
 def nameless(database: Database, names: NameServer) -> Iterator[None]:
-    """The server has ended all connections, and its host's name is not known."""
+    """The server has closed all connections, and its host name is unknown."""
     with names.without_names():
         database.server.terminate_backends()
         yield
@@ -205,7 +205,7 @@ def nameless(database: Database, names: NameServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unanswered(database: Database, names: NameServer) -> Iterator[None]:
-    """The server has ended all connections, and no name server knows its host."""
+    """The server has closed all connections, and the name server does not respond."""
     with names.without_responses():
         database.server.terminate_backends()
         yield
@@ -219,7 +219,7 @@ DNS_FAULTS: dict[str, Callable[[Database, NameServer], contextlib.AbstractContex
 
 @contextlib.asynccontextmanager
 async def in_thread(fault: contextlib.AbstractContextManager[None]) -> AsyncIterator[None]:
-    """Begin and end *fault* without holding up those who write meanwhile."""
+    """Begin and end *fault* without blocking the writers."""
     await asyncio.to_thread(fault.__enter__)
     try:
         yield
@@ -229,13 +229,13 @@ async def in_thread(fault: contextlib.AbstractContextManager[None]) -> AsyncIter
 
 @contextlib.contextmanager
 def probing(running: Target) -> Iterator[list[float]]:
-    """Ask for `/livez` every 20 ms, in a thread and on a connection of its own; give how long each response took."""
+    """Request `/livez` every 20 ms from a separate thread and connection; yield how long each response took."""
     latencies: list[float] = []
     done = threading.Event()
 
     def probe() -> None:
         with contextlib.closing(http.client.HTTPConnection(*address_of(running.server), timeout=30)) as connection:
-            # Once at the least, however soon it is done.
+            # At least once, however short the block is.
             while True:
                 started = time.monotonic()
                 connection.request("GET", "/livez")
@@ -256,7 +256,7 @@ def probing(running: Target) -> Iterator[list[float]]:
 
 
 def figures_of(working: Load, fault: str, rounds: int, **more: float | Sequence[float] | None) -> Figures:
-    """Return what *working* has seen of *fault*."""
+    """Return the figures that *working* has collected during *fault*."""
     return Figures(
         fault=fault,
         rounds=rounds,
@@ -276,7 +276,7 @@ class TestKilledServer:
     async def test_acknowledged_writes_survive(
         self, request: pytest.FixtureRequest, extent: Extent, kind: str, sqlite_file: Path, measured: list[Figures]
     ) -> None:
-        """Whenever it is killed, what it acknowledged is there afterwards, once, and nothing that was never sent."""
+        """Whenever taskd is killed, acknowledged tasks exist exactly once, and no others do unless they were sent."""
         environ = request.getfixturevalue("patient_child" if kind == "PostgreSQL" else "embedded_child")
         back_s = []
         async with target(environ) as running:
@@ -292,14 +292,14 @@ class TestKilledServer:
         assert [] == working.faults()
         assert 0 == working.count(Outcome.REFUSED)
         assert working.longest_s() < RESPONSE_BOUND_S
-        # Without a file, that of PostgreSQL, it is as good.
+        # With PostgreSQL there is no such file, and the check passes.
         assert [("ok",)] == integrity(sqlite_file)
         assert [] == unexpected(running.output)
 
-    async def test_the_other_server_on_the_file_goes_on(
+    async def test_the_other_server_on_the_file_continues(
         self, extent: Extent, sqlite_file: Path, embedded_child: dict[str, str], measured: list[Figures]
     ) -> None:
-        """Of two servers on one SQLite file each is killed in turn: both lose nothing, and the file stays whole."""
+        """If two servers share a file and each is killed in turn, neither loses anything, and the file stays intact."""
         back_s = []
         async with target(embedded_child) as one, target(embedded_child) as other:
             async with load(one, other) as working:
@@ -307,7 +307,7 @@ class TestKilledServer:
                     await working.more(random.Random(number).randint(50, 150))
                     killed = (one, other)[number % 2]
                     await killed.kill()
-                    # The other one's writers do not wait.
+                    # The other server's writers do not wait.
                     await working.more(20)
                     await killed.start()
                     back_s.append(await working.each(Outcome.ACKNOWLEDGED))
@@ -327,7 +327,7 @@ def restart(server: PostgresServer) -> None:
     server.start()
 
 
-# By which number of an extent says how often.
+# The fields of an extent that say how often.
 FAULTS: dict[str, tuple[str, Callable[[PostgresServer], object]]] = {
     "stops": ("immediate restart of PostgreSQL", restart),
     "terminations": ("pg_terminate_backend on everything", PostgresServer.terminate_backends),
@@ -335,7 +335,7 @@ FAULTS: dict[str, tuple[str, Callable[[PostgresServer], object]]] = {
 
 
 class TestDatabaseRestarts:
-    """PostgreSQL goes away and comes back under eight writers."""
+    """PostgreSQL goes down and comes back under eight writers."""
 
     @pytest.mark.parametrize(
         ("often", "way"),
@@ -355,7 +355,7 @@ class TestDatabaseRestarts:
         measured: list[Figures],
         often: str,
     ) -> None:
-        """After each time writes succeed again, and no acknowledged one is lost."""
+        """After each outage, writes succeed again, and no acknowledged task is lost."""
         environ = request.getfixturevalue("pooled_child" if way else "child")
         name, disturb = FAULTS[often]
         rounds: int = getattr(extent, often)
@@ -376,10 +376,10 @@ class TestDatabaseRestarts:
 
 
 class TestOutages:
-    """PostgreSQL is away for longer."""
+    """PostgreSQL is down for longer."""
 
     @pytest.mark.parametrize("fault", [stopped, frozen, refusing])
-    async def test_every_request_is_answered_and_the_server_comes_back(
+    async def test_every_request_gets_a_response_and_the_server_recovers(
         self,
         extent: Extent,
         database: Database,
@@ -387,7 +387,7 @@ class TestOutages:
         fault: Callable[[Database], contextlib.AbstractContextManager[None]],
         measured: list[Figures],
     ) -> None:
-        """While it lasts, writers get their 503 in time and `/livez` responses; after it, writes succeed within 2 s."""
+        """During the outage, writers get a 503 in time and `/livez` responds; afterwards, writes succeed within 2 s."""
         async with target(child) as running:
             measured.append(await outlasted(running, fault(database), f"PostgreSQL {fault.__name__}", extent))
 
@@ -395,7 +395,7 @@ class TestOutages:
         "name",
         ["PostgreSQL's host not in DNS", pytest.param("PostgreSQL's name server silent", marks=pytest.mark.thorough)],
     )
-    async def test_a_host_that_vanishes_from_dns_is_no_reason_to_restart(
+    async def test_a_host_that_vanishes_from_dns_requires_no_restart(
         self,
         extent: Extent,
         database: Database,
@@ -404,17 +404,15 @@ class TestOutages:
         name: str,
         measured: list[Figures],
     ) -> None:
-        """The name is looked up again for each connection, and nothing remembers that it was not known."""
+        """The name is looked up again for each connection, and failures are not cached."""
         url = f"{database.server.url(database.name).replace(LOOPBACK, NAME)}?sslmode=disable"
         environ = {**child, **IMPATIENT_RESOLVER, "DATABASE_URL": url, "TASKD_ALLOW_PLAINTEXT": "1"}
         with name_server() as names:
             async with target(environ, asking(names, tmp_path, SERVE)) as running:
                 measured.append(await outlasted(running, DNS_FAULTS[name](database, names), name, extent))
 
-    async def test_a_name_server_that_responds_late_is_no_news_for_each_request(
-        self, child: dict[str, str], tmp_path: Path
-    ) -> None:
-        """Lookups that nobody waits for any more end in silence, however they end."""
+    async def test_a_slow_name_server_does_not_fill_the_log(self, child: dict[str, str], tmp_path: Path) -> None:
+        """Lookups whose callers have given up end silently, whatever their result."""
         url = f"postgresql://taskd@{NAME}/taskd?sslmode=disable"
         environ = {**child, "DATABASE_URL": url, "TASKD_ALLOW_PLAINTEXT": "1", "TASKD_SQL_CONNECT_TIMEOUT": "0.2"}
         with name_server() as names, names.without_names():
@@ -432,7 +430,7 @@ class TestOutages:
     async def test_it_starts_while_the_database_is_down(
         self, extent: Extent, database: Database, child: dict[str, str]
     ) -> None:
-        """It serves `/livez` at once, and is ready as soon as there is a database, without a restart."""
+        """It serves `/livez` at once, and becomes ready with the database, without a restart."""
         async with contextlib.AsyncExitStack() as stack:
             async with in_thread(stopped(database)):
                 running = await stack.enter_async_context(target(child))
@@ -449,7 +447,7 @@ class TestOutages:
 class TestLock:
     """All connections of the pool wait for a lock."""
 
-    async def test_a_lock_costs_no_more_than_a_refusal(
+    async def test_a_lock_causes_only_refusals(
         self,
         extent: Extent,
         database: Database,
@@ -457,14 +455,14 @@ class TestLock:
         user_id: str,
         measured: list[Figures],
     ) -> None:
-        """While the table is locked 50 requests are refused in time; one second after its release 50 succeed."""
+        """While the table is locked, 50 requests are refused in time; one second after that, 50 succeed."""
         holder = await asyncpg.connect(database.server.url(database.name), ssl=False)
         async with target(child) as running:
             with probing(running) as livez_s:
                 async with holder.transaction():
                     await holder.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
                     refused, refused_s = await ask_all(running, user_id)
-                # The second that the server is given.
+                # Give the server the second that it has.
                 await asyncio.sleep(1)
                 served, served_s = await ask_all(running, user_id)
             await running.stop()
@@ -490,16 +488,16 @@ class TestLock:
 
 
 class TestRudeClients:
-    """Clients that go away in the middle of their requests."""
+    """Clients that disconnect in the middle of their requests."""
 
-    async def test_no_connection_stays_behind(
+    async def test_no_connection_is_left(
         self,
         extent: Extent,
         database: Database,
         child: dict[str, str],
         measured: list[Figures],
     ) -> None:
-        """Clients reset their connections at any moment: none to the database stays, and no task is there twice."""
+        """If clients reset connections at any moment, no database connection is left, and no task exists twice."""
         users = [uuid.uuid4().hex for _ in range(CLIENTS_AT_ONCE)]
         async with target({**child, "TASKD_SQL_IDLE_TIMEOUT": "1"}) as running:
             with probing(running) as livez_s:
@@ -529,14 +527,14 @@ class TestRudeClients:
 async def outlasted(
     running: Target, fault: contextlib.AbstractContextManager[None], name: str, extent: Extent
 ) -> Figures:
-    """See that *running* outlasts *fault*, under load, and return the figures under *name*."""
+    """Check that *running* survives *fault* under load, and return the figures under *name*."""
     async with load(running) as working:
         before, after = extent.requests
         await working.more(before)
         async with in_thread(fault):
             with probing(running) as livez_s:
                 await working.each(Outcome.REFUSED)
-                # An outage has its length: time-outs come one after the other.
+                # An outage lasts for some time: one time-out follows another.
                 await asyncio.sleep(extent.hold_s)
         back_s = await working.each(Outcome.ACKNOWLEDGED)
         returned_s = time.monotonic() - back_s
@@ -552,14 +550,14 @@ async def outlasted(
 
 
 def unexpected(output: str) -> list[str]:
-    """Return the lines of a server's *output* that are neither the news of its life nor those of its storage's."""
+    """Return the lines of a server's *output*, except those about its lifecycle and its storage."""
     storage = r"WARNING:  (PostgreSQL at|SQLite file) .+( is unavailable: .+| is available again .+)"
     expected = re.compile(rf"INFO: .*|{storage}|")
     return [line for line in output.splitlines() if not expected.fullmatch(line)]
 
 
 def assert_good(working: Load, figures: Figures, extent: Extent) -> None:
-    """What holds whatever happened to the database."""
+    """Check what must hold whatever has happened to the database."""
     assert [] == working.faults()
     assert 0 == working.count(Outcome.UNKNOWN)
     assert working.longest_s() < RESPONSE_BOUND_S
@@ -570,7 +568,7 @@ def assert_good(working: Load, figures: Figures, extent: Extent) -> None:
 
 
 async def until_ready(running: Target) -> float:
-    """Ask for `/readyz` until it says 200, and return when it did."""
+    """Request `/readyz` until it returns 200, and return when it did."""
     status, answered_s = 503, 0.0
     async with asyncio.timeout(NO_RESPONSE_S):
         while status == 503:
@@ -589,7 +587,7 @@ def create_request(user_id: str, title: str) -> bytes:
 
 
 async def ask_all(running: Target, user_id: str) -> tuple[list[Response], float]:
-    """Send 50 requests at once, half of them writes; return the responses, and after how long the last one came."""
+    """Send 50 concurrent requests, half of them writes; return the responses, and when the last one arrived."""
     started = time.monotonic()
     requests = [list_request(user_id), create_request(user_id, "t")] * 25
     responses = await asyncio.gather(*[ask(running.server, request) for request in requests])
@@ -597,7 +595,7 @@ async def ask_all(running: Target, user_id: str) -> tuple[list[Response], float]
 
 
 async def cut_clients(running: Target, seed: int, user_id: str, count: int) -> None:
-    """Send whole requests and pieces of requests, one after the other, and reset each connection at some moment."""
+    """Send whole and partial requests one after another, and reset each connection at some moment."""
     chance = random.Random(seed)
     listing = list_request(user_id)
     for number in range(count):
@@ -611,7 +609,7 @@ async def cut(running: Target, data: bytes, pause_s: float) -> None:
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setblocking(False)
-        # Closed like this, it sends RST and not FIN.
+        # With this option, closing sends an RST instead of a FIN.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await loop.sock_connect(client, address_of(running.server))
         await loop.sock_sendall(client, data)

@@ -1,4 +1,4 @@
-"""Which requests wait under overload, and what those get that have waited too long."""
+"""Which requests wait under overload, and what happens to those that have waited too long."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.support.serving import until
 from tests.support.third_parties import Site, auth_source
 
 START_CAPACITY, MIN_CAPACITY = GateLimits().start, GateLimits().minimum
-# Where no credentials are recognized.
+# An application in which no credentials are recognized.
 STRANGE = "/strange"
-# Knows alice, whatever the key.
+# Recognizes alice, whatever the key.
 KEY_AUTH = auth_source("return AuthCredentials(), taskd.auth.User('alice')")
-# However slow the machine is, nothing is refused for waiting.
+# No request is refused for waiting, however slow the machine is.
 PATIENCE_S = 60.0
 
 pytestmark = pytest.mark.anyio
 
 
 class IdleStore(TaskStore):
-    """A store of which only one thing is asked here: how long calls wait, of each kind."""
+    """A store that only reports how long calls wait, for reads and for writes."""
 
     def __init__(self) -> None:
         self.read_wait_s = self.write_wait_s = 0.0
@@ -47,7 +47,7 @@ class IdleStore(TaskStore):
 
 
 class Endpoint:
-    """An application whose requests come to their end when the test wants that."""
+    """An application whose requests end when the test says so."""
 
     def __init__(self) -> None:
         self.running: list[str] = []
@@ -77,7 +77,7 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 
 @pytest.fixture
 async def admission(endpoint: Endpoint, store: IdleStore) -> Admission:
-    """One that knows alice and bob."""
+    """Return an application that recognizes alice and bob."""
     made = Admission(endpoint, store, PATIENCE_S)
     endpoint.may_end.set()
     for user in ("alice", "bob"):
@@ -90,7 +90,7 @@ async def admission(endpoint: Endpoint, store: IdleStore) -> Admission:
 def request(
     app: ASGIApp, path: str = "/api/alice/tasks", user: str = "alice", method: str = "GET"
 ) -> asyncio.Task[httpx.Response]:
-    """Begin to send a request."""
+    """Start a request."""
 
     async def send() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd") as client:
@@ -100,7 +100,7 @@ def request(
 
 
 async def flood(app: ASGIApp, endpoint: Endpoint, store: IdleStore, method: str = "GET") -> list[Any]:
-    """Let one client ask for more than is taken on, while the store can take no more."""
+    """Let one client send more requests than are admitted, while the store is at its limit."""
     store.read_wait_s = store.write_wait_s = 2 * MAX_STORE_WAIT_S
     requests = [request(app, method=method) for _ in range(2 * START_CAPACITY)]
     await until(lambda: len(endpoint.running) >= MIN_CAPACITY and gate_of(app, method).limiter.capacity == MIN_CAPACITY)
@@ -112,15 +112,13 @@ def gate_of(app: Any, method: str = "GET") -> Any:
 
 
 async def first_gate(admission: Any) -> Any:
-    """The gate at which strangers wait, as soon as it is there."""
+    """Return the gate at which unknown clients wait, once it exists."""
     await until(lambda: admission._gates is not None)
     return admission._gates.strangers
 
 
-async def test_what_is_too_much_waits_and_is_served_in_the_end(
-    admission: Admission, endpoint: Endpoint, store: IdleStore
-) -> None:
-    """A burst is no overload: nothing of it is refused."""
+async def test_excess_requests_wait_and_are_served(admission: Admission, endpoint: Endpoint, store: IdleStore) -> None:
+    """A burst is not an overload: none of its requests are refused."""
     requests = await flood(admission, endpoint, store)
     before = len(endpoint.running)
     endpoint.may_end.set()
@@ -131,8 +129,8 @@ async def test_what_is_too_much_waits_and_is_served_in_the_end(
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-async def test_a_supervisor_never_waits(admission: Admission, endpoint: Endpoint, store: IdleStore, path: str) -> None:
-    """However many wait."""
+async def test_health_checks_never_wait(admission: Admission, endpoint: Endpoint, store: IdleStore, path: str) -> None:
+    """This holds however many requests are waiting."""
     requests = await flood(admission, endpoint, store)
     asked = request(admission, path)
     await until(lambda: path in endpoint.running)
@@ -142,8 +140,8 @@ async def test_a_supervisor_never_waits(admission: Admission, endpoint: Endpoint
     await asyncio.gather(*requests)
 
 
-async def test_another_client_is_taken_on_at_once(admission: Admission, endpoint: Endpoint, store: IdleStore) -> None:
-    """One client's flood leaves a part of the capacity to others."""
+async def test_another_client_is_admitted_at_once(admission: Admission, endpoint: Endpoint, store: IdleStore) -> None:
+    """A flood from one client leaves some of the capacity to others."""
     gate = gate_of(admission)
     gate.limiter.per_key, gate.limiter.capacity = START_CAPACITY // 2, START_CAPACITY
     store.read_wait_s = 0.0
@@ -159,7 +157,7 @@ async def test_another_client_is_taken_on_at_once(admission: Admission, endpoint
 
 
 async def test_reads_do_not_wait_for_writes(admission: Admission, endpoint: Endpoint, store: IdleStore) -> None:
-    """A store that can write no more may well be read."""
+    """A store that is too slow for more writes may still be able to serve reads."""
     requests = await flood(admission, endpoint, store, "POST")
     store.read_wait_s = 0.0
     read = request(admission, "/api/alice/tasks/1")
@@ -169,9 +167,9 @@ async def test_reads_do_not_wait_for_writes(admission: Admission, endpoint: Endp
     assert {200} == {response.status_code for response in await asyncio.gather(read, *requests)}
 
 
-async def test_more_are_taken_on_when_that_does_no_harm(admission: Admission, endpoint: Endpoint) -> None:
-    """Requests that wait for something else than this process, a slow client for one, keep nobody out."""
-    # The machine on which this is run may be late for its own reasons.
+async def test_more_requests_are_admitted_if_that_does_no_harm(admission: Admission, endpoint: Endpoint) -> None:
+    """Requests that wait for something outside this process, such as a slow client, do not block others."""
+    # The machine that runs this may be late for other reasons.
     gate_of(admission).limits = GateLimits(max_lag_s=60)
     requests = [request(admission) for _ in range(10 * START_CAPACITY)]
     await until(lambda: len(endpoint.running) == len(requests))
@@ -180,8 +178,8 @@ async def test_more_are_taken_on_when_that_does_no_harm(admission: Admission, en
     assert {200} == {response.status_code for response in await asyncio.gather(*requests)}
 
 
-async def test_a_response_that_has_begun_keeps_nobody_out(store: IdleStore) -> None:
-    """A stream without an end, or a client that reads slowly, is no work that others would have to wait for."""
+async def test_a_started_response_does_not_block_others(store: IdleStore) -> None:
+    """An endless stream, or a client that reads slowly, is not work that others would have to wait for."""
     may_end = asyncio.Event()
 
     async def stream(_: Scope, __: Receive, send: Send) -> None:
@@ -198,8 +196,8 @@ async def test_a_response_that_has_begun_keeps_nobody_out(store: IdleStore) -> N
     assert {200} == {response.status_code for response in await asyncio.gather(*requests)}
 
 
-async def test_a_client_that_is_slow_to_send_keeps_nobody_out(store: IdleStore) -> None:
-    """While the rest of a body is waited for, its request has no place, and afterwards it has one again."""
+async def test_a_client_that_sends_slowly_does_not_block_others(store: IdleStore) -> None:
+    """While a request waits for the rest of its body it has no place; afterwards, it has one again."""
     may_come = asyncio.Event()
     in_use: list[int] = []
 
@@ -229,8 +227,8 @@ async def test_a_client_that_is_slow_to_send_keeps_nobody_out(store: IdleStore) 
     assert 0 < min(in_use)
 
 
-async def test_a_server_may_deal_with_what_happens_while_it_waits_for_a_body(store: IdleStore) -> None:
-    """A time-out of its own, for one, is none for the application."""
+async def test_a_server_may_handle_a_time_out_while_it_waits_for_a_body(store: IdleStore) -> None:
+    """The application does not notice such a time-out."""
     received: list[Any] = []
 
     async def receive() -> Any:
@@ -252,8 +250,8 @@ async def test_a_server_may_deal_with_what_happens_while_it_waits_for_a_body(sto
     assert [b"a"] == [message["body"] for message in received]
 
 
-async def test_strangers_keep_no_user_out(admission: Admission, endpoint: Endpoint) -> None:
-    """However many credentials they make up."""
+async def test_unknown_clients_do_not_block_users(admission: Admission, endpoint: Endpoint) -> None:
+    """This holds however many credentials they make up."""
     strangers = [request(admission, STRANGE, user=str(number)) for number in range(4 * START_CAPACITY)]
     gate = await first_gate(admission)
     gate.limiter.capacity = 0
@@ -266,8 +264,8 @@ async def test_strangers_keep_no_user_out(admission: Admission, endpoint: Endpoi
     assert {200} == {response.status_code for response in await asyncio.gather(known, *strangers)}
 
 
-async def test_one_client_is_one_client_with_any_credentials(admission: Admission, endpoint: Endpoint) -> None:
-    """Another spelling of the same token gives no other place in the queue."""
+async def test_a_client_is_the_same_with_different_credentials(admission: Admission, endpoint: Endpoint) -> None:
+    """Another spelling of the same token does not get another place in the queue."""
     endpoint.may_end.set()
     await request(admission, user="alice ")
     hashes = admission._users
@@ -276,8 +274,8 @@ async def test_one_client_is_one_client_with_any_credentials(admission: Admissio
     assert {"alice", "bob", "alice "} == set(hashes.values())
 
 
-async def test_quick_requests_do_not_all_run_in_one_turn(store: IdleStore) -> None:
-    """A thousand that need no more than one step of the event loop would hold up everybody else."""
+async def test_fast_requests_do_not_all_run_in_one_iteration(store: IdleStore) -> None:
+    """A thousand requests that each take only one step of the event loop would block everybody else."""
     turns: list[int] = []
 
     async def quick(_: Scope, __: Receive, send: Send) -> None:
@@ -298,14 +296,14 @@ async def test_quick_requests_do_not_all_run_in_one_turn(store: IdleStore) -> No
     assert max(turns) <= START_CAPACITY
 
 
-async def test_a_store_that_fails_to_say_how_long_calls_wait_is_not_asked_again(
+async def test_a_store_that_cannot_say_how_long_calls_wait_is_not_asked_again(
     admission: Admission,
     endpoint: Endpoint,
     store: IdleStore,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Requests are taken on all the same, and the log says so once."""
+    """Requests are admitted anyway, and the log says so once."""
 
     def fail(**_: bool) -> float:
         raise RuntimeError
@@ -319,8 +317,8 @@ async def test_a_store_that_fails_to_say_how_long_calls_wait_is_not_asked_again(
     assert 1 == len(caplog.records)
 
 
-def test_another_event_loop_has_gates_of_its_own(store: IdleStore) -> None:
-    """A server that is started again, in the same process, does not inherit who waited."""
+def test_each_event_loop_has_its_own_gates(store: IdleStore) -> None:
+    """A server that is restarted in the same process does not inherit waiting requests."""
     endpoint = Endpoint()
     admission = Admission(endpoint, store, PATIENCE_S)
 
@@ -338,8 +336,8 @@ def test_another_event_loop_has_gates_of_its_own(store: IdleStore) -> None:
     assert [200, 200] == statuses
 
 
-async def test_the_gate_rests_when_nobody_waits(admission: Admission, endpoint: Endpoint, store: IdleStore) -> None:
-    """An idle server has no timer of it."""
+async def test_an_idle_gate_has_no_timer(admission: Admission, endpoint: Endpoint, store: IdleStore) -> None:
+    """Timers run only while requests are waiting."""
     requests = await flood(admission, endpoint, store)
     endpoint.may_end.set()
     await asyncio.gather(*requests)
@@ -348,8 +346,8 @@ async def test_the_gate_rests_when_nobody_waits(admission: Admission, endpoint: 
     assert 0 == gate_of(admission).limiter.in_use
 
 
-async def test_a_late_event_loop_takes_on_fewer(admission: Admission) -> None:
-    """As long as it is late."""
+async def test_a_late_event_loop_admits_fewer_requests(admission: Admission) -> None:
+    """It does so as long as it is late."""
     gate = gate_of(admission)
     gate.limits = GateLimits(increase=1)
     loop = asyncio.get_running_loop()
@@ -363,7 +361,7 @@ async def test_a_late_event_loop_takes_on_fewer(admission: Admission) -> None:
 
 
 def head_of(user: str, target: str = "/") -> bytes:
-    """Return the head of a request with the token of *user*."""
+    """Return the head of a request with *user*'s token."""
     return f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user}\r\n\r\n".encode()
 
 
@@ -377,8 +375,8 @@ def head_of(user: str, target: str = "/") -> bytes:
         ("alice", "http://localhost:8000/livez"),
     ],
 )
-async def test_only_requests_of_users_wait_in_the_server(admission: Admission, user: str, target: str) -> None:
-    """Who strangers are is known after proxies were asked, and a supervisor does not wait."""
+async def test_only_requests_of_known_users_wait_in_the_server(admission: Admission, user: str, target: str) -> None:
+    """Unknown clients are identified after proxies have been considered, and health checks do not wait."""
     assert admission.enqueue(head_of(user, target)) is None
     assert admission.enqueue(head_of("alice", "/livezx")) is not None
 
@@ -398,24 +396,24 @@ async def test_only_requests_of_users_wait_in_the_server(admission: Admission, u
 async def test_a_user_is_known_by_all_headers_that_the_backend_reads(
     site: Site, settings: dict[str, str], sent: dict[str, str], is_known: bool
 ) -> None:
-    """Any of them may decide who the user is; no other header does."""
+    """Any of these headers may decide who the user is; no other header does."""
     site.install("key", KEY_AUTH + "\nBackend.request_headers = ['X-Key', 'X-Tenant']\n")
 
     assert is_known == await is_known_after(settings, {"X-Key": "k", "X-Tenant": "t"}, sent)
 
 
 @pytest.mark.parametrize(("sent", "is_known"), [("k", True), ("l", False)])
-async def test_a_user_is_known_by_the_header_that_the_backend_reads(
+async def test_a_user_is_known_by_the_backend_s_own_header(
     site: Site, settings: dict[str, str], sent: str, is_known: bool
 ) -> None:
-    """Which need not be `Authorization`."""
+    """It need not be `Authorization`."""
     site.install("key", KEY_AUTH + "\nBackend.request_headers = ['X-Key']\n")
 
     assert is_known == await is_known_after(settings, {"X-Key": "k"}, {"x-key": sent})
 
 
 async def is_known_after(settings: dict[str, str], first: dict[str, str], second: dict[str, str]) -> bool:
-    """Send a request with the headers *first*, and return whether the user of one with *second* is known then."""
+    """Send a request with the headers *first*, and return whether the user is then known by *second*."""
     from taskd import build_app  # noqa: PLC0415
 
     app: Any = build_app(settings | {"TASKD_AUTH": "key"})
@@ -426,8 +424,8 @@ async def is_known_after(settings: dict[str, str], first: dict[str, str], second
     return place is not None
 
 
-async def test_a_request_that_leaves_before_its_turn_is_not_begun(admission: Admission) -> None:
-    """And the next one gets its place."""
+async def test_a_request_that_leaves_before_its_turn_is_not_started(admission: Admission) -> None:
+    """The next one gets its place."""
     admission.enqueue(head_of("bob"))
     gate = gate_of(admission)
     gate.limiter.per_key = gate.limiter.capacity = 1
@@ -446,7 +444,7 @@ async def test_a_request_that_leaves_before_its_turn_is_not_begun(admission: Adm
 
 
 async def test_the_queue_is_bounded(admission: Admission) -> None:
-    """Beyond its bound a request is refused at once, by the application: its response is like all others."""
+    """Further requests are refused at once by the application, with a response like all others."""
     admission.enqueue(head_of("bob"))
     gate = gate_of(admission)
     gate.limiter.capacity = gate.limiter.max_waiting = 0
@@ -466,12 +464,12 @@ def settings() -> dict[str, str]:
     return {"DATABASE_URL": "sqlite:///tasks.db", **given}
 
 
-async def test_a_refusal_says_when_to_come_again(settings: dict[str, str]) -> None:
-    """In the form of all errors, so that a page may read it; not all clients are told the same time."""
+async def test_a_refusal_says_when_to_try_again(settings: dict[str, str]) -> None:
+    """It has the form of all errors, so pages may read it; the time differs between clients."""
     from taskd import build_app  # noqa: PLC0415
 
     app: Any = build_app(settings)
-    # Every gate refuses, as if too many had been waiting for too long.
+    # Every gate refuses, as if too many requests had been waiting for too long.
     app._asgi.app.limits = GateLimits(start=0, minimum=0)
     async with client_of(app, "alice") as client:
         responses = [await client.get("/api/alice/tasks", headers={"Origin": ORIGIN}) for _ in range(3)]
@@ -484,10 +482,10 @@ async def test_a_refusal_says_when_to_come_again(settings: dict[str, str]) -> No
     assert [refusal] * 3 == [response.json() for response in responses]
 
 
-async def test_a_client_that_left_while_it_waited_is_refused(
+async def test_a_client_that_left_while_waiting_is_refused(
     admission: Admission, endpoint: Endpoint, store: IdleStore
 ) -> None:
-    """It may have come again by then, and the server has enough to do with that."""
+    """It may have sent another request by then, which is enough work for the server."""
     requests = await flood(admission, endpoint, store)
     paths = {"/gone": True, "/here": False}
     scopes = [

@@ -1,4 +1,4 @@
-"""Faults that came up in random conversations, or while they were written, one by one."""
+"""Regression tests for bugs found by random conversations, or while writing them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST_GET = b"GET / HTTP/1.1\r\nHost: taskd\r\nConnection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: taskd\r\nContent-Length: %d\r\n\r\n"
 EXPECTING = POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
 CHUNKED = b"POST / HTTP/1.1\r\nHost: taskd\r\nTransfer-Encoding: chunked\r\n\r\n"
-# From what the kernel keeps to what makes the application wait.
+# From the size of the kernel's buffers to a size that makes the application wait.
 UNREAD_SIZES = range(0, 14_000, 500)
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
@@ -35,10 +35,10 @@ def start(request: pytest.FixtureRequest) -> Iterator[Callable[[], Conversation]
 
 @pytest.mark.parametrize("half_closes", [False, True])
 @pytest.mark.parametrize("sent", [GET, LAST_GET])
-def test_a_client_that_does_not_read_the_end_of_a_response_is_not_waited_for_for_ever(
+def test_a_client_that_does_not_read_the_end_of_a_response_is_cut_off(
     start: Callable[[], Conversation], sent: bytes, half_closes: bool
 ) -> None:
-    """However little is left of it: once it was closed, nothing bounded how long that took."""
+    """However little is left: there used to be no time limit once the connection was closing."""
     for size in UNREAD_SIZES:
         it = start()
         it.ending = "deaf"
@@ -50,8 +50,8 @@ def test_a_client_that_does_not_read_the_end_of_a_response_is_not_waited_for_for
         it.end()
 
 
-def test_a_client_that_reads_slowly_gets_the_whole_of_the_last_response(start: Callable[[], Conversation]) -> None:
-    """It has as much time for that as for any other, not only as much as lingering takes."""
+def test_a_slow_reader_gets_the_whole_last_response(start: Callable[[], Conversation]) -> None:
+    """It has as much time for it as for any other response, not only as long as lingering takes."""
     waited_s = []
     for size in UNREAD_SIZES:
         it = start()
@@ -69,8 +69,8 @@ def test_a_client_that_reads_slowly_gets_the_whole_of_the_last_response(start: C
     assert LIMITS.send_timeout_s == min(waited_s)
 
 
-def test_a_body_that_comes_does_not_free_a_client_from_reading(start: Callable[[], Conversation]) -> None:
-    """An application that reads and sends by turns waits for either within its time."""
+def test_sending_a_body_does_not_excuse_a_client_from_reading(start: Callable[[], Conversation]) -> None:
+    """If an application reads and sends alternately, each has its own time limit."""
     it = start()
     it.ending = "deaf"
     it.write(POST % 10, Plan(reads=0, pieces=(20_000, 20_000), reads_late=True))
@@ -82,8 +82,8 @@ def test_a_body_that_comes_does_not_free_a_client_from_reading(start: Callable[[
     it.end()
 
 
-def test_half_an_empty_line_begins_no_request(start: Callable[[], Conversation]) -> None:
-    """It is not refused, in time, for a head that did not come."""
+def test_half_an_empty_line_does_not_start_a_request(start: Callable[[], Conversation]) -> None:
+    """Such a connection is closed in time, without refusing a head that never came."""
     it = start()
     it.ending = "silent"
     for piece in (b"\r", b"\n"):
@@ -94,8 +94,8 @@ def test_half_an_empty_line_begins_no_request(start: Callable[[], Conversation])
     assert b"" == it.received
 
 
-def test_several_tasks_of_the_application_may_wait_for_the_client_to_go(start: Callable[[], Conversation]) -> None:
-    """As with Starlette's StreamingResponse over something that asks `Request.is_disconnected()`."""
+def test_several_tasks_may_wait_for_the_client_to_disconnect(start: Callable[[], Conversation]) -> None:
+    """Starlette's StreamingResponse does so if its content calls `Request.is_disconnected()`."""
     it = start()
     it.write(GET, Plan(listens=True, polls=True))
     it.send()
@@ -104,8 +104,8 @@ def test_several_tasks_of_the_application_may_wait_for_the_client_to_go(start: C
     assert it.app.seen[0].is_gone
 
 
-def test_the_time_for_a_body_does_not_pass_while_the_application_is_busy(start: Callable[[], Conversation]) -> None:
-    """Even if it has looked for the body before, and given up."""
+def test_the_time_limit_for_a_body_pauses_while_the_application_is_busy(start: Callable[[], Conversation]) -> None:
+    """This holds even if it has started to read the body before, and given up."""
     it = start()
     it.write(POST % 5, Plan(reads=0, polls=True, is_slow=True, pieces=(1, 1), reads_late=True))
     it.send()
@@ -128,8 +128,8 @@ def test_a_failure_to_respond_to_head_has_no_content(start: Callable[[], Convers
     assert it.received.endswith(b"\r\n\r\n")
 
 
-def test_a_response_that_is_cut_off_takes_no_other_with_it(start: Callable[[], Conversation]) -> None:
-    """Whoever pipelines may not have read the ones before."""
+def test_a_truncated_response_does_not_lose_earlier_ones(start: Callable[[], Conversation]) -> None:
+    """A client that pipelines may not have read the earlier responses yet."""
     for size in UNREAD_SIZES:
         it = start()
         it.write(GET, Plan(pieces=(size,)))
@@ -140,8 +140,8 @@ def test_a_response_that_is_cut_off_takes_no_other_with_it(start: Callable[[], C
         assert size < len(it.received)
 
 
-def test_a_connection_is_closed_once_when_the_client_has_read_all(start: Callable[[], Conversation]) -> None:
-    """asyncio reports an error if a transport is closed while it says that all is sent."""
+def test_a_connection_is_closed_once_when_the_client_has_read_everything(start: Callable[[], Conversation]) -> None:
+    """asyncio reports an error if a transport is closed while it reports that everything has been sent."""
     it = start()
     it.write(GET, Plan(pieces=(40_000,)))
     it.send()
@@ -153,8 +153,8 @@ def test_a_connection_is_closed_once_when_the_client_has_read_all(start: Callabl
     assert 200 == it.app.seen[0].status
 
 
-def test_a_body_is_not_asked_for_when_the_client_has_gone_or_has_sent_it(start: Callable[[], Conversation]) -> None:
-    """What is written to a connection that is closed is an error, or lost."""
+def test_a_body_is_not_requested_from_a_client_that_has_left_or_sent_it(start: Callable[[], Conversation]) -> None:
+    """Data that is written to a closed connection causes an error, or is lost."""
 
     async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
         it.app.is_waiting = True
@@ -179,8 +179,8 @@ def test_a_body_is_not_asked_for_when_the_client_has_gone_or_has_sent_it(start: 
     assert b"100 Continue" not in it.received
 
 
-def test_a_client_that_stops_within_a_body_is_asked_for_the_rest(start: Callable[[], Conversation]) -> None:
-    """It may have sent what fitted into a packet, and wait."""
+def test_a_client_that_pauses_within_a_body_is_asked_for_the_rest(start: Callable[[], Conversation]) -> None:
+    """It may have sent as much as fits into a packet, and be waiting."""
     it = start()
     it.write(EXPECTING % 5 + b"12", Plan())
     it.send()
@@ -193,8 +193,8 @@ def test_a_client_that_stops_within_a_body_is_asked_for_the_rest(start: Callable
     assert b"12345" == it.app.seen[0].content
 
 
-def test_an_application_that_goes_on_sending_at_once_does_not_fill_the_log(start: Callable[[], Conversation]) -> None:
-    """Before the event loop can say that the client has gone, asyncio warns of each write."""
+def test_an_application_that_keeps_sending_does_not_fill_the_log(start: Callable[[], Conversation]) -> None:
+    """Until the event loop reports that the client has left, asyncio logs a warning for each write."""
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
@@ -211,8 +211,8 @@ def test_an_application_that_goes_on_sending_at_once_does_not_fill_the_log(start
     assert it.protocol.is_lost
 
 
-def test_a_server_that_stops_ends_its_connections(start: Callable[[], Conversation]) -> None:
-    """After the response, if there is a request; what the client still sends is not looked at."""
+def test_a_stopping_server_closes_its_connections(start: Callable[[], Conversation]) -> None:
+    """It responds to the current request first, and ignores what the client sends after that."""
     for slow in (False, True):
         it = start()
         it.write(GET, Plan(is_slow=slow))
@@ -225,10 +225,10 @@ def test_a_server_that_stops_ends_its_connections(start: Callable[[], Conversati
         assert 1 == len(it.app.seen)
 
 
-def test_a_client_that_half_closes_within_an_invalid_body_is_told_what_is_wrong(
+def test_a_client_that_half_closes_within_an_invalid_body_gets_the_reason(
     start: Callable[[], Conversation],
 ) -> None:
-    """Whether or not the rest of the body comes, nothing could make it valid."""
+    """Whether or not the rest of the body arrives, nothing could make it valid."""
     it = start()
     it.write(GET, Plan())
     it.write(CHUNKED + b"0\n\r\n", Plan())
@@ -267,8 +267,8 @@ def test_a_refused_head_request_gets_no_content(start: Callable[[], Conversation
         CHUNKED + b"1\rb",
     ],
 )
-def test_what_is_not_valid_is_refused(start: Callable[[], Conversation], sent: bytes) -> None:
-    """By the server as by the parser with which it is compared, wherever the network cuts it."""
+def test_invalid_requests_are_refused(start: Callable[[], Conversation], sent: bytes) -> None:
+    """The server and the reference parser agree, wherever the network splits the data."""
     for count in (1000, 1):
         it = start()
         it.write(sent, Plan())
@@ -282,7 +282,7 @@ def test_what_is_not_valid_is_refused(start: Callable[[], Conversation], sent: b
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_client_may_reset_the_connection_just_before_its_end(loop: str) -> None:
-    """Over TCP, closing our half fails then: that is no failure of the application."""
+    """Over TCP, closing the server's half then fails, but that is not an error of the application."""
     has_ended: list[bool] = []
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""By what the server recognizes the user of a request."""
+"""How the server recognizes the user of a request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=4)
 
 @pytest.mark.parametrize("names", [["Authorization"], ["X-Key", "Authorization"], []], ids=str)
 def test_credentials_are_the_same_before_and_after_parsing(names: list[str]) -> None:
-    """Of every valid request, whatever the case of its names and the space around its values."""
+    """This holds for every valid request, whatever the case of its names and the space around its values."""
     reader = CredentialsReader(names)
 
     @given(fields=FIELDS)

@@ -1,4 +1,4 @@
-"""How a request ends whose application is cancelled, or fails before it responds."""
+"""Requests whose application is cancelled, or fails before it responds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADERS = [(b"origin", ORIGIN.encode()), (b"x-request-id", b"find-me")]
 
 @attrs.define
 class Connection:
-    """What an exchange is on: keeps what is written, and how it ended."""
+    """A connection that records what is written, and how it ended."""
 
     written: bytes = b""
     ends: list[str] = attrs.field(factory=list)
@@ -32,39 +32,39 @@ class Connection:
     has_eof: bool = False
 
     def write(self, data: bytes) -> None:
-        """Keep *data*."""
+        """Record *data*."""
         self.written += data
 
     def await_body(self) -> None:
-        """Know of no body."""
+        """Have no body."""
 
     def end_exchange(self) -> None:
-        """Note that the response is complete."""
+        """Record that the response is complete."""
         self.ends.append("complete")
 
     def close(self) -> None:
-        """Never asked for here."""
+        """Fail: these tests never call this method."""
         raise NotImplementedError
 
     def abort(self) -> None:
-        """Note that the connection is cut off."""
+        """Record that the connection was cut off."""
         self.ends.append("aborted")
 
 
 def exchange_on(connection: Connection, method: str = "GET") -> Exchange:
-    """An exchange for a request."""
+    """Return an exchange for a request."""
     head = Head.parse(f"{method} /api/alice/tasks HTTP/1.1\r\nHost: taskd\r\n\r\n".encode(), 10)
     return Exchange(connection, head, None, keep_alive=True)
 
 
 async def run(connection: Connection, inner: Callable[..., Awaitable[None]], method: str = "GET") -> None:
-    """Run *inner* for a request of a page, within what holds for all responses."""
+    """Run *inner*, inside the middleware, for a request from a page."""
     scope = {"type": "http", "method": method, "path": "/api/alice/tasks", "headers": HEADERS}
     await exchange_on(connection, method).run(HTTPMiddleware(inner, [ORIGIN]), scope)
 
 
 async def stopped(connection: Connection, begin: Callable[[Send], Awaitable[None]], method: str = "GET") -> None:
-    """Cancel, as the server does at its stop, an application that has begun its response so far."""
+    """Cancel an application that has started its response up to this point, as a stopping server does."""
     begun = asyncio.Event()
 
     async def inner(_: Scope, __: Receive, send: Send) -> None:
@@ -80,11 +80,11 @@ async def stopped(connection: Connection, begin: Callable[[Send], Awaitable[None
 
 
 async def nothing(_: Send) -> None:
-    """Do not begin to respond."""
+    """Do not start the response."""
 
 
 async def a_head(send: Send) -> None:
-    """Begin to respond."""
+    """Start the response."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
@@ -97,8 +97,8 @@ def parsed(written: bytes) -> tuple[str, dict[str, str], bytes]:
     return status, fields, body
 
 
-async def test_the_server_s_stop_is_a_503_with_all_headers() -> None:
-    """A page may read why its request was not served, and when to try again, as with any response."""
+async def test_a_stopping_server_responds_with_a_503_and_all_headers() -> None:
+    """A page may read why its request was not served and when to retry, as with any response."""
     connection = Connection()
     await stopped(connection, nothing)
     status, headers, body = parsed(connection.written)
@@ -122,8 +122,8 @@ async def test_the_server_s_stop_is_a_503_with_all_headers() -> None:
     assert ["complete"] == connection.ends
 
 
-async def test_head_gets_no_body_at_the_stop() -> None:
-    """As with any response to HEAD."""
+async def test_a_stopping_server_sends_no_body_to_head() -> None:
+    """This is the same as for any response to HEAD."""
     connection = Connection()
     await stopped(connection, nothing, "HEAD")
     _, headers, body = parsed(connection.written)
@@ -131,8 +131,8 @@ async def test_head_gets_no_body_at_the_stop() -> None:
     assert (b"", True) == (body, int(headers["content-length"]) > 0)
 
 
-async def test_a_response_that_has_begun_is_cut_off_at_the_stop() -> None:
-    """Nothing else would tell the client that it is not complete; and it may not be reading."""
+async def test_a_stopping_server_cuts_off_a_started_response() -> None:
+    """The client could not tell otherwise that the response is incomplete, and might not be reading."""
     connection = Connection()
     await stopped(connection, a_head)
 
@@ -140,8 +140,8 @@ async def test_a_response_that_has_begun_is_cut_off_at_the_stop() -> None:
     assert ["aborted"] == connection.ends
 
 
-async def test_another_task_s_cancellation_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
-    """An application that waits for something which is cancelled has failed; the server does not stop."""
+async def test_the_cancellation_of_another_task_leads_to_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    """If something that an application awaits is cancelled, the application has failed; the server is not stopping."""
     caplog.set_level("INFO", "uvicorn.error")
 
     async def inner(*_: object) -> None:
@@ -158,8 +158,8 @@ async def test_another_task_s_cancellation_is_a_500(caplog: pytest.LogCaptureFix
     assert "Exception in ASGI application" in caplog.text
 
 
-async def test_an_application_that_does_not_respond_is_a_500() -> None:
-    """A page may read this, too."""
+async def test_an_application_that_does_not_respond_leads_to_a_500() -> None:
+    """Pages may read this response, too."""
 
     async def inner(*_: object) -> None:
         return

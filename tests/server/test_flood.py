@@ -1,4 +1,4 @@
-"""What clients see when there are more of them than taskd can serve: counts only, since machines differ."""
+"""More clients than taskd can serve: the tests only count responses, because machines differ."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("retry", [Retry.AT_ONCE, pytest.param(Retry.AFTER_PAUSE, marks=pytest.mark.thorough)])
-def test_too_many_requests_are_each_served_or_refused_in_form(subject: Subject, retry: Retry) -> None:
-    """Meanwhile /livez is well, and afterwards everything is as before."""
+def test_too_many_requests_are_each_served_or_refused_properly(subject: Subject, retry: Retry) -> None:
+    """Meanwhile /livez responds, and afterwards everything works as before."""
     requests = [*subject.gets(USERS), *subject.posts(USERS)]
     seen = Witnessed.of(subject, subject.plan(requests, MANY, DURATION_S, retry))
     after = httpx.get(f"{subject.server.url}/api/dev/tasks", headers={"Authorization": f"Bearer {token_for('dev')}"})
@@ -52,7 +52,7 @@ def test_too_many_requests_are_each_served_or_refused_in_form(subject: Subject, 
     assert (200, []) == (after.status_code, after.json())
 
 
-def test_a_flood_by_one_user_takes_nothing_from_others(subject: Subject) -> None:
+def test_a_flood_from_one_user_takes_nothing_from_others(subject: Subject) -> None:
     seen = Witnessed.of(subject, subject.plan(subject.gets([FLOODER]), MANY, DURATION_S, Retry.AT_ONCE))
 
     assert {} == seen.others.faults()

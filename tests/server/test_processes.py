@@ -1,4 +1,4 @@
-"""The processes of a server: where they listen, what signals do to them, and that none outlives the others."""
+"""The processes of a server: where they listen, how they handle signals, and that none outlives the others."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from tests.support.requirements import permitted
 
 STOP_TIMEOUT_S = 60
 BODY = b'{"title": "in flight"}'
-# The server cannot end by itself within the time that a test takes.
+# Too long for the server to stop on its own during a test.
 PATIENT = (*SERVE, "--grace", "3600")
 PATIENT_WITH_WORKERS = (*SERVE_WITH_WORKERS, "--grace", "3600")
-# No worker can start with this plugin, only their parent.
+# With this plugin, only the parent can start, but no worker.
 FAILING_PLUGIN = """
 import multiprocessing
 import taskd
@@ -45,7 +45,7 @@ if multiprocessing.parent_process() is not None:
 def taskd_routes():
     return []
 """
-# What a shell with a low limit of open files starts.
+# Starts taskd like a shell with a low limit on open files.
 LOW_LIMIT = """
 import resource, sys
 from taskd.cli.main import main
@@ -57,43 +57,43 @@ main(sys.argv[1:])
 
 
 def worker_ids(output: str) -> list[int]:
-    """The ids of the processes that began to serve, as *output* tells."""
+    """Return the ids of the processes that started to serve, according to *output*."""
     return [int(found) for found in re.findall(r"Started server process \[(\d+)\]", output)]
 
 
 def cut_off(output: str) -> set[int]:
-    """The ids of the processes that served and did not come to a graceful end, as *output* tells."""
+    """Return the ids of the processes that served and did not stop gracefully, according to *output*."""
     return set(worker_ids(output)) - {int(found) for found in re.findall(r"Finished server process \[(\d+)\]", output)}
 
 
 def all_ended(server: RunningServer) -> str:
-    """Wait until *server*, which has got its signal, and all of its workers have ended; return what they said."""
+    """Wait until *server*, which has received its signal, and all of its workers have ended; return their output."""
     server.process.wait(STOP_TIMEOUT_S)
     return server.stop()
 
 
 def read_until_all_serve(server: RunningServer, count: int = 2) -> str:
-    """Wait until *count* workers serve, and return what the server said."""
+    """Wait until *count* workers serve, and return the server's output."""
     return "".join(server.read_until("Application startup complete") for _ in range(count))
 
 
 @pytest.fixture
 def with_workers(embedded_child: dict[str, str]) -> Iterator[RunningServer]:
-    """A server whose two workers finish requests for as long as these take."""
+    """A server whose two workers finish requests however long these take."""
     with running_server(embedded_child, PATIENT_WITH_WORKERS) as server:
         yield server
 
 
 @pytest.fixture
 def _ipv6() -> None:
-    """This machine has IPv6."""
+    """Skip the test unless this machine has IPv6."""
     listening = "import socket; socket.create_server(('::1', 0), family=socket.AF_INET6)"
     permitted("there is no IPv6", sys.executable, "-c", listening)
 
 
 @attrs.define
 class Load:
-    """Requests without a pause, from several threads."""
+    """Continuous requests from several threads."""
 
     url: str
     statuses: list[int] = attrs.field(factory=list)
@@ -102,7 +102,7 @@ class Load:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Send requests, over connections that are kept and over new ones, for as long as the block lasts."""
+        """Send requests over new and persistent connections for the duration of the block."""
         headers: list[dict[str, str]] = [{}, {"Connection": "close"}]
         with ThreadPoolExecutor(len(headers)) as threads:
             sending = [threads.submit(self._send, each) for each in headers]
@@ -124,7 +124,7 @@ class TestListening:
     def test_all_interfaces_of_ipv6_include_those_of_ipv4(
         self, embedded_child: dict[str, str], command: tuple[str, ...]
     ) -> None:
-        """With `--host ::` the server is reached by IPv6, by IPv4 and at the URL that it names."""
+        """With `--host ::`, the server can be reached over IPv6, over IPv4 and at the URL that it prints."""
         with running_server(embedded_child, (*command, "--host", "::")) as server:
             port = httpx.URL(server.url).port
             urls = [server.url, f"http://[::1]:{port}", f"http://127.0.0.1:{port}"]
@@ -134,8 +134,8 @@ class TestListening:
         assert [200] * 3 == statuses
 
     @pytest.mark.usefixtures("_ipv6")
-    def test_a_host_has_one_port_at_all_of_its_addresses(self, resolve: Callable[..., None]) -> None:
-        """Where a name means an IPv6 and an IPv4 address, the free port is free at both."""
+    def test_a_host_has_the_same_port_at_all_of_its_addresses(self, resolve: Callable[..., None]) -> None:
+        """If a name has an IPv6 and an IPv4 address, the chosen port is free at both."""
         resolve("::1", "127.0.0.1")
         with contextlib.closing(Listener.open("localhost", 0)) as listener:
             names = [listening.getsockname()[:2] for listening in listener.sockets]
@@ -149,7 +149,7 @@ class TestListening:
     def test_another_port_is_tried_if_one_is_free_at_the_first_address_only(
         self, resolve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Port 0 finds a port, although the first choice is in use at the second address."""
+        """Port 0 finds a port, even if the first choice is in use at the second address."""
         resolve("::1", "127.0.0.1")
         tried = []
         bind = socket.socket.bind
@@ -173,8 +173,8 @@ class TestListening:
 
         assert ["127.0.0.1"] == hosts
 
-    def test_an_ipv6_address_alone_is_not_left_out(self, resolve: Callable[..., None]) -> None:
-        """If there is no other address, the reason is said."""
+    def test_an_only_ipv6_address_is_not_left_out(self, resolve: Callable[..., None]) -> None:
+        """If there is no other address, the message gives the reason."""
         resolve("2001:db8::1")
 
         with pytest.raises(ListenError, match=r"^cannot listen on \[2001:db8::1\]:0: "):
@@ -184,7 +184,7 @@ class TestListening:
         ("workers", "host", "reason"),
         [
             ("1", "192.0.2.1", "Cannot assign requested address"),
-            ("2", "x" * 64, "this is not the name of a host"),
+            ("2", "x" * 64, "this is not a valid host name"),
         ],
         ids=["address", "name"],
     )
@@ -192,26 +192,26 @@ class TestListening:
         """One line says where it cannot listen, why, and what to do."""
         ended = run_python(*SERVE, "--host", host, "--workers", workers, settings={"BETTER_AUTH_SECRET": SECRET})
 
-        remedy = "name one of this machine's addresses with --host (0.0.0.0 for all)"
+        remedy = "set --host to one of this machine's addresses (0.0.0.0 for all)"
         assert (1, "", f"taskd: cannot listen on {host}:0: {reason}: {remedy}\n") == (
             ended.returncode,
             ended.stdout,
             ended.stderr,
         )
 
-    def test_a_name_that_nobody_knows_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whether the name server says so, or there is none, the name is what to change."""
+    def test_an_unknown_host_name_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whether or not there is a name server, the advice is to change the name."""
 
         def refuse(*_: object, **__: object) -> None:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
-        with pytest.raises(ListenError, match=r"^cannot listen on taskd\.invalid:80: Name or .* known: name one of "):
+        with pytest.raises(ListenError, match=r"^cannot listen on taskd\.invalid:80: Name or .* known: set --host "):
             Listener.open("taskd.invalid", 80)
 
-    def test_a_port_for_root_alone_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever may not have the port is told of higher ones."""
+    def test_a_privileged_port_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The message suggests higher ports."""
 
         def refuse(*_: object) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -222,13 +222,13 @@ class TestListening:
             Listener.open("127.0.0.1", 80)
 
         assert (
-            "cannot listen on 127.0.0.1:80: Permission denied: ports below 1024 are for root: choose a higher one with"
-            " --port"
+            "cannot listen on 127.0.0.1:80: Permission denied: only root may use ports below 1024: choose a higher one"
+            " with --port"
         ) == str(caught.value)
 
     @pytest.fixture
     def resolve(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-        """Decide to which addresses every host name resolves."""
+        """Set the addresses to which every host name resolves."""
         getaddrinfo = socket.getaddrinfo
 
         def resolve(*hosts: str) -> None:
@@ -242,8 +242,8 @@ class TestListening:
 
 
 class TestHangup:
-    def test_one_process_ignores_it(self, embedded_child: dict[str, str]) -> None:
-        """After SIGHUP a server with one worker says that it goes on, and does."""
+    def test_a_single_process_ignores_it(self, embedded_child: dict[str, str]) -> None:
+        """After SIGHUP, a server with one worker logs that it continues, and does."""
         with running_server(embedded_child) as server:
             server.process.send_signal(signal.SIGHUP)
             server.read_until("Ignored SIGHUP")
@@ -257,10 +257,10 @@ class TestHangup:
         "send",
         [pytest.param(os.kill, id="parent", marks=pytest.mark.thorough), pytest.param(os.killpg, id="group")],
     )
-    def test_workers_are_replaced_and_no_request_is_lost(
+    def test_workers_are_replaced_without_losing_requests(
         self, with_workers: RunningServer, send: Callable[[int, int], None]
     ) -> None:
-        """After SIGHUP, also from a terminal that closes, there are two other workers, and all requests are served."""
+        """After SIGHUP, even from a closing terminal, there are two other workers, and all requests are served."""
         first = worker_ids(read_until_all_serve(with_workers))
         load = Load(with_workers.url)
         with load.running():
@@ -276,7 +276,7 @@ class TestHangup:
         assert "Traceback" not in said + rest
 
     def test_workers_stay_if_new_ones_cannot_start(self, embedded_child: dict[str, str], tmp_path: Path) -> None:
-        """A setting that is wrong by now is said, and the old workers serve as before."""
+        """If a setting has become wrong, the log says so, and the old workers continue to serve."""
         del embedded_child["BETTER_AUTH_SECRET"]
         settings = tmp_path / ".env"
         settings.write_text(f"BETTER_AUTH_SECRET='{SECRET}'\n")
@@ -292,8 +292,8 @@ class TestHangup:
         assert "taskd: BETTER_AUTH_SECRET: " in said
         assert 200 == response.status_code
 
-    def test_a_stop_ends_a_restart(self, with_workers: RunningServer) -> None:
-        """SIGTERM in the middle of a restart stops old and new workers."""
+    def test_a_stop_interrupts_a_restart(self, with_workers: RunningServer) -> None:
+        """SIGTERM in the middle of a restart stops both old and new workers."""
         read_until_all_serve(with_workers)
         with_workers.process.send_signal(signal.SIGHUP)
         said = with_workers.read_until("Received SIGHUP")
@@ -315,10 +315,10 @@ class TestSecondSignal:
             pytest.param(DEV, signal.SIGTERM, id="dev, SIGTERM", marks=pytest.mark.thorough),
         ],
     )
-    def test_it_ends_all_processes_at_once(
+    def test_a_second_signal_ends_all_processes_at_once(
         self, embedded_child: dict[str, str], user_id: str, command: tuple[str, ...], number: int
     ) -> None:
-        """Whatever is in flight is cut off, no process is left, and the exit status is that of the signal."""
+        """Requests in flight are cut off, no process is left, and the exit status is that of the signal."""
         with running_server(embedded_child, command) as server, half_a_request(server, user_id, BODY) as connection:
             server.process.send_signal(number)
             said = server.output + server.read_until("Waiting for connections to close")
@@ -331,10 +331,10 @@ class TestSecondSignal:
         assert "Traceback" not in said
 
     @pytest.mark.parametrize("command", [PATIENT, PATIENT_WITH_WORKERS], ids=["one", "workers"])
-    def test_it_waits_for_no_lock(
+    def test_a_second_signal_waits_for_no_lock(
         self, embedded_child: dict[str, str], user_id: str, command: tuple[str, ...], tmp_path: Path
     ) -> None:
-        """A statement that waits for a lock of another process does not hold the server."""
+        """A statement that waits for another process's lock does not delay the end."""
         file = tmp_path / embedded_child["DATABASE_URL"].removeprefix("sqlite:///")
         with running_server(embedded_child, command) as server, client_of(server, user_id) as client:
             assert 200 == client.get(f"{server.url}/readyz").status_code
@@ -363,10 +363,10 @@ class TestWorkers:
             pytest.param(os.killpg, signal.SIGTERM, -signal.SIGTERM, id="group, SIGTERM", marks=pytest.mark.thorough),
         ],
     )
-    def test_they_finish_requests_and_accept_no_more(
+    def test_workers_finish_requests_and_accept_no_more(
         self, with_workers: RunningServer, user_id: str, send: Callable[[int, int], None], number: int, status: int
     ) -> None:
-        """After SIGTERM and SIGINT, also where all processes get them, requests in flight are served, and no others."""
+        """After SIGTERM or SIGINT, even to all processes, requests in flight are served, and no others."""
         read_until_all_serve(with_workers)
         with half_a_request(with_workers, user_id, BODY) as connection:
             send(with_workers.process.pid, number)
@@ -382,10 +382,10 @@ class TestWorkers:
         assert status == with_workers.process.returncode
         assert "Traceback" not in said
 
-    def test_one_that_was_killed_is_replaced(self, with_workers: RunningServer) -> None:
+    def test_a_killed_worker_is_replaced(self, with_workers: RunningServer) -> None:
         """There are two workers again, and the log says why."""
         first = worker_ids(read_until_all_serve(with_workers))
-        # The parent knows by then that workers can serve.
+        # By then, the parent knows that workers can serve.
         assert 200 == httpx.get(f"{with_workers.url}/livez").status_code
         os.kill(first[0], signal.SIGKILL)
         said = read_until_all_serve(with_workers, 1)
@@ -393,8 +393,8 @@ class TestWorkers:
         assert f"Worker process [{first[0]}] has ended unexpectedly" in said
         assert 1 == len(set(worker_ids(said)) - set(first))
 
-    def test_the_server_ends_if_none_can_start(self, embedded_child: dict[str, str], tmp_path: Path) -> None:
-        """A plugin that fails in the workers alone does not make them start for ever."""
+    def test_the_server_ends_if_no_worker_can_start(self, embedded_child: dict[str, str], tmp_path: Path) -> None:
+        """If a plugin fails only in workers, the parent does not restart them forever."""
         child = {**embedded_child, **make_distribution(tmp_path / "site", "failing", FAILING_PLUGIN)}
         with running_server(child, SERVE_WITH_WORKERS) as server:
             with pytest.raises(EOFError, match="not in a worker"):
@@ -403,10 +403,10 @@ class TestWorkers:
 
         assert 3 == server.process.returncode
 
-    def test_the_port_is_free_when_their_parent_was_killed(
+    def test_the_port_is_free_when_the_parent_was_killed(
         self, with_workers: RunningServer, embedded_child: dict[str, str], user_id: str
     ) -> None:
-        """Workers without a parent finish what is in flight, while a new server has the port, and end."""
+        """Workers without a parent finish requests in flight and end, while a new server uses the port."""
         read_until_all_serve(with_workers)
         port = str(httpx.URL(with_workers.url).port)
         with half_a_request(with_workers, user_id, BODY) as connection:
@@ -430,8 +430,10 @@ class TestWorkers:
 class TestOpenFiles:
     @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux shows the limits of another process")
     @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), 2])
-    def test_there_may_be_as_many_as_the_hard_limit_allows(self, embedded_child: dict[str, str], workers: int) -> None:
-        """The server raises its limit, and its workers have the same."""
+    def test_there_may_be_as_many_connections_as_the_hard_limit_allows(
+        self, embedded_child: dict[str, str], workers: int
+    ) -> None:
+        """The server raises its limit, and its workers inherit it."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         command = ("-c", LOW_LIMIT, "serve", "--port", "0", "--workers", str(workers))
         with running_server(embedded_child, command) as server:

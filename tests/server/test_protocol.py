@@ -1,4 +1,4 @@
-"""What comes over a connection that is not an ordinary request, byte by byte, against a real server."""
+"""Unusual requests and connections, byte by byte, against a real server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One server for all: none of them may do it any harm."""
+    """One server for all tests: none of them may harm it."""
     folder: Path = tmp_path_factory.mktemp("server")
     with running_server(environ_in(folder), cwd=folder) as running:
         assert 200 == httpx.get(f"{running.url}/readyz").status_code
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server that waits for anything as long as a request may well take."""
+    """A server that waits as long as any request could take."""
     folder: Path = tmp_path_factory.mktemp("impatient")
     program = serve_with(
         head_timeout_s=1.0, body_timeout_s=1.0, send_timeout_s=1.0, linger_timeout_s=1.0, linger_total_s=2.0
@@ -62,7 +62,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServe
 
 
 def head_of(size: int) -> bytes:
-    """Write the head of a request, *size* bytes with its end, which closes the connection."""
+    """Return the head of a request that closes the connection, *size* bytes including its end."""
     return LAST_LIVEZ[:-4] + b"\r\nA: " + b"a" * (size - len(LAST_LIVEZ) - 5) + b"\r\n\r\n"
 
 
@@ -92,8 +92,8 @@ class TestHeads:
             b"CONNECT /\xc3\xa4 HTTP/1.1\r\nHost: taskd\r\n\r\n",
         ],
     )
-    def test_what_is_not_http_is_refused_in_the_form_of_all_errors(self, server: RunningServer, sent: bytes) -> None:
-        """What never reaches the application gets a JSON error, too, as soon as it is clear, and then the end."""
+    def test_malformed_requests_are_refused_in_the_form_of_all_errors(self, server: RunningServer, sent: bytes) -> None:
+        """Even requests that never reach the application get a JSON error as soon as possible, and then the end."""
         [response] = responses_to(server, sent)
 
         assert_refused(response, 400)
@@ -102,28 +102,28 @@ class TestHeads:
         "hosts",
         [(), ("Host:",), ("Host: a", "Host: a"), ("Host: a b",), ("Host: a/b",), ("Host: a@b",), ("Host: a:b",)],
     )
-    def test_a_request_names_one_host(self, server: RunningServer, hosts: tuple[str, ...]) -> None:
+    def test_a_request_must_name_one_host(self, server: RunningServer, hosts: tuple[str, ...]) -> None:
         """RFC 9112, section 3.2."""
         [response] = responses_to(server, "\r\n".join(["GET /livez HTTP/1.1", *hosts, "", ""]).encode())
 
         assert_refused(response, 400)
 
     @pytest.mark.parametrize("host", ["taskd", "taskd:80", "127.0.0.1:8000", "[::1]:8000", "a_b.example", "x:"])
-    def test_any_host_will_do(self, server: RunningServer, host: str) -> None:
-        """The server does not know by which names it is reached."""
+    def test_any_host_is_accepted(self, server: RunningServer, host: str) -> None:
+        """The server does not know the names by which it is reached."""
         sent = f"GET /livez HTTP/1.1\r\nConnection: close\r\nHost: {host}\r\n\r\n".encode()
 
         assert [200] == [response.status for response in responses_to(server, sent)]
 
-    def test_a_request_of_http_1_0_needs_no_host_and_is_the_last(self, server: RunningServer) -> None:
+    def test_an_http_1_0_request_needs_no_host_and_is_the_last(self, server: RunningServer) -> None:
         """RFC 9112, section 3.2, appendix C.2."""
         [response] = responses_to(server, b"GET /livez HTTP/1.0\r\n\r\n")
 
         assert (200, "close") == (response.status, response.headers["connection"])
 
     @pytest.mark.parametrize("method", ["FOO", "get", "DELETE", "M-SEARCH", "DESCRIBE", "CONNECT"])
-    def test_a_method_that_the_path_does_not_have_is_refused_as_such(self, server: RunningServer, method: str) -> None:
-        """Whether the parser has heard of it or not, and in the case in which it came (RFC 9110, section 9.1)."""
+    def test_an_unsupported_method_leads_to_a_405(self, server: RunningServer, method: str) -> None:
+        """This holds whether or not the parser knows it, and its case is kept (RFC 9110, section 9.1)."""
         [response] = responses_to(server, f"{method} /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
 
         assert (405, {"GET", "HEAD"}) == (response.status, set(response.headers["allow"].split(", ")))
@@ -132,13 +132,13 @@ class TestHeads:
         ("target", "status"),
         [("http://taskd/livez", 200), ("http://taskd/livez?a=b", 200), ("http://taskd", 200), ("/livez#a", 200)],
     )
-    def test_a_target_may_have_other_forms(self, server: RunningServer, target: str, status: int) -> None:
-        """RFC 9112, section 3.2.2: a proxy's form, too."""
+    def test_a_target_may_be_absolute(self, server: RunningServer, target: str, status: int) -> None:
+        """RFC 9112, section 3.2.2: proxies use this form."""
         [response] = responses_to(server, LAST_LIVEZ.replace(b"/livez", target.encode(), 1))
 
         assert status == response.status
 
-    def test_a_target_that_is_the_whole_server_is_not_found(self, server: RunningServer) -> None:
+    def test_a_target_that_is_an_asterisk_is_not_found(self, server: RunningServer) -> None:
         """RFC 9112, section 3.2.4."""
         [response] = responses_to(server, LAST_LIVEZ.replace(b"GET /livez", b"OPTIONS *", 1))
 
@@ -151,7 +151,7 @@ class TestHeads:
     def test_64_kib_of_a_head_are_read_and_no_byte_more(
         self, server: RunningServer, piece_bytes: int, size: int, status: int
     ) -> None:
-        """However it comes, the limit is exact; who is refused can read why, whatever they still send."""
+        """The limit is exact however the head arrives; a refused client can read why, whatever it is still sending."""
         head = head_of(size)
         assert size == len(head)
         pieces = [head[start : start + piece_bytes] for start in range(0, size, piece_bytes)]
@@ -163,7 +163,7 @@ class TestHeads:
 
     @pytest.mark.parametrize(("count", "status"), [(100, 200), (101, 431), (16_000, 431)])
     def test_100_headers_are_read_and_no_more(self, server: RunningServer, count: int, status: int) -> None:
-        """Reading thousands of tiny ones would hold up everybody else."""
+        """Reading thousands of tiny ones would block everybody else."""
         others = b"a:\r\n" * (count - 2)
         [response] = responses_to(server, LAST_LIVEZ[:-2] + others + b"\r\n")
 
@@ -179,12 +179,12 @@ class TestHeads:
         assert (b"\r\n\r\n", b"") == (separator, content)
 
     def test_empty_lines_before_a_request_are_ignored(self, server: RunningServer) -> None:
-        """RFC 9112, section 2.2, in one piece with the request or not."""
+        """RFC 9112, section 2.2, whether they arrive together with the request or not."""
         for pieces in ([b"\r\n\r\n" + LAST_LIVEZ], [b"\r\n", b"\r", b"\n", LAST_LIVEZ], [b"\r\n\r\n", LAST_LIVEZ]):
             assert [200] == [response.status for response in responses_to(server, *pieces)]
 
-    def test_a_head_may_come_byte_by_byte(self, server: RunningServer) -> None:
-        """Wherever the network cuts it."""
+    def test_a_head_may_arrive_byte_by_byte(self, server: RunningServer) -> None:
+        """It does not matter where the network splits it."""
         pieces = [LAST_LIVEZ[at : at + 1] for at in range(len(LAST_LIVEZ))]
 
         assert [200] == [response.status for response in responses_to(server, *pieces)]
@@ -194,8 +194,8 @@ class TestPipelines:
     """RFC 9112, section 9.3.2."""
 
     @pytest.mark.parametrize("count", [3_000])
-    def test_many_requests_at_once_are_answered_in_order(self, server: RunningServer, count: int) -> None:
-        """Each is counted for itself, and nothing is cut off."""
+    def test_pipelined_requests_get_responses_in_order(self, server: RunningServer, count: int) -> None:
+        """The limits apply to each of them separately, and nothing is cut off."""
         sent = [
             f"GET /nowhere{at} HTTP/1.1\r\nHost: taskd\r\nX-Request-ID: {at}\r\n\r\n".encode() for at in range(count)
         ]
@@ -208,8 +208,8 @@ class TestPipelines:
         assert {404} == {response.status for response in responses}
 
     @pytest.mark.parametrize("reads", [False, True], ids=["unread", "read"])
-    def test_a_connection_holds_little_however_much_it_pipelines(self, server: RunningServer, reads: bool) -> None:
-        """At most 1 MiB, of what is sent as of what is not read."""
+    def test_a_pipelining_connection_uses_little_memory(self, server: RunningServer, reads: bool) -> None:
+        """It holds at most 1 MiB, including what was sent and what has not been read."""
         count = 4
         with contextlib.ExitStack() as stack:
             self.flood(stack.enter_context(connected(server)), reads=reads)
@@ -222,7 +222,7 @@ class TestPipelines:
 
     @staticmethod
     def flood(connection: socket.socket, *, reads: bool) -> None:
-        """Send up to 32 MiB of requests, or until no more goes for a while."""
+        """Send up to 32 MiB of requests, or until the server stops reading."""
         connection.settimeout(0.2)
         with contextlib.suppress(TimeoutError):
             for _ in range(1000 if not reads else 10):
@@ -230,8 +230,8 @@ class TestPipelines:
                 while reads and select.select([connection], [], [], 0)[0]:
                     connection.recv(MIB)
 
-    def test_what_follows_a_request_is_looked_at_afterwards(self, server: RunningServer) -> None:
-        """A request with rubbish behind it has its response, and then the rubbish has one."""
+    def test_data_after_a_request_is_parsed_afterwards(self, server: RunningServer) -> None:
+        """If a request is followed by garbage, both get a response, one after the other."""
         body = json.dumps({"title": "t"})
         sent = request("POST", "/api/alice/tasks", JSON_BODY, body=body) + b"\0rubbish"
         created, refused = responses_to(server, sent)
@@ -239,15 +239,15 @@ class TestPipelines:
         assert 201 == created.status
         assert_refused(refused, 400)
 
-    def test_no_more_of_a_head_is_read_while_another_request_is_answered(self, tmp_path: Path) -> None:
-        """A client that sends a head without an end behind a request that takes its time is not read any further."""
+    def test_reading_stops_while_a_request_is_running(self, tmp_path: Path) -> None:
+        """If a client sends an endless head behind a slow request, reading stops at some point."""
         with running_server(environ_in(tmp_path), cwd=tmp_path) as server, connected(server) as connection:
             assert 200 == httpx.get(f"{server.url}/readyz").status_code
             with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db", isolation_level=None)) as holder:
                 holder.execute("BEGIN IMMEDIATE")
                 sent = request("POST", "/api/alice/tasks", JSON_BODY, body=json.dumps({"title": "t"}))
                 connection.sendall(sent + b"GET /livez HTTP/1.1\r\nA: ")
-                # Fills what the kernel keeps between the two, and no more goes.
+                # Fills the kernel's buffers, until nothing more can be sent.
                 connection.settimeout(1)
                 with pytest.raises(TimeoutError):
                     connection.sendall(b"a" * 2000 * MAX_HEAD_BYTES)
@@ -280,8 +280,8 @@ class TestBodies:
             ("Transfer-Encoding: gzip", "Connection: Upgrade", "Upgrade: h2c"),
         ],
     )
-    def test_a_body_whose_end_is_in_doubt_is_refused(self, server: RunningServer, framing: tuple[str, ...]) -> None:
-        """What two recipients may understand differently may be smuggled past one of them."""
+    def test_a_body_whose_end_is_ambiguous_is_refused(self, server: RunningServer, framing: tuple[str, ...]) -> None:
+        """Anything that two recipients may understand differently could be smuggled past one of them."""
         [response] = responses_to(server, request("POST", "/api/alice/tasks", JSON_BODY, *framing) + b"{}")
 
         assert_refused(response, 400)
@@ -301,8 +301,8 @@ class TestBodies:
             b"1234567890abcdef\r\n",
         ],
     )
-    def test_chunks_that_are_none_are_refused(self, server: RunningServer, rest: bytes) -> None:
-        """As soon as that is clear, with headers as any error has, and nothing stays open."""
+    def test_malformed_chunks_are_refused(self, server: RunningServer, rest: bytes) -> None:
+        """The response comes as soon as possible, has the usual headers, and the connection is closed."""
         before = descriptors(server.process.pid)
         sent = request("POST", "/api/alice/tasks", JSON_BODY, CHUNKED, f"Origin: {ORIGIN}")
         with connected(server) as connection:
@@ -318,10 +318,10 @@ class TestBodies:
         "start", [b"0\r\nX: ", b"1;a=", b"0\r\n", b"0" * 20], ids=["trailer", "extension", "trailers", "size"]
     )
     @pytest.mark.parametrize("piece", [b"a" * 1000, b"A: b\r\n" * 100], ids=["one line", "many lines"])
-    def test_lines_between_chunks_are_bounded_as_heads_are(
+    def test_lines_between_chunks_have_the_same_limit_as_heads(
         self, server: RunningServer, start: bytes, piece: bytes
     ) -> None:
-        """A client cannot make the server keep, or search again and again, a line without an end."""
+        """A client cannot make the server keep an endless line, or search it again and again."""
         sent = request("POST", "/api/alice/tasks", JSON_BODY, CHUNKED)
         with connected(server) as connection:
             connection.sendall(sent + start)
@@ -331,8 +331,8 @@ class TestBodies:
 
         assert_refused(response, 400)
 
-    def test_tiny_chunks_with_long_extensions_are_bounded(self, server: RunningServer) -> None:
-        """What carries little must not cost much."""
+    def test_tiny_chunks_with_long_extensions_are_limited(self, server: RunningServer) -> None:
+        """Little content must not cost much."""
         sent = request("POST", "/api/alice/tasks", JSON_BODY, CHUNKED)
         with connected(server) as connection:
             connection.sendall(sent)
@@ -342,8 +342,8 @@ class TestBodies:
 
         assert_refused(response, 400)
 
-    def test_a_body_may_come_in_chunks_of_one_byte(self, server: RunningServer) -> None:
-        """However many they are: the event loop does other things in between."""
+    def test_a_body_may_arrive_in_chunks_of_one_byte(self, server: RunningServer) -> None:
+        """However many there are, the event loop does other work in between."""
         body = json.dumps({"title": "t", "description": "d" * 9_000}).encode()
         chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
         sent = request("POST", "/api/alice/tasks", JSON_BODY, CHUNKED, "Connection: close")
@@ -351,8 +351,8 @@ class TestBodies:
 
         assert (201, "d" * 9_000) == (response.status, json.loads(response.body)["description"])
 
-    def test_a_body_may_come_in_chunks_of_any_size(self, server: RunningServer) -> None:
-        """With extensions, trailers and digits of either case, and in pieces of one byte."""
+    def test_a_body_may_arrive_in_chunks_of_any_size(self, server: RunningServer) -> None:
+        """They may have extensions, trailers and digits in either case, and arrive byte by byte."""
         body = json.dumps({"title": "t" * 100}).encode()
         pieces = [body[:1], body[1:11], body[11:]]
         chunks = b"".join(b'%X;ext="a;b"\r\n%b\r\n' % (len(piece), piece) for piece in pieces)
@@ -364,8 +364,8 @@ class TestBodies:
 
             assert (201, "t" * 100) == (response.status, json.loads(response.body)["title"])
 
-    def test_what_comes_behind_the_body_is_no_header(self, server: RunningServer) -> None:
-        """RFC 9110, section 6.5.1: a token in a trailer lets nobody in, and does no harm to one in the head."""
+    def test_trailers_are_not_headers(self, server: RunningServer) -> None:
+        """RFC 9110, section 6.5.1: a token in a trailer does not authenticate, and does not affect one in the head."""
         trailer = f"2\r\n{{}}\r\n0\r\nAuthorization: Bearer {token_for('alice')}\r\n\r\n"
         good = request("POST", "/api/alice/tasks", CHUNKED, "Connection: close").decode()
         without_token = "\r\n".join(line for line in good.split("\r\n") if not line.startswith("Authorization"))
@@ -379,7 +379,7 @@ class TestBodies:
     def test_a_refusal_reaches_a_client_that_sends_its_whole_body_first(
         self, server: RunningServer, token: str, status: int
     ) -> None:
-        """RFC 9112, section 9.6: the connection is not reset under a client that has not read yet."""
+        """RFC 9112, section 9.6: the connection is not reset before the client has read the response."""
         url = urlsplit(server.url)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Connection": "close"}
         statuses = []
@@ -392,7 +392,7 @@ class TestBodies:
         assert [status] * 5 == statuses
 
     def test_a_response_before_the_end_of_the_body_is_the_last(self, server: RunningServer) -> None:
-        """What follows a body that was refused unread is not taken for a request."""
+        """What follows an unread body is not taken for a request."""
         sent = request("POST", "/api/bob/tasks", JSON_BODY, "Content-Length: 100")
         [response] = responses_to(server, sent, b"GET /livez HTTP/1.1\r\nHost: taskd\r\n\r\n")
 
@@ -402,8 +402,8 @@ class TestBodies:
 class TestExpectations:
     """RFC 9110, section 10.1.1."""
 
-    def test_a_client_that_waits_is_asked_for_the_body(self, server: RunningServer) -> None:
-        """A body that is wanted is asked for, once."""
+    def test_a_waiting_client_is_asked_for_the_body(self, server: RunningServer) -> None:
+        """If the application reads the body, the server asks for it once."""
         body = json.dumps({"title": "t"})
         whole = request("POST", "/api/alice/tasks", JSON_BODY, "Expect: 100-continue", "Connection: close", body=body)
         with connected(server) as connection:
@@ -415,15 +415,15 @@ class TestExpectations:
         assert b"HTTP/1.1 100 Continue\r\n\r\n" == interim
         assert 201 == response.status
 
-    def test_a_client_that_is_refused_is_not_asked(self, server: RunningServer) -> None:
-        """Whether a body or another request would follow nobody knows: so nothing follows."""
+    def test_a_refused_client_is_not_asked_for_the_body(self, server: RunningServer) -> None:
+        """Nobody knows whether the body or another request would follow, so the connection is closed."""
         sent = request("POST", "/api/bob/tasks", JSON_BODY, "Expect: 100-continue", "Content-Length: 9")
         [response] = responses_to(server, sent)
 
         assert (401, "close") == (response.status, response.headers["connection"])
 
-    def test_a_client_of_http_1_0_is_not_asked(self, server: RunningServer) -> None:
-        """It would not know what that means."""
+    def test_an_http_1_0_client_is_not_asked_for_the_body(self, server: RunningServer) -> None:
+        """It would not understand the request for it."""
         body = json.dumps({"title": "t"})
         sent = request("POST", "/api/alice/tasks", JSON_BODY, "Expect: 100-continue", body=body)
         old = sent.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
@@ -438,8 +438,8 @@ class TestUpgrades:
     H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
 
     @pytest.mark.parametrize("upgrade", ["h2c", "websocket", "TLS/1.0"])
-    def test_it_is_answered_as_if_it_had_not_been_asked_for(self, server: RunningServer, upgrade: str) -> None:
-        """A request without a body, and one that comes with it in the same piece."""
+    def test_an_upgrade_is_ignored(self, server: RunningServer, upgrade: str) -> None:
+        """The request gets its response, and so does another one in the same packet."""
         asking = LIVEZ[:-2] + f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n".encode()
         responses = responses_to(server, asking + LAST_LIVEZ)
 
@@ -449,10 +449,10 @@ class TestUpgrades:
         "headers", [H2C, ("Connection: Upgrade", "Upgrade: 0"), ("Upgrade:",)], ids=["h2c", "0", "empty"]
     )
     @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-    def test_the_body_of_the_request_is_its_body(
+    def test_the_body_of_an_upgrade_request_is_a_body(
         self, server: RunningServer, headers: tuple[str, ...], chunked: bool
     ) -> None:
-        """A request in the body of another one is not run, whoever has forwarded it."""
+        """A request inside the body of another one is not run, no matter which proxy forwarded it."""
         with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token_for('alice')}"}) as client:
             location = client.post("/api/alice/tasks", json={"title": "t"}).headers["Location"]
             hidden = request("DELETE", location).decode()
@@ -467,8 +467,8 @@ class TestUpgrades:
             assert hidden == json.loads(responses[0].body)["description"]
             assert 200 == client.get(location).status_code
 
-    def test_a_tunnel_s_body_is_not_taken_for_a_request(self, server: RunningServer) -> None:
-        """RFC 9110, section 9.3.6: what follows a CONNECT is its body, if it says so."""
+    def test_the_body_of_a_connect_is_not_taken_for_a_request(self, server: RunningServer) -> None:
+        """RFC 9110, section 9.3.6: what follows a CONNECT is its body, if its headers say so."""
         with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token_for('alice')}"}) as client:
             location = client.post("/api/alice/tasks", json={"title": "t"}).headers["Location"]
             sent = request("CONNECT", "/livez", body=request("DELETE", location).decode())
@@ -477,8 +477,8 @@ class TestUpgrades:
             assert_refused(response, 400)
             assert 200 == client.get(location).status_code
 
-    def test_many_are_logged_once(self, tmp_path: Path) -> None:
-        """No client decides how long the log gets, and nobody is advised to install a WebSocket library."""
+    def test_many_upgrade_requests_are_logged_once(self, tmp_path: Path) -> None:
+        """Clients cannot fill the log, and nobody is advised to install a WebSocket library."""
         asking = LIVEZ[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         with running_server(environ_in(tmp_path), cwd=tmp_path) as server:
             responses = responses_to(server, asking * 200 + LAST_LIVEZ)
@@ -495,8 +495,8 @@ class TestUpgrades:
 class TestEnds:
     """RFC 9112, section 9.6: either side may close its half."""
 
-    def test_a_client_that_has_closed_its_half_is_answered(self, server: RunningServer) -> None:
-        """With a body, and with another request behind."""
+    def test_a_client_that_has_closed_its_half_gets_its_responses(self, server: RunningServer) -> None:
+        """This holds for requests with a body, and for pipelined requests."""
         sent = request("POST", "/api/alice/tasks", JSON_BODY, body=json.dumps({"title": "t"}))
         with connected(server) as connection:
             connection.sendall(sent + LIVEZ)
@@ -506,16 +506,16 @@ class TestEnds:
         assert [201, 200] == [response.status for response in responses]
 
     @pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET /livez HT"], ids=["nothing", "empty line", "half a head"])
-    def test_a_client_that_ends_early_gets_an_end(self, server: RunningServer, sent: bytes) -> None:
-        """There is nothing to respond to."""
+    def test_an_incomplete_head_before_the_end_gets_no_response(self, server: RunningServer, sent: bytes) -> None:
+        """There is no request to respond to."""
         with connected(server) as connection:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
 
             assert b"" == received(connection)
 
-    def test_a_body_that_ends_early_gets_an_end(self, server: RunningServer) -> None:
-        """What was announced and did not come is not stored."""
+    def test_an_incomplete_body_before_the_end_is_not_stored(self, server: RunningServer) -> None:
+        """The connection is closed."""
         before = descriptors(server.process.pid)
         sent = request("POST", "/api/carol/tasks", JSON_BODY, "Content-Length: 100", user="carol")
         with connected(server) as connection:
@@ -529,17 +529,17 @@ class TestEnds:
 
 
 class TestPatience:
-    """For a while the server waits for its clients."""
+    """The server waits for its clients for a limited time."""
 
     def test_a_connection_without_a_request_is_closed(self, impatient: RunningServer) -> None:
-        """Whoever only connects is forgotten, without a response to a request that was not made."""
+        """A client that only connects gets no response to a request that it has not sent."""
         with connected(impatient) as silent, connected(impatient) as blank:
             blank.sendall(b"\r\n")
 
             assert (b"", b"") == (received(silent), received(blank))
 
-    def test_a_head_that_does_not_end_is_refused(self, impatient: RunningServer) -> None:
-        """RFC 9110, section 15.5.9; on a connection that was used before, too, and however slowly more of it comes."""
+    def test_an_unfinished_head_is_refused(self, impatient: RunningServer) -> None:
+        """RFC 9110, section 15.5.9: this also holds on a reused connection, and however slowly the head arrives."""
         begun = b"GET /livez HTTP/1.1\r\nA: "
         for first in (b"", LIVEZ):
             with connected(impatient) as connection:
@@ -555,10 +555,10 @@ class TestPatience:
         [("Content-Length: 1000", b"{"), (CHUNKED, b"1\r\n{\r\n"), (CHUNKED, b"")],
         ids=["length", "chunked", "nothing"],
     )
-    def test_a_body_that_comes_too_slowly_is_refused(
+    def test_a_body_that_arrives_too_slowly_is_refused(
         self, impatient: RunningServer, framing: str, piece: bytes
     ) -> None:
-        """Whether it stalls or drips; a page may read that, and no descriptor stays."""
+        """It may stall or drip; pages may read the response, and no descriptor is left open."""
         before = descriptors(impatient.process.pid)
         sent = request("POST", "/api/alice/tasks", JSON_BODY, framing, f"Origin: {ORIGIN}")
         with connected(impatient) as connection:
@@ -570,14 +570,14 @@ class TestPatience:
         assert ORIGIN == response.headers["access-control-allow-origin"]
         until_descriptors(impatient.process.pid, before)
 
-    def test_a_body_may_take_longer_than_the_time_out_if_it_goes_on(self, impatient: RunningServer) -> None:
-        """What counts is how much comes in each while."""
+    def test_a_body_may_take_longer_than_the_time_limit_if_it_keeps_arriving(self, impatient: RunningServer) -> None:
+        """What counts is how much arrives in each period."""
         body = json.dumps({"title": "t"}).rjust(60_000)
         whole = request("POST", "/api/alice/tasks", JSON_BODY, "Connection: close", body=body)
         with connected(impatient) as connection, connected(impatient) as silent:
             connection.sendall(whole[:10_000])
             at = 10_000
-            # The one that says nothing tells when the time-out is over.
+            # The silent client shows when the time limit is over.
             while not select.select([silent], [], [], 0.1)[0]:
                 connection.sendall(whole[at : at + 1_000])
                 at += 1_000
@@ -585,8 +585,8 @@ class TestPatience:
 
             assert [201] == [response.status for response in responses_in(received(connection))]
 
-    def test_a_response_that_nobody_reads_is_cut_off(self, impatient: RunningServer) -> None:
-        """And what it held is free."""
+    def test_an_unread_response_is_cut_off(self, impatient: RunningServer) -> None:
+        """The memory that it used is released."""
         headers = {"Authorization": f"Bearer {token_for('dave')}"}
         with httpx.Client(base_url=impatient.url, headers=headers) as client:
             for _ in range(250):
@@ -594,17 +594,17 @@ class TestPatience:
         before = descriptors(impatient.process.pid)
         with connected(impatient, receive_buffer_bytes=4096) as connection:
             connection.sendall(request("GET", "/api/dave/tasks", user="dave"))
-            # Without reading: only that the connection is reset can be waited for.
+            # Without reading, a client can only wait for the connection to be reset.
             hang_up = select.poll()
             hang_up.register(connection, 0)
 
             assert [] != hang_up.poll(30_000)
         until_descriptors(impatient.process.pid, before)
 
-    def test_a_client_that_reads_is_not_cut_off_for_those_that_do_not(self, tmp_path: Path) -> None:
-        """Of too much that is not read, those keep none that have not read for the longest."""
+    def test_a_client_that_reads_is_not_cut_off_because_of_others(self, tmp_path: Path) -> None:
+        """If too much data is unread, the clients that have not read for the longest time are cut off."""
         headers = {"Authorization": f"Bearer {token_for('dave')}"}
-        # As much as is kept for one such client and a half.
+        # One and a half times as much as one such client may leave unread.
         program = serve_with(unsent_bytes=3 * MIB // 2, stall_s=0.001, send_timeout_s=300.0)
         listing = request("GET", "/api/dave/tasks", user="dave")
         with (
@@ -621,7 +621,7 @@ class TestPatience:
                 for each, hang_up in hang_ups.items():
                     hang_up.register(each, 0)
                     each.sendall(listing)
-                    # What has begun to come stalls before the next request is answered.
+                    # A response that has started to arrive stalls before the next request is served.
                     assert b"H" == each.recv(1)
                     answered = len(client.get("/api/dave/tasks").json())
 
@@ -631,7 +631,7 @@ class TestPatience:
 
     @pytest.mark.parametrize("goes_on", [False, True], ids=["silent", "endless"])
     def test_lingering_ends(self, impatient: RunningServer, goes_on: bool) -> None:
-        """A client that was refused and does not close is not waited for without end."""
+        """The server does not wait forever for a refused client to close the connection."""
         before = descriptors(impatient.process.pid)
         with connected(impatient) as connection:
             connection.sendall(b"rubbish\n")
@@ -642,6 +642,6 @@ class TestPatience:
 
 
 def drip(connection: socket.socket, piece: bytes) -> None:
-    """Send *piece* again and again, ten times a second, until something comes back."""
+    """Send *piece* ten times a second until there is a response."""
     while not select.select([connection], [], [], 0.1)[0]:
         connection.sendall(piece)

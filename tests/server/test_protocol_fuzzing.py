@@ -1,4 +1,4 @@
-"""What clients may do to a connection, in any order, with any bytes in any packets."""
+"""What clients may do to a connection: any actions in any order, and any bytes in any packets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.conversations import LARGEST_RESPONSE, LIMITS, LOOPS, Convers
 
 
 def chunked(chunks: list[tuple[bytes, bytes, str]], trailers: bytes) -> bytes:
-    """Write a body in chunks, each with its extension and the format of its size."""
+    """Return a body in chunks, each with its extension and the format of its size."""
     written = [
         (form % len(piece)).encode() + extension + b"\r\n" + piece + b"\r\n" for piece, extension, form in chunks
     ]
@@ -78,7 +78,7 @@ HEADERS = st.sampled_from(
 
 @st.composite
 def heads_and_bodies(draw: st.DrawFn) -> bytes:
-    """A valid request, or nearly."""
+    """Return a valid request, or a near miss."""
     method = draw(st.sampled_from([b"GET", b"GET", b"HEAD", b"POST", b"PUT", b"FOO", b"OPTIONS", b"CONNECT"]))
     targets = [b"/", b"/a?b=c", b"/a%20b?", b"/a#b", b"http://taskd/x?y", b"http://taskd:80", b"*", b"/a?b?c/../"]
     target = b"taskd:80" if method == b"CONNECT" else draw(st.sampled_from(targets))
@@ -93,7 +93,7 @@ def heads_and_bodies(draw: st.DrawFn) -> bytes:
         case "chunks":
             body = chunked(draw(CHUNKS), draw(TRAILERS))
             lines.append(b"Transfer-Encoding: chunked")
-    # Not the first of the possibilities: Hypothesis likes those best.
+    # Not first among the alternatives, because Hypothesis prefers the first one.
     if draw(st.integers(0, 9)) == 7:
         # Around the limit.
         rest = LIMITS.head_bytes - len(b"\r\n".join(lines)) - len(b"\r\nP: \r\n\r\n")
@@ -107,9 +107,9 @@ def replaced(data: bytes, at: int, length: int, by: bytes) -> bytes:
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """A request, whole or with one thing wrong."""
+    """Return a request, complete or with one thing wrong."""
     data: bytes = draw(heads_and_bodies())
-    # More often in the first bytes, where the head is.
+    # More often among the first bytes, where the head is.
     at = min(draw(st.integers(0, 80) | st.integers(0, 3000)), len(data) - 1)
     ends = [found.start() for found in re.finditer(b"\r\n", data)]
     end = ends[at % len(ends)]
@@ -149,7 +149,7 @@ PLANS = st.builds(
 
 
 class RandomConversation(RuleBasedStateMachine):
-    """What either side does next."""
+    """Return what either side does next."""
 
     def __init__(self, conversation: Conversation) -> None:
         super().__init__()
@@ -214,10 +214,10 @@ class RandomConversation(RuleBasedStateMachine):
 
 def examples(is_thorough: bool, count: int) -> settings:
     """
-    Return how many examples are tried.
+    Return how many examples to try.
 
-    Ordinary runs try the same ones each time: a fault that is there already shall not stop whoever changes something
-    else.  Thorough runs look for others.
+    Ordinary runs always try the same ones, so that an existing bug does not stop somebody who changes something else.
+    Thorough runs try others.
     """
     return settings(
         max_examples=count * 200 if is_thorough else count,
@@ -232,15 +232,15 @@ def examples(is_thorough: bool, count: int) -> settings:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_any_conversation_is_understood_and_ends(loop: str, is_thorough: bool) -> None:
-    """The application sees what h11 sees, the client reads a response to each request, and nothing is left."""
+    """The application sees the same as h11, the client reads a response to each request, and nothing is left over."""
     with conversations(LOOPS[loop]) as start:
         # A callable will do, whatever its annotation says.
         machine: Any = lambda: RandomConversation(start())  # noqa: E731
         run_state_machine_as_test(machine, settings=examples(is_thorough, 100))
 
 
-def test_chunks_are_the_same_wherever_the_network_cuts_them(is_thorough: bool) -> None:
-    """All of the content, whatever is between."""
+def test_chunks_are_decoded_wherever_the_network_splits_them(is_thorough: bool) -> None:
+    """The content is complete, whatever lies between the chunks."""
 
     @examples(is_thorough, 200)
     @given(chunks=CHUNKS, trailers=TRAILERS, cuts=st.lists(st.integers(0, 4000)), most=st.integers(1, 5000))

@@ -1,4 +1,4 @@
-"""Requests that wait for their turn in the server itself, before the application sees anything of them."""
+"""Requests that wait for their turn in the server, before the application sees them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskd.testing import RunningServer, running_server
 from tests.conftest import ORIGIN, PATIENT, token_for
 from tests.support.raw import connected, environ_in, received, responses_in
 
-# One request of a user at a time, as if the store were overloaded, and two wait at most.
+# Serve one request of a user at a time, as if the store were overloaded, and let at most two wait.
 PROGRAM = """
 from taskd.asgi import app
 from taskd.cli.main import main
@@ -27,7 +27,7 @@ app._asgi.app.limits = GateLimits(start=1, minimum=1, maximum=1, max_waiting=2)
 main(["serve", "--port", "0"])
 """
 
-# The same each time: a user is known from the second request with the same token.
+# Always the same token: a user is known from the second request with it.
 CREDENTIALS = {"Authorization": f"Bearer {token_for('alice')}"}
 
 
@@ -42,7 +42,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def locked(server: RunningServer, tmp_path: Path) -> Iterator[sqlite3.Connection]:  # noqa: ARG001  it makes the file
-    """A lock on the database: a request that writes stays in the store until it is rolled back."""
+    """A lock on the database: requests that write stay in the store until it is rolled back."""
     with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db", isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
@@ -71,13 +71,13 @@ def post(title: str, *headers: str) -> bytes:
 
 
 def until_read(server: RunningServer) -> None:
-    """Return when the server has read what it was sent before."""
+    """Return when the server has read everything that was sent before."""
     for _ in range(2):
         assert 200 == httpx.get(f"{server.url}/livez").status_code
 
 
 def test_requests_wait_and_are_served_in_order(server: RunningServer, locked: sqlite3.Connection) -> None:
-    """Whatever comes meanwhile, a body in pieces included."""
+    """This holds whatever arrives meanwhile, including bodies in pieces."""
     with connected(server) as first, connected(server) as second, connected(server) as third:
         first.sendall(post("first", "Connection: close"))
         until_read(server)
@@ -97,7 +97,7 @@ def test_requests_wait_and_are_served_in_order(server: RunningServer, locked: sq
 def statuses_of_those_who_stay(
     server: RunningServer, locked: sqlite3.Connection, leaving: int, *, by_reset: bool
 ) -> list[int]:
-    """Let so many clients come and leave between two that stay, and return the statuses of these."""
+    """Let *leaving* clients come and leave between two that stay, and return the statuses of those two."""
     with connected(server) as first, connected(server) as last:
         first.sendall(post("first", "Connection: close"))
         until_read(server)
@@ -114,19 +114,19 @@ def statuses_of_those_who_stay(
         return [responses_in(received(client))[0].status for client in (first, last)]
 
 
-def test_a_client_that_leaves_while_it_waits_is_not_served(server: RunningServer, locked: sqlite3.Connection) -> None:
-    """And keeps no place from those who stay."""
+def test_a_client_that_leaves_while_waiting_is_not_served(server: RunningServer, locked: sqlite3.Connection) -> None:
+    """It does not take a place from the clients that stay."""
     assert [201, 201] == statuses_of_those_who_stay(server, locked, 1, by_reset=False)
     assert {"known", "first", "last"} == titles(server)
 
 
-def test_clients_that_have_gone_leave_room_in_the_queue(server: RunningServer, locked: sqlite3.Connection) -> None:
-    """A full queue refuses whoever comes, so only those wait in it who are still there."""
+def test_clients_that_have_left_make_room_in_the_queue(server: RunningServer, locked: sqlite3.Connection) -> None:
+    """A full queue refuses all further requests, so only clients that are still there may wait in it."""
     assert [201, 201] == statuses_of_those_who_stay(server, locked, 2, by_reset=True)
     assert {"known", "first", "last"} == titles(server)
 
 
-def test_a_server_that_stops_serves_those_who_wait(server: RunningServer, locked: sqlite3.Connection) -> None:
+def test_a_stopping_server_serves_waiting_requests(server: RunningServer, locked: sqlite3.Connection) -> None:
     """Each response is the last one on its connection."""
     with connected(server) as first, connected(server) as second:
         for client, title in ((first, "first"), (second, "second")):
@@ -143,8 +143,10 @@ def test_a_server_that_stops_serves_those_who_wait(server: RunningServer, locked
     assert server.process.wait(timeout=30) is not None
 
 
-def test_a_malformed_request_that_waited_keeps_no_place(server: RunningServer, locked: sqlite3.Connection) -> None:
-    """It is refused when its turn comes, and the next one is served."""
+def test_a_malformed_request_that_has_waited_gives_up_its_place(
+    server: RunningServer, locked: sqlite3.Connection
+) -> None:
+    """It is refused when its turn comes, and the next request is served."""
     with connected(server) as first, connected(server) as second, connected(server) as third:
         for client, data in (
             (first, post("first", "Connection: close")),
@@ -170,10 +172,10 @@ def test_a_malformed_request_that_waited_keeps_no_place(server: RunningServer, l
     ],
     ids=["preflight", "preflight of others", "upgrade", "CONNECT"],
 )
-def test_a_request_that_the_application_never_sees_keeps_no_place(
+def test_a_request_that_the_application_never_sees_gives_up_its_place(
     server: RunningServer, method: str, headers: dict[str, str]
 ) -> None:
-    """The middleware responds to some requests itself; the next ones of the same user are served."""
+    """The middleware handles some requests itself; the same user's next requests are served."""
     for _ in range(3):
         httpx.request(method, f"{server.url}/api/alice/tasks", content=b"{}", headers=CREDENTIALS | headers)
 

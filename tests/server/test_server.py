@@ -1,4 +1,4 @@
-"""Real server processes: what survives a crash, how they stop, and what they say."""
+"""Real server processes: what survives a crash, how they stop, and what they log."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def taskd_routes():
 
 @pytest.fixture
 def child(environ: dict[str, str]) -> dict[str, str]:
-    """The environment of a server over `database_url`."""
+    """Return the environment of a server over `database_url`."""
     return child_environ(environ)
 
 
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server for the tests that leave it as it was."""
+    """A server for tests that do not change it."""
     database = f"sqlite:///{tmp_path_factory.mktemp('shared')}/tasks.db"
     with running_server(child_environ({"DATABASE_URL": database, "BETTER_AUTH_SECRET": SECRET})) as server:
         yield server
@@ -49,7 +49,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 
 @contextlib.asynccontextmanager
 async def async_client_of(server: RunningServer, user_id: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with a good token and many connections, for a server that listens already."""
+    """A client with a valid token and many connections, for a running server."""
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
     transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=50))
     url = f"{server.url}/api/{user_id}"
@@ -58,13 +58,13 @@ async def async_client_of(server: RunningServer, user_id: str) -> AsyncIterator[
 
 
 def titles(client: httpx.Client) -> set[str]:
-    """The titles of all tasks of the client's user."""
+    """Return the titles of all tasks of the client's user."""
     return {task["title"] for task in client.get("/tasks").json()}
 
 
 @contextlib.contextmanager
 def unread_responses(server: RunningServer, user_id: str) -> Iterator[socket.socket]:
-    """A connection that has asked for more than the buffers between the two hold, and reads none of it."""
+    """A connection that has requested more data than the buffers can hold, and reads none of it."""
     with client_of(server, user_id) as client:
         for _ in range(20):
             client.post("/tasks", json={"title": "large", "description": "\U0001f389" * 10_000})
@@ -86,8 +86,8 @@ def half_a_head(server: RunningServer, user_id: str) -> Iterator[socket.socket]:
 
 
 class TestStop:
-    def test_a_request_in_flight_is_answered(self, child: dict[str, str], user_id: str) -> None:
-        """After SIGTERM new connections are refused, while a request that has begun comes to its end."""
+    def test_a_request_in_flight_gets_its_response(self, child: dict[str, str], user_id: str) -> None:
+        """After SIGTERM, new connections are refused, but a request that has started is completed."""
         body = b'{"title": "in flight"}'
         with running_server(child) as server:
             with half_a_request(server, user_id, body) as connection:
@@ -104,8 +104,8 @@ class TestStop:
         assert response.startswith(b"HTTP/1.1 201 ")
         assert {"in flight"} == kept
 
-    def test_a_body_that_never_comes_does_not_hold_it(self, embedded_child: dict[str, str], user_id: str) -> None:
-        """A client that stalls in its body holds the server for the seconds of --grace and no longer."""
+    def test_an_incomplete_body_does_not_delay_the_stop(self, embedded_child: dict[str, str], user_id: str) -> None:
+        """If a client stalls in its body, the server stops after the seconds of --grace."""
         with (
             running_server(embedded_child, (*SERVE, "--grace", "1")) as server,
             half_a_request(server, user_id, b'{"title": "stalled"}'),
@@ -114,10 +114,10 @@ class TestStop:
 
         assert -signal.SIGTERM == server.process.returncode
 
-    def test_a_request_that_the_grace_cuts_off_is_refused(
+    def test_a_request_that_exceeds_the_grace_period_is_refused(
         self, embedded_child: dict[str, str], user_id: str, tmp_path: Path
     ) -> None:
-        """Where the database takes longer than the server may wait, a page hears so; there is no traceback."""
+        """If the database takes longer than the server may wait, pages can read why; there is no traceback."""
         body = b'{"title": "late"}'
         file = embedded_child["DATABASE_URL"].removeprefix("sqlite:///")
         with (
@@ -140,23 +140,23 @@ class TestStop:
         assert "Traceback" not in output
 
     @pytest.mark.parametrize("client", [half_a_head, unread_responses], ids=["head", "answer"])
-    def test_a_client_that_stalls_does_not_hold_it(
+    def test_a_stalled_client_does_not_delay_the_stop(
         self,
         embedded_child: dict[str, str],
         user_id: str,
         client: Callable[[RunningServer, str], contextlib.AbstractContextManager[socket.socket]],
     ) -> None:
-        """Neither half a head nor responses that nobody reads hold the server beyond the seconds of --grace."""
+        """Neither half a head nor unread responses delay the stop beyond the seconds of --grace."""
         with running_server(embedded_child, (*SERVE, "--grace", "1")) as server, client(server, user_id):
             server.stop()
 
         assert -signal.SIGTERM == server.process.returncode
 
     @pytest.mark.parametrize(("stop", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)], ids=str)
-    def test_an_idle_server_ends_without_a_word_too_much(
+    def test_an_idle_server_stops_silently(
         self, embedded_child: dict[str, str], user_id: str, stop: int, status: int
     ) -> None:
-        """After SIGTERM and SIGINT the process ends, connections that are kept alive notwithstanding."""
+        """After SIGTERM or SIGINT, the process ends, even with open persistent connections."""
         with running_server(embedded_child) as server, client_of(server, user_id) as client:
             client.get("/tasks")
             output = server.stop(stop)
@@ -170,8 +170,8 @@ class TestStop:
         [(signal.SIGTERM, -signal.SIGTERM), pytest.param(signal.SIGINT, 0, marks=pytest.mark.thorough)],
         ids=str,
     )
-    def test_it_ends_where_no_lifespan_runs(self, child: dict[str, str], user_id: str, stop: int, status: int) -> None:
-        """Under another server, and without the lifespan protocol, it serves, and nothing keeps the process alive."""
+    def test_it_ends_without_a_lifespan(self, child: dict[str, str], user_id: str, stop: int, status: int) -> None:
+        """It works with another server and without the lifespan protocol, and nothing keeps the process alive."""
         with running_server(child, (*PLAIN_UVICORN, "--lifespan", "off")) as server:
             with client_of(server, user_id) as client:
                 response = client.post("/tasks", json={"title": "t"})
@@ -183,8 +183,8 @@ class TestStop:
 
 
 class TestConnections:
-    def test_a_client_that_goes_away_is_no_failure(self, embedded_child: dict[str, str], user_id: str) -> None:
-        """A connection that ends in the middle of a body makes no task, no 500 and no traceback."""
+    def test_a_client_that_disconnects_is_not_an_error(self, embedded_child: dict[str, str], user_id: str) -> None:
+        """If a connection ends in the middle of a body, there is no task, no 500 and no traceback."""
         with running_server(embedded_child) as server:
             with half_a_request(server, user_id, b'{"title": "never whole"}'):
                 pass
@@ -196,8 +196,8 @@ class TestConnections:
         assert "Traceback" not in output
         assert "ERROR" not in output
 
-    def test_a_large_body_gets_a_response_that_can_be_read(self, shared_server: RunningServer, user_id: str) -> None:
-        """A MiB gets its 413 and not a broken connection, with its length declared or in chunks, again and again."""
+    def test_the_response_to_a_large_body_can_be_read(self, shared_server: RunningServer, user_id: str) -> None:
+        """Each body of a mebibyte gets a 413 on an intact connection, with a declared length or in chunks."""
         body = b'{"title": "' + b"x" * 2**20 + b'"}'
         headers = {"Content-Type": "application/json"}
         with client_of(shared_server, user_id) as client:
@@ -215,10 +215,10 @@ class TestConnections:
 
     @pytest.mark.parametrize(("surplus_bytes", "status"), [(0, 201), (1, 413)], ids=["64 KiB", "one more"])
     @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-    def test_64_kib_are_taken_and_no_byte_more(
+    def test_64_kib_are_accepted_and_no_byte_more(
         self, shared_server: RunningServer, user_id: str, surplus_bytes: int, status: int, chunked: bool
     ) -> None:
-        """The limit is exact, however the body comes."""
+        """The limit is exact, however the body arrives."""
         body = b'{"title": "t"}'.ljust(MAX_BODY_BYTES + surplus_bytes)
         with client_of(shared_server, user_id) as client:
             response = client.post(
@@ -230,7 +230,7 @@ class TestConnections:
         assert status == response.status_code
 
     def test_head_sends_no_body(self, shared_server: RunningServer, user_id: str) -> None:
-        """The response to HEAD has the headers of GET's, and ends there."""
+        """The response to HEAD has the headers of GET, and ends there."""
         with client_of(shared_server, user_id) as client:
             client.post("/tasks", json={"title": "t"})
             length = client.get("/tasks").headers["Content-Length"]
@@ -244,11 +244,11 @@ class TestConnections:
 
     @pytest.mark.parametrize("path", ["/livez", "/nowhere", "/api/u/tasks"])
     def test_no_response_names_the_server(self, shared_server: RunningServer, path: str) -> None:
-        """There is no Server header, on errors neither."""
+        """There is no Server header, not even on errors."""
         assert "Server" not in httpx.get(f"{shared_server.url}{path}").headers
 
     def test_a_request_that_is_not_http_gets_a_400(self, shared_server: RunningServer) -> None:
-        """Rubbish is refused, and the server goes on."""
+        """Garbage is refused, and the server continues."""
         with socket.create_connection(address(shared_server), timeout=30) as connection:
             connection.sendall(b"\x16\x03\x01 rubbish\r\n\r\n")
             response = read_all(connection)
@@ -259,7 +259,7 @@ class TestConnections:
 
 class TestProcesses:
     def test_two_servers_on_one_database_see_each_other_s_tasks(self, child: dict[str, str], user_id: str) -> None:
-        """What one process has acknowledged, another one lists at once."""
+        """When one process has acknowledged a task, the other one lists it at once."""
         with (
             running_server(child) as one,
             running_server(child) as other,
@@ -275,10 +275,10 @@ class TestProcesses:
         assert {"by the first", "by the second"} == seen_by_first
 
     @pytest.mark.anyio
-    async def test_toggles_at_once_are_all_counted(self, child: dict[str, str], user_id: str) -> None:
-        """An even number of toggles of one task at once, over two workers, leaves it as it was: none is lost."""
+    async def test_concurrent_toggles_are_all_counted(self, child: dict[str, str], user_id: str) -> None:
+        """An even number of concurrent toggles, over two workers, leaves a task as it was."""
         count = 60
-        # However slow the machine is, none is given up early.
+        # However slow the machine is, no request is given up early.
         patience = {"TASKD_SQL_ACQUIRE_TIMEOUT": "60", "TASKD_SQL_STATEMENT_TIMEOUT": "60"}
         with running_server({**child, **patience}, SERVE_WITH_WORKERS) as server:
             for _ in range(2):
@@ -291,15 +291,15 @@ class TestProcesses:
 
         assert [200] * count == [response.status_code for response in responses]
         assert not after["is_completed"]
-        # Each toggle answers the state that it made.
+        # Each toggle returns the state that it has set.
         assert count // 2 == sum(response.json()["is_completed"] for response in responses)
 
 
 class TestOutput:
-    def test_a_failure_is_found_by_its_request_id_and_tells_no_secret(
+    def test_an_error_is_logged_with_its_request_id_but_no_secret(
         self, embedded_child: dict[str, str], tmp_path: Path, user_id: str
     ) -> None:
-        """The log has the failure under the id that the client got, and neither token, secret, title nor query."""
+        """The client gets the same id, and the log contains neither token, secret, title nor query."""
         child = {**embedded_child, **make_distribution(tmp_path / "site", "failing", FAILING_PLUGIN)}
         with running_server(child) as server, client_of(server, user_id) as client:
             client.post("/tasks", json={"title": "a private title"})
@@ -318,8 +318,8 @@ class TestOutput:
         secrets = [token, SECRET, "a private title", "a-token-in-a-query"]
         assert [] == [secret for secret in secrets if secret in output]
 
-    def test_a_storage_that_is_away_is_said_without_its_password(self, user_id: str) -> None:
-        """The server starts, responses 503, and neither the response nor the log has the password."""
+    def test_an_unavailable_storage_is_reported_without_its_password(self, user_id: str) -> None:
+        """The server starts and returns 503s; neither the response nor the log contains the password."""
         settings = {
             "DATABASE_URL": "postgresql://somebody:hunter2@127.0.0.1:1/tasks",
             "BETTER_AUTH_SECRET": SECRET,
@@ -340,13 +340,13 @@ class TestOutput:
 
 
 class TestRunningServer:
-    def test_a_server_that_does_not_start_says_why(self) -> None:
-        """What the process said is in the error."""
+    def test_a_server_that_does_not_start_is_reported_with_its_output(self) -> None:
+        """The error contains what the process printed."""
         with contextlib.ExitStack() as stack, pytest.raises(RuntimeError, match="BETTER_AUTH_SECRET"):
             stack.enter_context(running_server(child_environ({})))
 
-    def test_a_line_that_never_comes_ends_with_the_server(self, embedded_child: dict[str, str]) -> None:
-        """Waiting for a line ends when the server does, and the error has what it said."""
+    def test_waiting_for_a_line_ends_with_the_server(self, embedded_child: dict[str, str]) -> None:
+        """If the line never comes, the error contains what the server printed."""
         with running_server(embedded_child) as server:
             server.process.terminate()
             with pytest.raises(EOFError, match="Application shutdown complete"):

@@ -1,4 +1,4 @@
-"""Many clients at once that take their time must not keep out those that do not."""
+"""Many slow clients at once must not block the others."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.support.raw import environ_in, request, serve_with
 from tests.support.requirements import permitted
 
 COUNT = 200
-# Sockets on either side, and what each process has open besides.
+# Sockets on both sides, and everything else that each process has open.
 NEEDED_DESCRIPTORS = 5 * COUNT + 200
 POST = request("POST", "/api/alice/tasks", "Content-Type: application/json", "Content-Length: 1000")
-# What each kind of slow client has sent, and nothing follows; the dripping ones go on.
+# What each kind of slow client sends before it falls silent; dripping clients continue.
 SLOW = {
     "silent": b"",
     "half a head": b"GET /livez HTTP/1.1\r\nHost: taskd\r\nA: ",
@@ -37,7 +37,7 @@ SLOW = {
 
 @pytest.fixture
 def _many_descriptors() -> Iterator[None]:
-    """Let this process, and the server that it starts, have enough of them."""
+    """Raise the limit on open files for this process and its server."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     permitted("this system allows too few descriptors", "sh", "-c", f"ulimit -n {NEEDED_DESCRIPTORS}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, NEEDED_DESCRIPTORS), hard))
@@ -47,7 +47,7 @@ def _many_descriptors() -> Iterator[None]:
 
 @pytest.fixture
 def patient(tmp_path: Path) -> Iterator[RunningServer]:
-    """A server that cuts nobody off for the duration of a test."""
+    """A server that does not cut anybody off during a test."""
     program = serve_with(head_timeout_s=300.0, body_timeout_s=300.0, send_timeout_s=300.0)
     with running_server(environ_in(tmp_path), program, cwd=tmp_path) as running:
         assert 200 == httpx.get(f"{running.url}/readyz").status_code
@@ -64,7 +64,7 @@ def slow_clients(server: RunningServer) -> Iterator[dict[str, list[socket.socket
         for _ in range(COUNT):
             for kind, sent in SLOW.items():
                 client = stack.enter_context(socket.socket())
-                # So that the kernel keeps little of a response, and the server the rest.
+                # Small, so that the kernel holds little of a response, and the server the rest.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
                 client.connect((address.hostname, address.port))
@@ -74,7 +74,7 @@ def slow_clients(server: RunningServer) -> Iterator[dict[str, list[socket.socket
 
 
 def unexpected(clients: dict[str, list[socket.socket]]) -> list[str]:
-    """Name the kinds of the clients that were answered or cut off, apart from those who do not read their response."""
+    """Return the kinds of clients that got a response or were cut off, except those that do not read."""
     events = select.poll()
     kinds = {}
     for kind, several in clients.items():
@@ -85,8 +85,8 @@ def unexpected(clients: dict[str, list[socket.socket]]) -> list[str]:
 
 
 @pytest.mark.usefixtures("_many_descriptors")
-def test_a_thousand_slow_clients_keep_no_other_out(patient: RunningServer) -> None:
-    """Two hundred of each kind hold a bounded amount of memory, and nothing is left of them once they have gone."""
+def test_a_thousand_slow_clients_do_not_block_others(patient: RunningServer) -> None:
+    """Two hundred of each kind use a limited amount of memory, and nothing is left when they have disconnected."""
     pid = patient.process.pid
     limits = Limits()
     with httpx.Client(base_url=patient.url, headers={"Authorization": f"Bearer {token_for('bob')}"}) as client:
@@ -108,7 +108,7 @@ def test_a_thousand_slow_clients_keep_no_other_out(patient: RunningServer) -> No
         until_descriptors(pid, base)
 
         listed = json.loads(client.get("/api/bob/tasks").content)
-    # What clients do not read is bounded for all of them together, the rest for each.  Making many lists at once takes
-    # some more, and more the slower the machine; a second copy of each would take too much.
+    # The memory for unread responses is limited in total, and everything else per client.  Preparing many lists at once
+    # takes more memory on slower machines, but must not need a second copy of each.
     assert after - before < 1.5 * limits.unsent_bytes + len(SLOW) * COUNT * 32 * 1024
     assert COUNT + 8 == len(listed)

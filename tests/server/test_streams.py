@@ -1,4 +1,4 @@
-"""Responses that go on for as long as the client listens, from a plugin, against a real server."""
+"""Endless streaming responses from a plugin, against a real server."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def server(folder: Path) -> Iterator[RunningServer]:
         running.stop(signal.SIGINT)
 
 
-def test_nothing_is_left_of_a_client_that_has_gone(server: RunningServer) -> None:
-    """Although nothing is sent to it any more that could fail."""
+def test_nothing_is_left_of_a_client_that_has_disconnected(server: RunningServer) -> None:
+    """This holds even if nothing more is sent to it that could fail."""
     before = descriptors(server.process.pid)
     for _ in range(STREAMS):
         with connected(server) as connection:
@@ -73,7 +73,7 @@ def test_nothing_is_left_of_a_client_that_has_gone(server: RunningServer) -> Non
 
 
 def test_the_response_to_head_ends_with_its_head(server: RunningServer) -> None:
-    """Whatever the application goes on to send: another request on the connection is served."""
+    """Whatever the application continues to send, the next request on the connection is served."""
     before = descriptors(server.process.pid)
     with connected(server) as connection:
         connection.sendall(request("HEAD", "/api/alice/events") * 2 + request("GET", "/livez"))
@@ -86,7 +86,7 @@ def test_the_response_to_head_ends_with_its_head(server: RunningServer) -> None:
 
 
 def test_others_are_served_while_clients_listen(server: RunningServer) -> None:
-    """Whether their streams are quiet, or send as fast as they can."""
+    """Their streams may be quiet, or send as fast as they can."""
     headers = {"Authorization": request("GET", "/").decode().split("Authorization: ")[1].split("\r\n")[0]}
     with contextlib.ExitStack() as stack:
         for number in range(STREAMS):
@@ -98,7 +98,7 @@ def test_others_are_served_while_clients_listen(server: RunningServer) -> None:
 
 
 def test_an_application_can_ask_whether_its_client_has_left(server: RunningServer, folder: Path) -> None:
-    """By an extension of ASGI, without waiting for it."""
+    """It does so through an ASGI extension, without waiting."""
     with connected(server) as connection:
         connection.sendall(request("GET", "/api/alice/patient"))
         until_seen((folder / "came").exists)

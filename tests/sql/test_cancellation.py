@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 class TestCancellation:
-    """The caller has gone."""
+    """The caller has left."""
 
     @pytest.mark.parametrize("times", [1, 2, 3])
     async def test_no_connection_or_slot_is_lost_during_a_statement(
@@ -49,7 +49,7 @@ class TestCancellation:
         user_id: str,
         frozen_backend: Callable[[int], None],
     ) -> None:
-        """A connection that does not recover is cut, even if nobody waits for it any more."""
+        """A connection that does not recover is terminated, even if nobody is waiting for it any more."""
         url, limits = f"/api/{user_id}/tasks", Limits(cancel_timeout_s=0.1)
         async with serving(own_url, user_id, limits, TASKD_SQL_POOL_SIZE="1") as client:
             await until_ready(client)
@@ -113,7 +113,7 @@ class TestCancellation:
     async def test_a_cancelled_connect_leaves_no_connection(
         self, proxy: Proxy, postgres_url: str, user_id: str
     ) -> None:
-        """If the caller goes while a connection is opened, the connection is closed and its slot is free."""
+        """If the caller leaves while a connection is being opened, it is closed and its slot is released."""
         url = f"/api/{user_id}/tasks"
         proxy.stall()
         async with serving(proxy.url_through(postgres_url), user_id, TASKD_SQL_POOL_SIZE="3") as client:
@@ -129,14 +129,14 @@ class TestCancellation:
 
 
 async def cancel(call: asyncio.Task[Any], times: int) -> None:
-    """Cancel *call* as often as *times* says, and wait until it has ended."""
+    """Cancel *call* this many times, and wait until it has ended."""
     await cancel_step_by_step(call, times)
     await asyncio.wait([call])
     assert call.cancelled()
 
 
 async def cancel_step_by_step(call: asyncio.Task[Any], times: int) -> None:
-    """Cancel *call* as often as *times* says, each time while it handles the last cancellation."""
+    """Cancel *call* this many times, each time while it handles the last cancellation."""
     for _ in range(times):
         call.cancel()
         await asyncio.sleep(0)

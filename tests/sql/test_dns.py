@@ -30,7 +30,7 @@ Port = Callable[[], AbstractAsyncContextManager[int]]
 
 @contextlib.contextmanager
 def port_that_drops_packets() -> Iterator[int]:
-    """Give a port where the kernel ignores new connections, because its queue is full."""
+    """Yield a port on which the kernel ignores new connections, because its queue is full."""
     with socket.create_server((LOOPBACK, 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
         port: int = listener.getsockname()[1]
         for _ in range(3):
@@ -55,7 +55,7 @@ def stays_silent() -> AbstractAsyncContextManager[int]:
     return listening(silent)
 
 
-# What is wrong with the first address.
+# Ways in which the first address can fail.
 DEAD: dict[str, Port] = {
     "packets are dropped": drops_packets,
     "connections are refused": refuses,
@@ -64,7 +64,7 @@ DEAD: dict[str, Port] = {
 
 
 def leading_to_each(*ports: int) -> Callable[..., Any]:
-    """Return a DNS that has an address for each of *ports*."""
+    """Return a DNS with one address for each of *ports*."""
 
     async def getaddrinfo(*_: Any, **__: Any) -> list[tuple[Any, ...]]:
         return [found for port in ports for found in await leading_to(port)()]
@@ -115,7 +115,7 @@ async def _uses(client: httpx.AsyncClient, user_id: str) -> list[int]:
 async def test_a_name_is_looked_up_once_per_connection(
     postgres: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The driver gets an address: if a lookup of its own was cancelled, its error would appear in the log."""
+    """The driver gets an address: if it looked up the name itself and was cancelled, the error would be logged."""
     asked = []
 
     async def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
@@ -159,7 +159,7 @@ def test_migrate_and_doctor_find_the_address_that_responds(postgres_place: Postg
 async def test_the_server_receives_the_name(
     tmp_path: Any, user_id: str, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    """It is in the TLS handshake, whatever the address: Neon's proxy finds the database by it."""
+    """The TLS handshake contains it, whatever the address: Neon's proxy needs it to find the database."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -82,7 +82,7 @@ class TestSQLite:
         assert report.findings["schema"].startswith(said)
         assert remedy == report.remedies["schema"]
 
-    def test_a_file_that_is_no_database_fails(self, served: SQLitePlace) -> None:
+    def test_a_file_that_is_not_a_database_fails(self, served: SQLitePlace) -> None:
         """The report names the file and what to do."""
         served.file.write_bytes(b"no database" * 1000)
         report = examined(served.url)
@@ -126,7 +126,7 @@ class TestSQLite:
         assert (["folder"], "1 MiB are free") == (report.failed(), report.findings["folder"])
 
     def test_a_read_only_folder_fails(self, served: SQLitePlace, monkeypatch: pytest.MonkeyPatch) -> None:
-        """SQLite writes beside the file, so the file alone being writable is not enough."""
+        """SQLite also writes beside the file, so a writable file alone is not enough."""
         monkeypatch.setattr("os.access", lambda path, _: path == served.file)
         report = examined(served.url)
 
@@ -140,7 +140,7 @@ class TestSQLite:
 
 
 def replace_function(place: PostgresPlace, signature: str, returned: str, body: str) -> None:
-    """Let the database return something else from a function of its own."""
+    """Replace a function in the database."""
     place.run(f"""
         CREATE SCHEMA pretended;
         CREATE FUNCTION pretended.{signature} RETURNS {returned} LANGUAGE sql AS $$ {body} $$;

@@ -1,4 +1,4 @@
-"""PostgreSQL databases whose encoding does not have every character."""
+"""PostgreSQL databases whose encoding cannot represent every character."""
 
 from __future__ import annotations
 

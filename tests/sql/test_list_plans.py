@@ -1,4 +1,4 @@
-"""How the databases find the tasks of a list: the plans of the statements, without running them."""
+"""The databases' plans for lists, without running the statements."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FILTERS = {
 
 
 def queries() -> list[TaskQuery]:
-    """Return queries of every kind: each has a statement of its own, or other arguments."""
+    """Return queries of every kind: each has its own statement or other arguments."""
     return [
         attrs.evolve(given, sort=sort, order=order, after=after, limit=50)
         for sort, key in KEYS.items()
@@ -75,7 +75,7 @@ async def postgres_store(postgres_place: PostgresPlace) -> AsyncIterator[SQLTask
 async def test_postgresql_reads_no_task_of_another_owner(
     postgres_store: SQLTaskStore, postgres_place: PostgresPlace, mode: str
 ) -> None:
-    """Every list uses the index for the owner's tasks, also the one that counts."""
+    """Every list uses the index for the owner's tasks, including lists with a count."""
     connection = await asyncpg.connect(postgres_place.url)
     await connection.execute(f"SET plan_cache_mode = {mode}")
     for query in queries():
@@ -116,7 +116,7 @@ async def test_sqlite_goes_on_where_it_stopped_folding(sqlite_place: SQLitePlace
 
 
 async def test_a_list_is_one_statement(postgres_store: SQLTaskStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks, number of changes and count come in one round trip, and so belong together."""
+    """Tasks, counter and count come in one round trip, and are therefore consistent."""
     fetched = []
     fetch = postgres_store.database.fetch
 

@@ -1,4 +1,4 @@
-"""Long lists: complete, a snapshot, one at a time, and not blocking anything else."""
+"""Long lists are complete snapshots, are read one at a time, and do not block anything else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def opened(url: str, limits: Limits | None = None, /, **settings: str) -> 
 async def fill(place: Place, store: SQLTaskStore, count: int) -> None:
     """Create *count* tasks with the titles 1, 2, … and rising ids."""
     await store.create(OWNER, NewTask(title="1"))
-    # Later than any clock, in the form that each database uses.
+    # Later than any clock, in each database's own format.
     new_id = "printf('f000000000007000%016d', n)"
     if isinstance(place, PostgresPlace):
         new_id = "('f000000000007000' || lpad(n::text, 16, '0'))::uuid"
@@ -57,7 +57,7 @@ async def fill(place: Place, store: SQLTaskStore, count: int) -> None:
 
 @pytest.mark.parametrize("count", [SHORT_LIST, SHORT_LIST + 1, 2 * ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 1])
 async def test_it_is_complete_and_in_order(place: Place, count: int) -> None:
-    """It has every task once, newest first, whether it is read at once or in slices."""
+    """It has every task once, newest first, whether it is read at once or in parts."""
     if isinstance(place, PostgresPlace):
         place.run(SCHEMA.read_text())
     async with opened(place.url) as store:
@@ -68,7 +68,7 @@ async def test_it_is_complete_and_in_order(place: Place, count: int) -> None:
 
 
 async def test_pgbouncer_may_switch_connections(postgres_place: PostgresPlace, pooler: PgBouncer) -> None:
-    """Lists that are read at the same time, over shared connections, do not mix."""
+    """Lists that are read concurrently over shared connections are not mixed up."""
     postgres_place.run(SCHEMA.read_text())
     settings = {"TASKD_SQL_POOLER": "yes", "TASKD_SQL_POOL_SIZE": "3"}
     url = pooler.url(postgres_place.name)
@@ -82,9 +82,9 @@ async def test_pgbouncer_may_switch_connections(postgres_place: PostgresPlace, p
 
 class Gated(abc.ABC):
     """
-    A store, and a statement that stops in its third slice of rows until a gate opens.
+    A store, and a statement that pauses in its third batch of rows until a gate opens.
 
-    It returns the titles of twelve tasks in slices of two.
+    It returns the titles of twelve tasks in batches of two.
     """
 
     place: Place
@@ -150,7 +150,7 @@ class GatedPostgres(Gated):
 
 @pytest.fixture
 def gated(place: Place) -> Iterator[Gated]:
-    """A place of each kind, with something at which reading stops."""
+    """A database of each kind, with a way to pause reading."""
     if isinstance(place, PostgresPlace):
         place.run(SCHEMA.read_text())
         yield GatedPostgres(place)
@@ -230,7 +230,7 @@ async def test_a_lost_connection_is_replaced(postgres_place: PostgresPlace, post
         assert [str(number) for number in range(1, 13)] == await listing
 
 
-async def test_an_unreadable_row_is_no_outage(sqlite_place: Place) -> None:
+async def test_an_unreadable_row_is_not_an_outage(sqlite_place: Place) -> None:
     """A damaged file causes an error that says so, however long the list is."""
     async with opened(sqlite_place.url) as store:
         await fill(sqlite_place, store, SHORT_LIST + 1)

@@ -57,7 +57,7 @@ def upgrade() -> None:
     op.add_column("tasks", sa.Column("later", sa.Text()))
     {then}
 '''
-# In the words of the oldest taskd: with the columns of the revision 0001.
+# As the oldest taskd would write it, with the columns of revision 0001.
 A_TASK = """
 INSERT INTO tasks
     (user_id, id, title, description, status, priority, due_at, created_at, updated_at, completed_at)
@@ -85,7 +85,7 @@ DIALECTS: dict[type[Place], Callable[[], Dialect]] = {
 
 @pytest.fixture
 def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Turn taskd into a later one with one more revision, and give the file of that revision."""
+    """Turn taskd into a later version with one more revision, and yield the file of that revision."""
     folder = tmp_path / "later"
     with resources.as_file(resources.files("taskd_sql.migrations")) as original:
         shutil.copytree(original, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -110,7 +110,7 @@ def later_revision(then: str = "") -> str:
 
 class TestSchema:
     def test_schema_sql_creates_the_same_schema_as_migrating(self, postgres_place: PostgresPlace) -> None:
-        """`schema.sql` and `taskd migrate` leave equal catalogs and the same revision in an empty database."""
+        """In an empty database, `schema.sql` and `taskd migrate` lead to the same catalog and revision."""
         migrate(postgres_place)
         by_file = PostgresPlace.make(postgres_place.server)
         by_file.server.psql(by_file.name, "-c", SCHEMA.read_text())
@@ -120,7 +120,7 @@ class TestSchema:
         assert UP_TO_DATE == migrate(by_file).strip()
 
     def test_the_statements_match_the_migrated_schema(self, place: Place) -> None:
-        """The tables with which SQLAlchemy compiles statements are those of the migrations."""
+        """SQLAlchemy compiles statements with the same tables as the migrations create."""
         by_statements = place
         by_migrating = (
             PostgresPlace.make(place.server)
@@ -237,7 +237,7 @@ class TestCompatibility:
 
 @pytest.fixture
 def old_place(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """A database that the oldest taskd has migrated, with a task."""
+    """A database that the oldest taskd has migrated, with one task."""
 
     def upgrade_to_0001(connection: Connection) -> None:
         config = runner._config()
@@ -285,7 +285,7 @@ class TestTags:
 
 @pytest.mark.anyio
 class TestVersions:
-    """Revision 0003 adds versions, and what is needed to search; older servers go on writing."""
+    """Revision 0003 adds versions, and columns for searching; older servers continue to write."""
 
     @pytest.fixture
     async def migrated(self, old_place: Place) -> Place:
@@ -302,8 +302,8 @@ class TestVersions:
         ],
         ids=["create", "update", "toggle", "delete"],
     )
-    async def test_what_an_older_server_writes_raises_the_version(self, migrated: Place, statement: str) -> None:
-        """So clients notice it: list and task have new tags."""
+    async def test_an_older_server_s_writes_raise_the_version(self, migrated: Place, statement: str) -> None:
+        """Clients notice them, because the list and the task have new tags."""
         async with opened(migrated) as store:
             bob = await store.create("bob", NewTask(title="t"))
             before = await store.list("alice")
@@ -315,8 +315,8 @@ class TestVersions:
             assert before.tasks != after.tasks
             assert ([bob], bob.version) == ((await store.list("bob")).tasks, await store.seq("bob"))
 
-    async def test_a_condition_fails_after_an_older_server_has_written(self, migrated: Place) -> None:
-        """Its change is not overwritten by mistake."""
+    async def test_a_condition_fails_after_an_older_server_s_write(self, migrated: Place) -> None:
+        """That server's change is not overwritten by mistake."""
         async with opened(migrated) as store:
             [task] = (await store.list("alice")).tasks
             migrated.run("UPDATE tasks SET title = 'theirs' WHERE user_id = 'alice'")
@@ -325,8 +325,8 @@ class TestVersions:
                 await store.update("alice", task.id, TaskChanges(title="ours"), version=task.version)
             assert "theirs" == (await store.get("alice", task.id)).title
 
-    async def test_what_an_older_server_writes_is_found(self, migrated: Place) -> None:
-        """Before and after a search, and whichever of the texts it changes."""
+    async def test_an_older_server_s_writes_are_found(self, migrated: Place) -> None:
+        """They are found before and after a search, whichever text they change."""
         query = TaskQuery(search="STRASSE")
         async with opened(migrated) as store:
             assert [] == (await store.list("alice", query)).tasks
@@ -340,7 +340,7 @@ class TestVersions:
             assert [] == (await store.list("alice", query)).tasks
 
     async def test_preparing_a_search_changes_no_version(self, migrated: Place) -> None:
-        """Not even if only one of the texts is missing, because a newer server has already changed the other."""
+        """This holds even if only one text is missing, because a newer server has already changed the other."""
         migrated.run("UPDATE tasks SET description = 'In der Straße'")
         async with opened(migrated) as store:
             [task] = (await store.list("alice")).tasks
@@ -349,8 +349,8 @@ class TestVersions:
             assert [changed] == (await store.list("alice", TaskQuery(search="STRASSE"))).tasks
             assert changed == await store.get("alice", task.id)
 
-    async def test_many_tasks_are_found_at_the_first_search(self, migrated: Place) -> None:
-        """All of those that an older server has written are prepared for it; their versions stay the same."""
+    async def test_many_tasks_are_found_by_the_first_search(self, migrated: Place) -> None:
+        """All tasks that an older server has written are prepared for it, and keep their versions."""
         many = 2 * FOLDED_AT_ONCE + 1
         number = "substr(printf('%012d', n), -12)" if isinstance(migrated, SQLitePlace) else "lpad(n::text, 12, '0')"
         new_id = f"'01a202b8f11b754fa9d2' || {number}"
@@ -464,8 +464,8 @@ class TestVersions:
 
             assert ([1, 0], ["fetch", "fetch"]) == (found, calls)
 
-    async def test_whoever_could_create_tasks_still_can(self, postgres_place: PostgresPlace) -> None:
-        """The migration grants the rights for the new tables, so servers need none of their own."""
+    async def test_roles_that_could_create_tasks_still_can(self, postgres_place: PostgresPlace) -> None:
+        """The migration grants them the rights on the new tables, so servers need no further grants."""
         postgres_place.server.psql(postgres_place.name, "-c", f"CREATE ROLE {postgres_place.name} LOGIN")
         script = await asyncio.to_thread(migrate, postgres_place, "--sql")
         before, marker, after = script.partition("-- Running upgrade 0002_serves_0001 -> 0003_serves_0001")
@@ -518,7 +518,7 @@ class TestMigrate:
         later.write_text(later_revision())
         assert migrate(place).endswith(f"{LATER}: A later one.\n")
 
-    def test_concurrent_upgrades_do_it_once(self, place: Place) -> None:
+    def test_concurrent_upgrades_apply_revisions_once(self, place: Place) -> None:
         """Of twelve concurrent upgrades, one applies the revisions, and the others find nothing to do."""
         address = parse(place.url)
 
@@ -542,7 +542,7 @@ class TestMigrate:
         assert [(0, ""), (0, "")] == [(each.returncode, each.stderr) for each in ended]
         assert [DONE, UP_TO_DATE] == sorted(each.stdout.strip() for each in ended)
 
-    # In some states of a new file, SQLite does not wait for others: only some of the repetitions meet them.
+    # SQLite does not wait for others in some states of a new file; only some repetitions reach them.
     @pytest.mark.parametrize("_", range(12))
     def test_servers_and_migrations_can_start_together(self, sqlite_place: SQLitePlace, _: int) -> None:
         """Whichever creates the tables of a new file, the others find them."""
@@ -648,7 +648,7 @@ class TestMigrate:
         assert (0, DONE) == (result.exit_code, result.output.strip())
         assert [HEAD] == postgres_place.run(VERSION)
 
-    def test_another_url_must_be_of_the_same_kind(self) -> None:
+    def test_both_urls_must_be_of_the_same_kind(self) -> None:
         """A file and a server cannot be the same database."""
         result = invoke("migrate", settings={"TASKD_MIGRATE_URL": f"postgresql://u:{PASSWORD}@h/d"})
 

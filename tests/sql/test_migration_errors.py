@@ -101,7 +101,7 @@ class TestErrors:
         assert complaint(*options, DATABASE_URL=f"mysql://u:{PASSWORD}@h/d").startswith("DATABASE_URL: ")
         assert complaint(*options, TASKD_STORAGE="nobody").startswith("TASKD_STORAGE: ")
 
-    def test_a_file_that_is_no_database(self, tmp_path: Path, options: tuple[str, ...]) -> None:
+    def test_a_file_that_is_not_a_database(self, tmp_path: Path, options: tuple[str, ...]) -> None:
         """It is not changed."""
         file = tmp_path / "notes.txt"
         file.write_text("no database" * 1000)
@@ -109,7 +109,9 @@ class TestErrors:
         assert "SQLITE_NOTADB" in complaint(*options, DATABASE_URL=f"sqlite:///{file}")
         assert "no database" * 1000 == file.read_text()
 
-    def test_a_lock_that_is_held(self, place: Place, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
+    def test_a_lock_held_by_another_process(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+    ) -> None:
         """The migration gives up, and can be repeated."""
         migrate(place)
         with holding(place), monkeypatch.context() as impatient:
@@ -146,7 +148,7 @@ def test_a_server_that_freezes(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    """At any moment, one line says so after a time-out; when the server is back, the next migration works."""
+    """Whenever that happens, one line says so after a time-out; when the server is back, migrating works again."""
     name = "_revision" if moment == "before the work" else "_upgrade"
     original = getattr(runner, name)
     frozen: list[int] = []
@@ -205,7 +207,7 @@ class TestForeignTables:
                 "there is a table tasks, but taskd_version",
                 "Create taskd_version as in schema.sql",
             ),
-            # Of a table of the first revision, too.
+            # This includes a table of the first revision.
             (
                 "DELETE FROM taskd_version; ALTER TABLE tasks DROP COLUMN tags;",
                 "there is a table tasks, but taskd_version",

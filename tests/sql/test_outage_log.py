@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 class TestLog:
-    """The log lines about a database."""
+    """Return the log lines about a database."""
 
     async def test_an_outage_is_logged_once_and_its_end_once(
         self, proxy: Proxy, postgres_url: str, user_id: str, caplog: pytest.LogCaptureFixture
@@ -58,7 +58,7 @@ class TestLog:
     async def test_a_successful_retry_is_not_logged(
         self, proxied: httpx.AsyncClient, proxy: Proxy, tasks_url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A read that was interrupted and then succeeded on another connection was no outage."""
+        """A read that was interrupted and then succeeded on another connection is not an outage."""
         proxy.cut_on_next_response()
         assert 200 == await read(proxied, tasks_url)
 
@@ -84,7 +84,7 @@ def changes(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_a_server_that_does_not_respond_is_not_called_busy(
     postgres: PostgresServer, postgres_url: str, user_id: str, tasks_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Calls that wait behind those that cannot connect give the true reason."""
+    """Calls that wait behind those that cannot connect log the true reason."""
     settings = {**IMPATIENT, "TASKD_SQL_POOL_SIZE": "1", "TASKD_SQL_CONNECT_TIMEOUT": "0.5"}
     async with Proxy(postgres.port) as proxy:
         proxy.stall()
@@ -103,7 +103,7 @@ async def test_refused_writes_are_logged_once_while_reads_work(
     tasks_url: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A database that became read-only, as after a failover, is one line, and its end another."""
+    """If a database becomes read-only, as after a failover, that is one line, and its end is another."""
     postgres.psql("postgres", "-c", f"ALTER DATABASE {own_database} SET default_transaction_read_only = on")
     async with serving(own_url, user_id) as client:
         for _ in range(5):
@@ -140,7 +140,7 @@ WRONG_SCHEMAS = {
 async def test_a_wrong_schema_is_logged_once(
     place: Place, user_id: str, change: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However many ask, /readyz is a 503 with Retry-After, and recovers when the schema is fixed."""
+    """However many requests arrive, /readyz returns 503 with Retry-After, and recovers once the schema is fixed."""
     await runner.upgrade(parse(place.url))
     place.run(change)
     app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
@@ -177,7 +177,7 @@ async def test_a_wrong_schema_is_logged_at_the_start(place: Place, caplog: pytes
 
 
 async def test_a_store_that_fails_at_the_start_is_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """An exception that a third party's store must not raise is logged with its traceback; the server starts."""
+    """If a third-party store raises an unexpected exception, it is logged with its traceback; the server starts."""
     site.install("odd", STORE + "async def ping(self):\n    raise RuntimeError('odd')\nStore.ping = ping\n")
     app = build(TASKD_STORAGE="odd")
     async with lifespan(app):
@@ -194,7 +194,7 @@ async def test_a_store_that_fails_at_the_start_is_logged(site: Site, caplog: pyt
 async def test_a_schema_that_comes_and_goes_is_logged_each_time(
     place: Place, user_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each time the table disappears and comes back is a line, even if nobody asks for /readyz."""
+    """Each time the table disappears or returns is one line, even if nobody requests /readyz."""
     await runner.upgrade(parse(place.url))
     app = build_app({"DATABASE_URL": place.url, "BETTER_AUTH_SECRET": SECRET})
     app.store._service.interval_s = 0

@@ -1,4 +1,4 @@
-"""PostgreSQL that is down, full, frozen or another server: clients get a 503 in time, and taskd recovers."""
+"""PostgreSQL is down, full, frozen or a different server: clients get a 503 in time, and taskd recovers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_a_restart_is_survived(
 async def test_readers_do_not_notice_a_brief_restart(
     postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str
 ) -> None:
-    """A read that comes while PostgreSQL starts waits for it."""
+    """A read that arrives while PostgreSQL is starting waits for it."""
     # A busy machine takes its time to start it.
     set_retries(direct, Retries(max_attempts=20))
     assert 200 == await read(direct, tasks_url)
@@ -67,7 +67,7 @@ async def test_readers_do_not_notice_a_brief_restart(
 
 
 async def test_taskd_starts_while_the_database_is_down(proxy: Proxy, postgres_url: str, user_id: str) -> None:
-    """/readyz says so, /livez is fine, and taskd is ready as soon as the database is there."""
+    """/readyz says so, /livez responds, and taskd becomes ready with the database."""
     await proxy.refuse()
     async with serving(proxy.url_through(postgres_url), user_id, BRIEF) as client:
         down = [await read(client, path) for path in ("/readyz", "/livez", f"/api/{user_id}/tasks")]
@@ -77,11 +77,11 @@ async def test_taskd_starts_while_the_database_is_down(proxy: Proxy, postgres_ur
         assert 200 == await read(client, "/readyz")
 
 
-async def test_terminated_backends_duplicate_and_lose_nothing(
+async def test_terminated_backends_neither_duplicate_nor_lose_anything(
     postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str
 ) -> None:
-    """Whenever it happens, an acknowledged create is there once, and readers do not notice."""
-    # Even on a busy machine, nobody is refused for waiting too long.
+    """Whenever it happens, an acknowledged task exists exactly once, and readers do not notice."""
+    # Even on a busy machine, no request is refused for waiting too long.
     for limiter in await limiters_of(database_of(direct)):
         limiter.target_s = 60
     writes = [asyncio.create_task(create(direct, tasks_url, f"{number:03}")) for number in range(100)]
@@ -97,7 +97,7 @@ async def test_terminated_backends_duplicate_and_lose_nothing(
     assert {f"{number:03}" for number, status in enumerate(outcomes) if status == 201} <= set(found)
 
 
-async def test_too_many_connections_are_a_503(
+async def test_too_many_connections_lead_to_a_503(
     postgres: PostgresServer, own_url: str, own_database: str, user_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log gives the reason, and taskd recovers with the first free connection."""
@@ -115,7 +115,7 @@ async def test_too_many_connections_are_a_503(
 async def test_fewer_connections_than_the_pool_size_serve_everyone(
     postgres: PostgresServer, own_url: str, own_database: str, user_id: str
 ) -> None:
-    """A call that gets no connection is retried with one that another has released, or is a 503."""
+    """A call that gets no connection is retried with one that another call has released, or leads to a 503."""
     del own_url
     postgres.psql("postgres", "-c", f"ALTER DATABASE {own_database} CONNECTION LIMIT 2")
     async with serving(limited(postgres, own_database), user_id) as client:
@@ -139,7 +139,7 @@ async def test_a_read_on_a_frozen_backend_is_retried_on_another(
     frozen_backend: Callable[[int], None],
     pooler: str,
 ) -> None:
-    """If no response comes in time, the connection is given up, and the read uses a new one."""
+    """If no response arrives in time, the connection is given up, and the read uses a new one."""
     limits = Limits(cancel_timeout_s=0.1)
     settings = {"TASKD_SQL_STATEMENT_TIMEOUT": "0.5", "TASKD_SQL_POOL_SIZE": "1", "TASKD_SQL_POOLER": pooler}
     async with serving(own_url, user_id, limits, **settings) as client:
@@ -152,7 +152,7 @@ async def test_a_read_on_a_frozen_backend_is_retried_on_another(
 async def test_a_frozen_server_blocks_nothing_else(
     postgres: PostgresServer, direct: httpx.AsyncClient, tasks_url: str
 ) -> None:
-    """Calls are refused in time, the event loop goes on, and taskd recovers with the server."""
+    """Calls are refused in time, the event loop continues, and taskd recovers with the server."""
     database = database_of(direct)
     database.limits = Limits(call_timeout_s=0.5, cancel_timeout_s=0.2)
     await asyncio.gather(*[read(direct, tasks_url) for _ in range(10)])
@@ -174,7 +174,7 @@ async def test_a_frozen_server_blocks_nothing_else(
 
 
 @pytest.mark.parametrize("data", FOREIGN_DATA)
-async def test_a_server_that_is_not_postgresql_is_a_503(user_id: str, data: bytes) -> None:
+async def test_a_server_that_is_not_postgresql_leads_to_a_503(user_id: str, data: bytes) -> None:
     """Whatever it sends, clients are asked to try again later."""
     async with listening(sending(data)) as port:
         url = f"postgresql://u:p@{LOOPBACK}:{port}/d"

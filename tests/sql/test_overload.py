@@ -1,4 +1,4 @@
-"""More requests than a store can serve: one user's flood leaves room for others, and nobody waits too long."""
+"""More requests than a store can serve: one user's flood leaves room for others, and no call waits too long."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ async def writes_locked(url: str) -> AsyncIterator[None]:
 
 
 async def until_waiting(limiters: list[FairLimiter], count: int) -> None:
-    """Wait until *count* calls wait for a connection."""
+    """Wait until *count* calls are waiting for a connection."""
     await until(lambda: sum(limiter.waiting for limiter in limiters) == count)
 
 
 async def patient_limiters(client: httpx.AsyncClient) -> list[FairLimiter]:
-    """Return the limiters of the database behind *client*, which from now on refuse nobody for waiting too long."""
+    """Return the limiters of the database behind *client*, which no longer refuse calls for waiting too long."""
     limiters = await limiters_of(database_of(client))
     for limiter in limiters:
         limiter.target_s = 60
@@ -68,7 +68,7 @@ async def patient_limiters(client: httpx.AsyncClient) -> list[FairLimiter]:
 
 class TestFlood:
     async def test_one_user_leaves_connections_to_others(self, postgres_url: str, user_id: str) -> None:
-        """While twenty calls of a user get no response, others and /readyz are served at once by PostgreSQL."""
+        """While twenty calls of one user hang, PostgreSQL serves others and /readyz at once."""
         url, other_id = f"/api/{user_id}/tasks", f"{user_id}-2"
         async with serving(postgres_url, user_id, TASKD_SQL_POOL_SIZE="4", **PATIENT) as client:
             limiters = await patient_limiters(client)
@@ -88,7 +88,7 @@ class TestFlood:
             assert [200] * 20 == [outcome(response) for response in await asyncio.gather(*flood)]
 
     async def test_writers_to_a_file_take_turns(self, tmp_path: Path, user_id: str) -> None:
-        """A write to SQLite waits for one of another user's twenty writes, not for all."""
+        """A write to SQLite waits for only one of another user's twenty writes."""
         database_url, other_id = f"sqlite:///{tmp_path}/tasks.db", f"{user_id}-2"
         done: list[str] = []
 
@@ -111,7 +111,7 @@ class TestFlood:
         assert 2 >= done.index(other_id)
 
     async def test_one_user_leaves_a_connection_to_other_readers(self, tmp_path: Path, user_id: str) -> None:
-        """Two slow statements do not block the reads of others, and a third one waits for them."""
+        """Two slow statements do not block other users' reads, and a third one waits for them."""
         go_on = threading.Event()
         store = taskd_storage({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", **PATIENT})
         database = store.database
@@ -130,7 +130,7 @@ class TestFlood:
         await store.close()
 
     async def test_a_reader_is_reused_when_its_statement_ends(self, tmp_path: Path, user_id: str) -> None:
-        """If the caller goes, its statement still occupies one of the caller's slots."""
+        """If the caller leaves, its statement still occupies one of the caller's slots."""
         go_on = threading.Event()
         store = taskd_storage({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db"})
         database = store.database
@@ -179,7 +179,7 @@ class TestQueue:
         interval_s: float,
         expected: list[int],
     ) -> None:
-        """Calls that waited too long are a 503 if all did for some time; a burst after a brief outage is served."""
+        """Calls get a 503 only if all have waited too long for some time; a burst after a short outage is served."""
         async with serving(database_url, user_id, TASKD_SQL_POOL_SIZE="1", **PATIENT) as client:
             await until_ready(client)
             limiters = await limiters_of(database_of(client))
@@ -194,7 +194,7 @@ class TestQueue:
         assert ("is unavailable: too many requests are waiting for" in caplog.text) == (503 in expected)
 
     async def test_the_store_reports_how_long_calls_wait(self, database_url: str, user_id: str) -> None:
-        """It is 0 before the first call and while none waits; otherwise it grows."""
+        """It is 0 before the first call and while none is waiting; otherwise it grows."""
         store = taskd_storage({"DATABASE_URL": database_url, "TASKD_SQL_POOL_SIZE": "1"})
         assert 0.0 == store.waited_s(is_read=True)
         await store.ping()

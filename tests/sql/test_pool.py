@@ -47,7 +47,7 @@ SLOW_LOGIN = """
 
 
 class TestNeonURL:
-    """The URL of Neon's console, unchanged; only the DNS leads to a local server."""
+    """The URL from Neon's console, unchanged; only the DNS leads to a local server."""
 
     @pytest.fixture(autouse=True)
     async def _elsewhere(self, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ class TestNeonURL:
         monkeypatch: pytest.MonkeyPatch,
         scheme: str,
     ) -> None:
-        """If the system trusts the authority, the URL is the only setting."""
+        """If the system trusts the authority, the URL is the only setting needed."""
         monkeypatch.setenv("SSL_CERT_FILE", str(postgres.ca))
         async with serving(url.replace("postgresql", scheme, 1), user_id) as client:
             assert 201 == await create(client, f"/api/{user_id}/tasks")
@@ -76,7 +76,7 @@ class TestNeonURL:
 
     @pytest.mark.usefixtures("postgres_url")
     async def test_an_impostor_is_refused(self, url: str, user_id: str, caplog: pytest.LogCaptureFixture) -> None:
-        """Instead of channel binding, verifying the certificate protects against it."""
+        """Verifying the certificate protects against this, instead of channel binding."""
         async with serving(url, user_id, BRIEF) as client:
             assert 503 == await read(client, f"/api/{user_id}/tasks")
         assert f"PostgreSQL at {NEON_POOLER}:5432 is unavailable: the server's certificate is not valid" in caplog.text
@@ -121,7 +121,7 @@ class TestTLS:
     async def test_every_mode_but_one_encrypts(
         self, postgres: PostgresServer, user_id: str, mode: str, host: str
     ) -> None:
-        """The role may only connect with TLS; an authority that is trusted satisfies all modes."""
+        """The role may only connect with TLS; a trusted authority satisfies all modes."""
         url = postgres.secured_url("tests", host, sslmode=mode, sslrootcert=str(postgres.ca))
         async with serving(url, user_id) as client:
             assert 201 == await create(client, f"/api/{user_id}/tasks")
@@ -130,7 +130,7 @@ class TestTLS:
     async def test_plain_text_is_plain(
         self, postgres: PostgresServer, user_id: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """With `disable`, a role that needs TLS is refused, and the log says so."""
+        """With `disable`, a role that requires TLS is refused, and the log says so."""
         async with serving(postgres.secured_url("tests", sslmode="disable"), user_id) as client:
             assert 503 == await read(client, f"/api/{user_id}/tasks")
         assert "28000: this user may not connect" in caplog.text
@@ -172,7 +172,7 @@ class TestTLS:
     async def test_only_verify_full_checks_the_name(
         self, postgres: PostgresServer, user_id: str, monkeypatch: pytest.MonkeyPatch, mode: str, status: int
     ) -> None:
-        """A valid certificate of another host is refused by `verify-full` alone."""
+        """Only `verify-full` refuses a valid certificate of another host."""
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", leading_to(postgres.port))
         url = postgres.secured_url("tests", "db.example.com", sslmode=mode, sslrootcert=str(postgres.ca))
         async with serving(url, user_id, BRIEF) as client:
@@ -192,7 +192,7 @@ class TestTLS:
     async def test_a_login_that_times_out_leaves_no_connection(
         self, postgres: PostgresServer, proxy: Proxy, own_url: str, user_id: str
     ) -> None:
-        """A server that does not respond does not close TLS either, and nothing waits for that."""
+        """A server that does not respond does not close TLS either, and nothing waits for it."""
         name = own_url.rpartition("/")[2]
         postgres.psql(name, "-c", SLOW_LOGIN)
         url = proxy.url_through(postgres.secured_url(name, sslmode="require"))
@@ -212,7 +212,7 @@ class TestPool:
         assert 0 == proxy.accepted
 
     async def test_a_connection_is_reused(self, proxy: Proxy, postgres_url: str, user_id: str) -> None:
-        """Sequential calls need one connection."""
+        """Sequential calls need only one connection."""
         async with serving(proxy.url_through(postgres_url), user_id) as client:
             await until(lambda: proxy.accepted == 1)
             assert [200] * 10 == [await read(client, f"/api/{user_id}/tasks") for _ in range(10)]
@@ -232,7 +232,7 @@ class TestPool:
             assert size == proxy.accepted == proxy.connections
 
     async def test_idle_connections_are_closed(self, proxy: Proxy, postgres_url: str, user_id: str) -> None:
-        """Neon can suspend its compute, and the next request opens a connection again."""
+        """Neon can then suspend its compute, and the next request opens a connection again."""
         url = f"/api/{user_id}/tasks"
         async with serving(proxy.url_through(postgres_url), user_id, TASKD_SQL_IDLE_TIMEOUT="0.1") as client:
             await until_ready(client)
@@ -323,7 +323,7 @@ class TestPool:
         assert [(expected,)] == [tuple(row) for row in await store.database.fetch("SHOW application_name")]
         await store.close()
 
-    async def test_all_time_outs_together_keep_the_limit(self, postgres_url: str, user_id: str) -> None:
+    async def test_all_time_outs_together_stay_within_the_limit(self, postgres_url: str, user_id: str) -> None:
         """However long the single time-outs are, a call ends within its own limit."""
         names = ["CONNECT", "ACQUIRE", "STATEMENT"]
         settings = {f"TASKD_SQL_{name}_TIMEOUT": "600" for name in names}
@@ -335,7 +335,7 @@ class TestPool:
                 assert [503] * 5 == await asyncio.gather(*calls)
 
     async def test_concurrent_calls_of_one_task_are_separate(self, postgres_url: str, user_id: str) -> None:
-        """Each child of a `gather` gets a connection of its own, and returns it."""
+        """Each child of a `gather` gets its own connection, and returns it."""
         store = taskd_storage({"DATABASE_URL": postgres_url, "TASKD_SQL_POOL_SIZE": "4"})
         database = store.database
         assert isinstance(database, PostgresDatabase)
@@ -349,7 +349,7 @@ class TestPool:
         await store.close()
 
     async def test_a_changed_table_is_read_as_it_is(self, own_url: str, user_id: str) -> None:
-        """What a connection remembers about a statement may be out of date, and that causes no error."""
+        """What a connection remembers about a statement may be outdated, but causes no error."""
         url = f"/api/{user_id}/tasks"
         async with serving(own_url, user_id, TASKD_SQL_POOL_SIZE="1") as client:
             assert 201 == await create(client, url)
@@ -362,12 +362,12 @@ class TestPool:
 
 
 class TestPooler:
-    """A PgBouncer, which may run every transaction on another connection."""
+    """A PgBouncer, which may run each transaction on a different connection."""
 
     async def test_everything_works_when_it_is_set(
         self, pooler: PgBouncer, postgres_url: str, user_id: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Many concurrent clients never meet another's prepared statement, as none relies on a session."""
+        """Many concurrent clients never see each other's prepared statements, because none relies on a session."""
         assert postgres_url.endswith("/tests")
         url = f"/api/{user_id}/tasks"
         async with serving(pooler.url("tests"), user_id, TASKD_SQL_POOLER="yes") as client:
@@ -380,13 +380,13 @@ class TestPooler:
     async def test_the_log_suggests_setting_it(
         self, pooler: PgBouncer, postgres_url: str, user_id: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A PgBouncer that taskd does not know about causes an error, and the log names the setting."""
+        """If taskd does not know about a PgBouncer, an error occurs, and the log names the setting."""
         assert postgres_url.endswith("/tests")
         async with serving(pooler.url("tests"), user_id) as client:
             assert 503 == await read(client, "/readyz")
         assert "behind a PgBouncer, set TASKD_SQL_POOLER=yes" in caplog.text
 
-    async def test_the_name_can_be_overruled(
+    async def test_the_name_can_be_overridden(
         self, postgres_url: str, postgres: PostgresServer, user_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With `TASKD_SQL_POOLER=no`, statements are kept, and the server knows the statement time-out."""
@@ -459,7 +459,7 @@ def test_a_unix_socket_works(postgres: PostgresServer, postgres_url: str, user_i
 
 
 def test_the_database_defaults_to_the_user_s_name(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in libpq, but neither a variable nor the operating system is consulted."""
+    """This is the same as in libpq, but neither a variable nor the operating system is consulted."""
     monkeypatch.setenv("PGDATABASE", "postgres")
     store = taskd_storage({"DATABASE_URL": f"postgresql://{USER}@127.0.0.1:{postgres.port}"})
 

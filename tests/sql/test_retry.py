@@ -31,7 +31,7 @@ FAREWELL = b"S" + struct.pack("!i", 4 + len(_SETTING)) + _SETTING + b"E" + struc
 async def test_a_create_whose_response_is_lost_is_not_repeated(
     proxy: Proxy, postgres_url: str, user_id: str, tasks_url: str, pooler: str
 ) -> None:
-    """It was committed, the client gets a 503, and the task is there exactly once."""
+    """It was committed, the client gets a 503, and the task exists exactly once."""
     async with serving(proxy.url_through(postgres_url), user_id, TASKD_SQL_POOLER=pooler) as client:
         assert 201 == await create(client, tasks_url, "before")
         proxy.cut_on_next_response(holding=b"INSERT 0 1")
@@ -54,7 +54,7 @@ async def test_a_toggle_whose_response_is_lost_is_not_repeated(
 async def test_a_delete_whose_response_is_lost_is_not_a_404(
     proxied: httpx.AsyncClient, proxy: Proxy, tasks_url: str
 ) -> None:
-    """A second attempt would find nothing, and report that there never was such a task."""
+    """A second attempt would find nothing, and report that the task never existed."""
     url = (await proxied.post(tasks_url, json={"title": "t"})).headers["Location"]
     proxy.cut_on_next_response(holding=b"DELETE 1")
 
@@ -65,7 +65,7 @@ async def test_a_delete_whose_response_is_lost_is_not_a_404(
 async def test_a_create_whose_request_is_lost_does_not_happen(
     proxied: httpx.AsyncClient, proxy: Proxy, tasks_url: str
 ) -> None:
-    """To taskd it looks like a lost response: the client gets a 503, and nothing happens later."""
+    """To taskd, this looks like a lost response: the client gets a 503, and nothing happens later."""
     assert 201 == await create(proxied, tasks_url, "before")
     proxy.cut_on_next_request(holding=b"in doubt")
 
@@ -89,8 +89,8 @@ async def test_an_interrupted_read_is_retried(
 
 
 async def test_a_write_waits_until_the_database_is_back(proxy: Proxy, postgres_url: str, user_id: str) -> None:
-    """Without a connection nothing can have been done, so the write is retried, and done once."""
-    # Enough for this test to do its part in between, even on a busy machine.
+    """Without a connection, nothing can have been done, so the write is retried, and done once."""
+    # Long enough for this test to do its part in between, even on a busy machine.
     retries = Retries(max_attempts=20)
     url, target = f"/api/{user_id}/tasks", proxy.target
     proxy.target = free_port()
@@ -109,7 +109,7 @@ async def test_a_write_waits_until_the_database_is_back(proxy: Proxy, postgres_u
 async def test_idle_connections_that_were_cut_are_replaced(
     proxy: Proxy, postgres_url: str, user_id: str, tasks_url: str, method: str
 ) -> None:
-    """The network or a suspended compute may have cut them."""
+    """The network or a suspended compute may have closed them."""
     async with serving(proxy.url_through(postgres_url), user_id) as client:
         await asyncio.gather(*[client.get(tasks_url) for _ in range(5)])
         await proxy.refuse()
@@ -127,7 +127,7 @@ async def test_idle_connections_that_the_server_closed_are_replaced(
     """A terminated backend announces its end while nobody is listening."""
     await asyncio.gather(*[direct.get(tasks_url) for _ in range(5)])
     assert 1 <= await asyncio.to_thread(postgres.terminate_backends)
-    # So far they have only been asked to end.
+    # So far, they have only been asked to end.
     left = ["active"]
     async with asyncio.timeout(RESPONSE_BOUND_S):
         while left:
@@ -138,7 +138,7 @@ async def test_idle_connections_that_the_server_closed_are_replaced(
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The connections that asyncpg makes."""
+    """The connections that asyncpg opens."""
     connections = []
     connect = asyncpg.connect
 
@@ -185,9 +185,9 @@ async def test_attempts_are_limited(
     own_url: str, user_id: str, caplog: pytest.LogCaptureFixture, state: str, status: int, expected: int
 ) -> None:
     """
-    Only an error that may pass, and that left nothing of the write, is retried; a repeated one is given up.
+    Only an error that may be temporary, and that left nothing of the write, is retried; a repeated one is given up.
 
-    With 40003 nobody knows whether the statement was completed.  The log quotes nothing from the database.
+    With 40003, nobody knows whether the statement completed.  The log quotes nothing from the database.
     """
     await fail_first(own_url, state, 1000)
     async with serving(own_url, user_id, BRIEF) as client:
@@ -219,8 +219,8 @@ async def attempts(url: str) -> int:
         return counted
 
 
-async def test_no_attempt_begins_after_the_time_is_up() -> None:
-    """A pause that would end too late is not begun: the caller gets the error at once."""
+async def test_no_attempt_starts_after_the_deadline() -> None:
+    """A pause that would end too late is skipped: the caller gets the error at once."""
     made, retries = [], Retries(first_pause_s=1)
 
     async def attempt() -> None:
@@ -240,7 +240,7 @@ def test_pauses_are_random() -> None:
     assert Retries().jitter_s > 0
 
 
-def test_a_call_and_its_cancellation_keep_the_limit() -> None:
+def test_a_call_and_its_cancellation_stay_within_the_limit() -> None:
     """Clients get their 503 within ten seconds, including the cancellation of a call that took too long."""
     limits = Limits()
 
@@ -248,7 +248,7 @@ def test_a_call_and_its_cancellation_keep_the_limit() -> None:
 
 
 async def test_a_crash_during_a_statement_is_not_retried(own_url: str, user_id: str) -> None:
-    """A backend that ends while it writes may have committed."""
+    """A backend that ends while it is writing may have committed."""
     async with connected(own_url) as connection:
         await connection.execute("""
             CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -29,7 +29,7 @@ from tests.support.serving import serving as serving_over
 pytestmark = pytest.mark.anyio
 
 LONG = "x" * 9000
-# A statement that waits for a lock gives up soon.
+# Statements that wait for a lock give up soon.
 IMPATIENT = {"TASKD_SQL_STATEMENT_TIMEOUT": "0.2"}
 
 
@@ -65,10 +65,10 @@ def serving(file: Path, user_id: str) -> AbstractAsyncContextManager[httpx.Async
 @attrs.define
 class Witness:
     """
-    A client that remembers what was acknowledged, and accepts only successes and 503s with `Retry-After`.
+    A client that records what was acknowledged, and accepts only successes and 503s with `Retry-After`.
 
     Attributes:
-        tasks: The tasks that must be there, by id.
+        tasks: The tasks that must exist, by id.
     """
 
     client: httpx.AsyncClient
@@ -98,7 +98,7 @@ class Witness:
             assert len(self.tasks) < 1000
 
     async def compare(self) -> None:
-        """Check that everything that was acknowledged is there, and nothing else."""
+        """Check that everything that was acknowledged exists, and nothing else."""
         response = await self.client.get(self.url)
         assert _is_done(response), response.text
         assert self.tasks == {task["id"]: task for task in response.json()}
@@ -136,7 +136,7 @@ class TestMounts:
     def test_ci_does_not_skip_tests_that_mount(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
     ) -> None:
-        """Where all tests must run, none is silently skipped."""
+        """If all tests must run, none is silently skipped."""
         monkeypatch.setenv("CI", ci)
         with pytest.raises(outcome, match="no file system can be mounted"):
             mounted(folder, "no size").__enter__()
@@ -144,7 +144,7 @@ class TestMounts:
 
 class TestDiskFull:
     async def test_it_is_a_503_until_there_is_space(self, disk: Disk, file: Path, user_id: str, tasks_url: str) -> None:
-        """What was acknowledged stays, whatever is tried on the full disk, and with space everything works again."""
+        """Acknowledged tasks survive whatever is tried on the full disk; with space, everything works again."""
         disk.fill(600_000)
         async with serving(file, user_id) as client:
             witness = Witness(client, tasks_url)
@@ -169,7 +169,7 @@ class TestDiskFull:
     async def test_it_may_be_full_at_the_start(
         self, disk: Disk, file: Path, user_id: str, tasks_url: str, free: int
     ) -> None:
-        """With any amount of space, the start is a 503 or works, and leaves no partial schema."""
+        """With any amount of space, the start either succeeds or leads to a 503, and leaves no partial schema."""
         disk.fill(free)
         async with serving(file, user_id) as client:
             witness = Witness(client, tasks_url)
@@ -184,7 +184,7 @@ class TestDiskFull:
         assert ["ok"] == integrity(file)
 
     async def test_a_restart_finds_everything(self, disk: Disk, file: Path, user_id: str, tasks_url: str) -> None:
-        """A server that is stopped and started on a full disk has lost nothing."""
+        """A server that is stopped and started on a full disk loses nothing."""
         disk.fill(600_000)
         async with serving(file, user_id) as client:
             before = Witness(client, tasks_url)
@@ -212,7 +212,7 @@ class TestReadOnly:
     async def test_it_is_a_503_until_it_can_be_written(
         self, disk: Disk, folder: Path, file: Path, user_id: str, tasks_url: str, what: str
     ) -> None:
-        """When the file can be written it works, without a restart and with all its tasks."""
+        """Once the file can be written, everything works without a restart, and all tasks exist."""
         async with serving(file, user_id) as client:
             before = Witness(client, tasks_url)
             assert await before.create()
@@ -239,7 +239,7 @@ class TestReadOnly:
 
 @pytest.fixture(params=["the same disk", "another disk"])
 def alone(request: pytest.FixtureRequest, disk: Disk, folder: Path, tmp_path: Path) -> Iterator[Path]:
-    """A file that is mounted without the folder that it is in."""
+    """A file that is mounted without its folder."""
     (folder / "volume").mkdir()
     source = folder / "volume" / "a b.db"
     place = folder / "container" if request.param == "the same disk" else tmp_path / "container"
@@ -255,7 +255,7 @@ class TestMountedAlone:
     async def test_nothing_is_acknowledged_that_the_container_would_lose(
         self, alone: Path, user_id: str, tasks_url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A file mounted alone has its journal elsewhere, so nothing is written; the log says what to mount."""
+        """The journal of such a file would be elsewhere, so nothing is written; the log says what to mount."""
         async with serving(alone, user_id) as client:
             await assert_unavailable(client, tasks_url)
             assert 503 == (await client.get("/readyz")).status_code
@@ -266,7 +266,7 @@ class TestMountedAlone:
         assert [alone] == list(alone.parent.iterdir())
 
     async def test_a_link_to_it_is_followed(self, alone: Path, tmp_path: Path, user_id: str, tasks_url: str) -> None:
-        """SQLite keeps the journal where the file is, not where a link to it is."""
+        """SQLite keeps the journal beside the file, not beside a link to it."""
         link = tmp_path / "link.db"
         link.symlink_to(alone)
         async with serving(link, user_id) as client:
@@ -303,7 +303,7 @@ class TestLocked:
     async def test_writing_is_a_503_while_it_is_locked(
         self, file: Path, user_id: str, tasks_url: str, lock: str
     ) -> None:
-        """While another process holds the lock, tasks can be read, and a refused write is not done later."""
+        """While another process holds the lock, tasks can be read, and a refused write does not happen later."""
         async with serving(file, user_id) as client:
             witness = Witness(client, tasks_url)
             assert await witness.create()
@@ -317,8 +317,8 @@ class TestLocked:
             assert await witness.create()
             await witness.compare()
 
-    async def test_reading_goes_on_while_a_write_waits(self, file: Path, user_id: str, tasks_url: str) -> None:
-        """A write that waits for another process's lock blocks no reader, and is done when the lock is free."""
+    async def test_reading_continues_while_a_write_waits(self, file: Path, user_id: str, tasks_url: str) -> None:
+        """A write that waits for another process's lock blocks no reader, and is done once the lock is free."""
         async with serving_over(f"sqlite:///{file}", user_id) as client:
             witness = Witness(client, tasks_url)
             assert await witness.create()
@@ -331,7 +331,7 @@ class TestLocked:
             assert 201 == (await creating).status_code
 
     async def test_it_may_be_locked_at_the_start(self, file: Path, user_id: str, tasks_url: str) -> None:
-        """A new file that another process has locked is a 503 until it is unlocked."""
+        """A new file that another process has locked leads to a 503 until it is unlocked."""
         with contextlib.ExitStack() as until_free:
             until_free.enter_context(locked(file, "EXCLUSIVE"))
             async with serving(file, user_id) as client:
@@ -371,7 +371,7 @@ def _replace(file: Path) -> None:
 
 
 Change = Callable[[Path], object]
-# Ways in which a file's name no longer leads to it, and how to undo those that can be undone.
+# Ways in which a file's name stops leading to it, and how to undo them, if possible.
 GONE: dict[str, tuple[Change, Change | None]] = {
     "deleted": (Path.unlink, None),
     "moved": (lambda file: file.rename(f"{file}.away"), lambda file: Path(f"{file}.away").rename(file)),
@@ -396,7 +396,7 @@ class TestGone:
         undo: Change | None,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """A file that disappears is a 503, is logged once, and works again when it is put back."""
+        """A file that disappears leads to a 503, is logged once, and works again when it is put back."""
         async with serving(file, user_id) as client:
             witness = Witness(client, tasks_url)
             assert await witness.create()
@@ -416,7 +416,7 @@ class TestProcesses:
     async def test_opening_a_file_keeps_the_locks_of_the_process(
         self, file: Path, user_id: str, tasks_url: str
     ) -> None:
-        """Closing a descriptor of the file would drop them, so it is opened by SQLite only."""
+        """Closing a descriptor of the file would drop them, so only SQLite opens it."""
         async with serving(file, user_id) as client:
             assert await Witness(client, tasks_url).create()
         with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
@@ -430,7 +430,7 @@ class TestProcesses:
         assert "database is locked" in other.stderr
 
     def test_two_servers_share_a_file(self, file: Path, user_id: str, tasks_url: str) -> None:
-        """Two processes that create and use one file lose nothing that was acknowledged, even when one is killed."""
+        """Two processes that create and use the same file lose nothing acknowledged, even if one is killed."""
         environ = child_environ({**settings_of(file), "TASKD_SQL_STATEMENT_TIMEOUT": "5"})
         with ThreadPoolExecutor(8) as threads, contextlib.ExitStack() as servers:
             # They start at the same time.
@@ -471,7 +471,7 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.usefixtures("_umask")
 class TestMode:
     async def test_others_cannot_read_files_of_the_server(self, file: Path, user_id: str, tasks_url: str) -> None:
-        """With any umask, only owner and group may access the file and those beside it."""
+        """With any umask, only the owner and the group can access the file and those beside it."""
         async with serving(file, user_id) as client:
             assert await Witness(client, tasks_url).create()
             modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in file.parent.iterdir()}
@@ -480,7 +480,7 @@ class TestMode:
         assert [] == [name for name, mode in modes.items() if mode & ~0o640]
 
     def test_others_cannot_read_files_of_a_migration(self, file: Path) -> None:
-        """With any umask, only owner and group may access the file."""
+        """With any umask, only the owner and the group can access the file."""
         assert 0 == invoke("migrate", settings=settings_of(file)).exit_code
         assert 0 == stat.S_IMODE(file.stat().st_mode) & ~0o640
 

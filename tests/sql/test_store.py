@@ -37,7 +37,7 @@ from tests.support.serving import RESPONSE_BOUND_S, held_slot, until
 pytestmark = pytest.mark.anyio
 
 
-# Calls that certainly get no response give up soon.
+# Calls that will get no response give up soon.
 IMPATIENT = {"TASKD_SQL_ACQUIRE_TIMEOUT": "0.3", "TASKD_SQL_STATEMENT_TIMEOUT": "0.3"}
 
 
@@ -45,15 +45,17 @@ IMPATIENT = {"TASKD_SQL_ACQUIRE_TIMEOUT": "0.3", "TASKD_SQL_STATEMENT_TIMEOUT": 
 async def opened(
     database_url: str, settings: Mapping[str, str] | None = None, limits: Limits | None = None
 ) -> AsyncIterator[SQLTaskStore]:
-    """Give a store, and close it."""
+    """Yield a store, and close it."""
     store = taskd_storage({"DATABASE_URL": database_url, **(settings or {})})
     store.database.limits = limits or Limits()
     yield store
     await store.close()
 
 
-async def test_times_of_changes_never_go_back(database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task's times stay in order when the clock is set back."""
+async def test_times_of_changes_never_decrease(
+    database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task's times stay in order even if the clock is set back."""
     async with opened(database_url) as store:
         task = await store.create(user_id, NewTask(title="t"))
         monkeypatch.setattr(taskd_sql.store, "_now", lambda: task.created_at - dt.timedelta(hours=1))
@@ -66,7 +68,7 @@ async def test_times_of_changes_never_go_back(database_url: str, user_id: str, m
 async def test_no_statement_is_compiled_for_a_request(
     database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once a store is connected, SQLAlchemy is not used any more."""
+    """Once a store is connected, it no longer uses SQLAlchemy."""
     async with opened(database_url) as store:
         await store.ping()
         monkeypatch.setattr(sqlalchemy.sql.elements.ClauseElement, "compile", None)
@@ -80,7 +82,7 @@ async def test_no_statement_is_compiled_for_a_request(
 
 
 def test_a_store_works_in_one_event_loop_after_another(database_url: str, user_id: str) -> None:
-    """Serverless adapters run each call in a loop of its own, without a lifespan."""
+    """Serverless adapters run each call in its own loop, without a lifespan."""
     store = taskd_storage({"DATABASE_URL": database_url})
     for number in range(3):
         asyncio.run(store.create(user_id, NewTask(title=str(number))))
@@ -97,7 +99,7 @@ async def close_in_another_loop(store: SQLTaskStore) -> None:
 
 @pytest.fixture
 def _nothing_old() -> Iterator[None]:
-    """Let `gc.collect` look only at what the test itself makes, which takes no time."""
+    """Let `gc.collect` look only at objects that the test itself creates, which is fast."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -105,7 +107,7 @@ def _nothing_old() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_nothing_old")
 def test_two_loops_do_not_disturb_each_other(database_url: str, user_id: str) -> None:
-    """Every loop has connections of its own for as long as it exists."""
+    """Each loop has its own connections for as long as it exists."""
     store = taskd_storage({"DATABASE_URL": database_url})
     with asyncio.Runner() as first, asyncio.Runner() as second:
         for number in range(3):
@@ -133,13 +135,13 @@ def test_a_closed_loop_s_connections_are_closed(database_url: str, user_id: str)
     asyncio.run(close_in_another_loop(store))
     gc.collect()
 
-    # Each call would leave one more.  What earlier tests left may begin or end meanwhile.
+    # Each call would leave one more.  Threads and files from earlier tests may come and go meanwhile.
     assert max(last[0] - first[0], last[1] - first[1]) < 4
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # in aiosqlite's thread
 def test_a_statement_that_outlives_its_loop_blocks_no_other(tmp_path: Path, user_id: str) -> None:
-    """Its thread dies because it cannot report the result, and the connection is closed nevertheless."""
+    """Its thread dies because it cannot report the result, but the connection is still closed."""
     store = taskd_storage({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db"})
     loop = asyncio.new_event_loop()
     loop.run_until_complete(store.ping())
@@ -170,7 +172,7 @@ loop.run_forever()
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_no_process_hangs_at_its_end(tmp_path: Path, end: str) -> None:
+def test_no_process_hangs_at_exit(tmp_path: Path, end: str) -> None:
     """A server without a lifespan may just stop its loop: the process ends, and the file is closed."""
     script = f"""
 import asyncio, signal, sys, threading
@@ -214,7 +216,7 @@ async def test_a_closed_store_opens_again(database_url: str, user_id: str) -> No
 
 
 async def test_concurrent_first_calls_share_one_connection(tmp_path: Path, user_id: str) -> None:
-    """A cold start under load opens the file once."""
+    """A cold start under load opens the file only once."""
     async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
         await asyncio.gather(*[store.create(user_id, NewTask(title="t")) for _ in range(20)])
 
@@ -244,7 +246,7 @@ async def test_an_sqlite_file_may_have_any_name(tmp_path: Path, user_id: str, na
 
 
 async def test_sqlite_stores_readable_times(tmp_path: Path, user_id: str) -> None:
-    """Times are in ISO 8601 and UTC, so that they sort."""
+    """Times are in ISO 8601 and UTC, so they sort as text."""
     due_at = dt.datetime(2030, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     async with opened(f"sqlite:///{tmp_path}/tasks.db") as store:
         await store.create(user_id, NewTask(title="t", due_at=due_at))
@@ -255,7 +257,7 @@ async def test_sqlite_stores_readable_times(tmp_path: Path, user_id: str) -> Non
 
 
 @pytest.mark.parametrize("change", [lambda file: file.unlink(), lambda file: file.parent.chmod(0o700)])
-async def test_opening_a_file_is_tried_again(tmp_path: Path, user_id: str, change: Callable[[Path], None]) -> None:
+async def test_opening_a_file_is_retried(tmp_path: Path, user_id: str, change: Callable[[Path], None]) -> None:
     """The first call fails because the path is a folder, and later calls work."""
     file = tmp_path / "folder" / "tasks.db"
     file.parent.mkdir()
@@ -271,7 +273,7 @@ async def test_opening_a_file_is_tried_again(tmp_path: Path, user_id: str, chang
 
 
 async def test_a_call_behind_a_slow_statement_is_not_run_afterwards(tmp_path: Path, user_id: str) -> None:
-    """A statement that goes on after its time-out blocks those behind it, which then time out for good."""
+    """A statement that continues after its time-out blocks those behind it, which then time out for good."""
     go_on = threading.Event()
     async with opened(f"sqlite:///{tmp_path}/tasks.db", IMPATIENT, Limits(cancel_timeout_s=0.1)) as store:
         database = store.database
@@ -301,7 +303,7 @@ async def test_a_read_cannot_change_an_sqlite_file(tmp_path: Path, user_id: str)
 
 
 async def test_a_call_that_timed_out_in_the_queue_is_not_run_afterwards(tmp_path: Path, user_id: str) -> None:
-    """A create that was a 503 because others came first does not happen later."""
+    """A create that got a 503 because others came first does not happen later."""
     async with opened(f"sqlite:///{tmp_path}/tasks.db", IMPATIENT) as store:
         database = store.database
         assert isinstance(database, SQLiteDatabase)
@@ -314,7 +316,7 @@ async def test_a_call_that_timed_out_in_the_queue_is_not_run_afterwards(tmp_path
 
 
 async def test_all_time_outs_together_keep_the_limit_on_sqlite(tmp_path: Path, user_id: str) -> None:
-    """However long the single time-outs are, waiting for a turn or a lock, and running, keep a call's limit."""
+    """However long the single time-outs are, waiting and running together stay within a call's limit."""
     limits = Limits(call_timeout_s=0.2, cancel_timeout_s=0.1)
     settings = {f"TASKD_SQL_{name}_TIMEOUT": "600" for name in ("CONNECT", "ACQUIRE", "STATEMENT")}
     go_on = threading.Event()
@@ -380,7 +382,7 @@ async def test_a_second_search_writes_nothing(database_url: str, user_id: str, m
 
 
 async def test_the_health_check_reads_no_row(postgres_url: str) -> None:
-    """It takes no longer after millions of deletions: the server plans no scan of the tasks."""
+    """It takes no longer after millions of deletions: the server does not scan the tasks."""
     async with opened(postgres_url) as store:
         ping = store._compiled[statements.PING]
         plan = await store.database.fetch(f"EXPLAIN {ping.sql}", ping.arguments({}))
@@ -391,7 +393,7 @@ async def test_the_health_check_reads_no_row(postgres_url: str) -> None:
 
 
 async def test_a_frozen_server_blocks_nobody(postgres_url: str, user_id: str) -> None:
-    """A connection is given up if its server stops and does not even respond to a cancellation."""
+    """A connection is given up if its server freezes and does not even respond to a cancellation."""
     async with opened(postgres_url, IMPATIENT, Limits(cancel_timeout_s=0.1)) as store:
         [[pid]] = await store.database.fetch("SELECT pg_backend_pid()")
         os.kill(pid, signal.SIGSTOP)
@@ -405,7 +407,7 @@ async def test_a_frozen_server_blocks_nobody(postgres_url: str, user_id: str) ->
 
 
 async def test_a_call_that_timed_out_on_a_lock_is_not_run_afterwards(postgres_url: str, user_id: str) -> None:
-    """A create that was a 503 because the table was locked does not happen later."""
+    """A create that got a 503 because the table was locked does not happen later."""
     async with opened(postgres_url, IMPATIENT) as store:
         await store.ping()
         connection = await asyncpg.connect(postgres_url)

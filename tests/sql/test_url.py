@@ -21,13 +21,13 @@ NEON_POOLER = "ep-cool-darkness-123456-pooler.us-east-2.aws.neon.tech"
 SENTINEL = "hunter2"
 AWKWARD_TEXTS = st.text("@:/?#&=%+[];, \n\u00e9", max_size=6)
 PASSWORDS = st.tuples(st.text(max_size=8) | AWKWARD_TEXTS, st.text(max_size=8) | AWKWARD_TEXTS).map(SENTINEL.join)
-# PostgreSQL accepts none.
+# PostgreSQL does not accept NUL.
 WITHOUT_NUL = st.characters(exclude_characters="\0", codec="utf-8")
 without_a_clock = settings(deadline=None, database=None)
 
 
 def postgres(url: str) -> PostgresURL:
-    """Parse *url*, which must be a PostgreSQL server's."""
+    """Parse *url*, which must be that of a PostgreSQL server."""
     address = parse(url)
     assert isinstance(address, PostgresURL)
     return address
@@ -289,7 +289,7 @@ class TestPostgres:
     @pytest.mark.parametrize("user", ["", "@", ":hunter2@"])
     @pytest.mark.parametrize("place", ["db.example.com/tasks", "/tasks?host=/run/postgresql"])
     def test_a_missing_user_is_refused(self, user: str, place: str) -> None:
-        """The name of the process's user is no default, as there may be none."""
+        """The name of the process's user is not a default, because there may be none."""
         message = refusal(f"postgresql://{user}{place}")
 
         assert message.startswith("DATABASE_URL: has no user; it must be postgresql://USER:PASSWORD@HOST/")
@@ -417,7 +417,7 @@ class TestSecrecy:
     @example(value="\0hunter2")
     @without_a_clock
     def test_values_of_parameters_are_never_shown(self, value: str) -> None:
-        """A password among the parameters is refused by the parameter's name."""
+        """A password in an unknown parameter is not quoted, only the parameter's name."""
         message = refusal(f"postgresql://alice@db.example.com/tasks?password={quote(value)}")
 
         assert "DATABASE_URL: has unknown parameters: password" == message

@@ -23,7 +23,7 @@ from tests.conftest import SECRET, client_of
 
 
 def build(timeouts: Timeouts | None = None, /, **environ: str) -> Application:
-    """Build an application with the default plugins and those installed, and *environ* on top of what it needs."""
+    """Build an application with the default plugins and those installed; *environ* overrides its settings."""
     given = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": "sqlite:///tasks.db", **environ}
     return Application.of(Plugins.load(given, timeouts))
 
@@ -36,19 +36,19 @@ def build_verifying(environ: Mapping[str, str], timing: Timing | None = None, cl
 
 
 async def get(app: ASGIApp, path: str, user_id: str | None = None, **headers: str) -> httpx.Response:
-    """Return the response to a GET, with a good token for *user_id* if that is given."""
+    """Return the response to a GET, with a valid token if *user_id* is given."""
     async with client_of(app, user_id) as client:
         return await client.get(path, headers=headers)
 
 
 async def response_to(app: ASGIApp, token: str, path: str = "/api/alice/tasks") -> httpx.Response:
-    """Return the response to a GET with *token*, whatever that is."""
+    """Return the response to a GET with *token*, valid or not."""
     async with client_of(app) as client:
         return await client.get(path, headers={b"Authorization": f"Bearer {token}".encode()})
 
 
 def refusal(**environ: str) -> str:
-    """Return why no application can be built because of a plugin."""
+    """Return the message of the `PluginError` that keeps an application from being built."""
     with pytest.raises(PluginError) as caught:
         build(**environ)
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""Stores that break one promise each about idempotency keys."""
+"""Stores that each break one promise about idempotency keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class KeyForgottenWithItsTask(MemoryStore):
 
 
 class KeyUsedUpByDeletion(MemoryStore):
-    """After it was reported that the task is deleted, the key is free."""
+    """Frees the key after reporting that the task was deleted."""
 
     async def known(self, owner: str, key: CreationKey) -> Task | None:
         try:
@@ -53,7 +53,7 @@ class FingerprintIgnored(MemoryStore):
 
 
 class FingerprintCutOff(MemoryStore):
-    """As by a column of text, which ends with the first NUL."""
+    """Cuts fingerprints off at the first NUL, as a text column might."""
 
     async def create(
         self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
@@ -71,7 +71,7 @@ class KeysInAnyCase(MemoryStore):
 
 
 class RepetitionReturnsWhatWas(MemoryStore):
-    """As if the first response were kept."""
+    """Returns the task as it was in the first response."""
 
     async def known(self, owner: str, key: CreationKey) -> Task | None:
         return await super().known(owner, key) and self.created[owner, key.key][1]

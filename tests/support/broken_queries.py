@@ -1,4 +1,4 @@
-"""Queries that break one promise each: they filter, sort or page a little differently."""
+"""Queries that each break one promise: they filter, sort or page slightly wrongly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AnyTag(TaskQuery):
 
 
 class TagsWithCommas(TaskQuery):
-    """Tags are kept as one text, with commas."""
+    """Stores tags as a single text, separated by commas."""
 
     def matches(self, task: Task) -> bool:
         tags = ",".join(task.tags).split(",")
@@ -67,14 +67,14 @@ class NeverDueIsDueBefore(TaskQuery):
 
 
 class NeverDueFirst(TaskQuery):
-    """As `NULLS FIRST` does."""
+    """Sorts as with `NULLS FIRST`."""
 
     def _rank(self, position: Position) -> tuple[object, ...]:
         return (not super()._rank(position)[0], *super()._rank(position)[1:])
 
 
 class NeverDueSmallest(TaskQuery):
-    """As databases sort nulls that are smaller than any value."""
+    """Sorts like databases in which nulls are smaller than any value."""
 
     def _rank(self, position: Position) -> tuple[object, ...]:
         return (position.key is not None, position.key, position.id)
@@ -106,7 +106,7 @@ class TiesAsStored(TaskQuery):
 
 
 class OldestByCreation(TaskQuery):
-    """As if `created_at` were the age, whatever the id is."""
+    """Sorts by `created_at` instead of by id."""
 
     def in_order(self, tasks: Iterable[Task]) -> list[Task]:
         if self.sort is not Sort.CREATED_AT:
@@ -199,7 +199,7 @@ class CountUnasked(TaskQuery):
 
 
 class SeqOfTheTasks(TaskQuery):
-    """The highest version on the page."""
+    """Returns the highest version on the page as `seq`."""
 
     def page(self, tasks: Iterable[Task], seq: int) -> TaskPage:
         page = super().page(tasks, seq)
@@ -212,7 +212,7 @@ class FirstTaskAgain(TaskQuery):
 
 
 class TiesSkipped(TaskQuery):
-    """A page begins with the next key, not with the next task."""
+    """Begins a page at the next key, not at the next task."""
 
     def is_on_page(self, task: Task) -> bool:
         is_tie = self.sort is not Sort.CREATED_AT and self.after is not None and self._key(task) == self.after.key
@@ -220,7 +220,7 @@ class TiesSkipped(TaskQuery):
 
 
 class PagesBeginAfterATask(TaskQuery):
-    """A page begins at the beginning if the task before it is gone."""
+    """Begins at the first page if the task before the page is gone."""
 
     def page(self, tasks: Iterable[Task], seq: int) -> TaskPage:
         is_there = self.after is None or any(task.id == self.after.id for task in tasks)
@@ -229,7 +229,7 @@ class PagesBeginAfterATask(TaskQuery):
 
 
 class PagesBeginWhereTheTaskIs(TaskQuery):
-    """The key in the position is not used, but that of the task, wherever it is now."""
+    """Ignores the key in the position, and uses the task's current one."""
 
     def page(self, tasks: Iterable[Task], seq: int) -> TaskPage:
         found = [self.position_of(task) for task in tasks if self.after and task.id == self.after.id]

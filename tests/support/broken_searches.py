@@ -1,4 +1,4 @@
-"""Queries that break one promise each about searching."""
+"""Queries that each break one promise about searching."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SearchInThisCase(TaskQuery):
 
 
 class SearchInASCII(TaskQuery):
-    """As SQLite's LIKE does, and MySQL's in some collations."""
+    """Ignores case only in ASCII, as SQLite's LIKE does, and MySQL's in some collations."""
 
     def _is_found(self, task: Task) -> bool:
         return self.search is None or bool(

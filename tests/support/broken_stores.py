@@ -1,4 +1,4 @@
-"""Stores that break one promise each, about tasks, versions, conditions or ids."""
+"""Stores that each break one promise about tasks, versions, conditions or ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["BROKEN_STORES"]
 
 
 def altered(task: Task, **values: Any) -> Task:
-    """Return *task* with other values, whether they are allowed or not."""
+    """Return *task* with other values, whether or not they are valid."""
     copy = object.__new__(Task)
     vars(copy).update(vars(task) | values)
     return copy
@@ -52,7 +52,7 @@ class DeletionIsNoChange(MemoryStore):
 
 
 class VersionsBeginAgain(MemoryStore):
-    """Each task counts its own changes."""
+    """Counts changes for each task separately."""
 
     def keep(self, task: Task) -> Task:
         before = self.tasks[task.user_id].get(task.id)
@@ -60,7 +60,7 @@ class VersionsBeginAgain(MemoryStore):
 
 
 class DeletionResetsSeq(MemoryStore):
-    """The counter is gone with the last task."""
+    """Forgets the counter with the last task."""
 
     def forget(self, owner: str, task_id: UUID) -> None:
         super().forget(owner, task_id)
@@ -120,7 +120,7 @@ class ConditionBeforeExistence(MemoryStore):
 
 
 class RefusedUpdateIsMade(MemoryStore):
-    """The task is changed first, and the condition checked afterwards."""
+    """Changes the task first, and checks the condition afterwards."""
 
     async def update(self, owner: str, task_id: UUID, changes: TaskChanges, *, version: int | None = None) -> Task:
         before = await self.get(owner, task_id)
@@ -142,7 +142,7 @@ class SameIDReplaces(MemoryStore):
 
 
 class SameIDReturns(MemoryStore):
-    """As if the id were a key."""
+    """Treats the id like an idempotency key."""
 
     async def create(
         self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
@@ -159,7 +159,7 @@ class IDsOfAllOwners(MemoryStore):
 
 
 class IDsOnlyOnce(MemoryStore):
-    """A deleted task is only hidden."""
+    """Only hides deleted tasks."""
 
     async def check_free(self, owner: str, task_id: UUID) -> None:
         await super().check_free(owner, task_id)
@@ -197,7 +197,7 @@ class SecondsOnly(MemoryStore):
 
 
 class CompletedAgain(MemoryStore):
-    """Every change of a completed task completes it anew."""
+    """Completes a completed task again with every change."""
 
     def keep(self, task: Task) -> Task:
         return super().keep(altered(task, completed_at=task.updated_at if task.is_completed else None))
@@ -234,7 +234,7 @@ class ListedWithoutVersion(MemoryStore):
 
 
 class ConditionTooEarly(MemoryStore):
-    """Others may write between the check and the write."""
+    """Lets others write between the check and the write."""
 
     async def at_version(self, owner: str, task_id: UUID, version: int | None) -> Task:
         await super().at_version(owner, task_id, version)
@@ -245,7 +245,7 @@ class ConditionTooEarly(MemoryStore):
 
 
 class ToggleTooLate(MemoryStore):
-    """The task that is written was read before others wrote."""
+    """Writes a task that was read before others wrote."""
 
     async def toggle(self, owner: str, task_id: UUID, *, version: int | None = None) -> Task:
         task = await self.get(owner, task_id)
@@ -276,7 +276,7 @@ class SeqBeforeList(MemoryStore):
 
 
 class CreatedInThePast(MemoryStore):
-    """The times of an id of the client's are taken over, the time of the last change, too."""
+    """Takes all times from the client's id, even that of the last change."""
 
     def keep(self, task: Task) -> Task:
         is_old = task.id not in self.tasks[task.user_id] and now() - task.created_at > dt.timedelta(days=1)

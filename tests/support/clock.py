@@ -9,7 +9,7 @@ import attrs
 
 @attrs.define(eq=False)
 class Clock:
-    """A clock that advances only when it is told to."""
+    """A clock that advances only when a test says so."""
 
     now_s: float = 1000.0
     # A whole number, so that fractions of a second can be added to it without loss.

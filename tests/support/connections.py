@@ -13,7 +13,7 @@ from tests.conftest import ORIGIN, token_for
 
 
 def client_of(server: RunningServer, user_id: str) -> httpx.Client:
-    """Return a client with a good token, which waits until the first worker is listening."""
+    """Return a client with a valid token, which waits until the first worker is listening."""
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
     return httpx.Client(
         base_url=f"{server.url}/api/{user_id}", headers=headers, transport=httpx.HTTPTransport(retries=6), timeout=30
@@ -21,7 +21,7 @@ def client_of(server: RunningServer, user_id: str) -> httpx.Client:
 
 
 def address(server: RunningServer) -> tuple[str, int]:
-    """Return where *server* listens."""
+    """Return the address of *server*."""
     url = httpx.URL(server.url)
     assert url.port is not None
     return url.host, url.port

@@ -1,4 +1,4 @@
-"""Run the tests of a contract inside a test, without pytest: thousands in a few seconds."""
+"""Run a contract's tests inside a test, without pytest: thousands of them in a few seconds."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ async def failures(make: Callable[[], TaskStore]) -> AsyncIterator[str]:
     """
     Yield the names of the tests in `StoreContract` that a store fails.
 
-    Only what a plugin's author would see as a failure counts as one; other errors are raised.
+    Only what a plugin author would see as a failed test counts; other errors are raised.
 
     Args:
-        make: Creates the store, for each test anew.
+        make: Creates a new store for each test.
     """
     for name, case in _cases():
         arguments: dict[str, object] = {"store": make(), "owner": uuid.uuid4().hex}
@@ -38,7 +38,7 @@ async def failures(make: Callable[[], TaskStore]) -> AsyncIterator[str]:
 
 
 def _cases() -> Iterator[tuple[str, Case]]:
-    """Yield each test with its name, once for each set of its parameters."""
+    """Yield each test with its name, once for each set of parameters."""
     tests = [each for each in inspect.getmembers(StoreContract) if each[0].startswith("test_")]
     for name, test in tests:
         marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]

@@ -1,8 +1,8 @@
 """
 A conversation between a client and a server in the same process, controlled down to the last byte and second.
 
-The bytes go through a kernel socket.  Time does not pass by itself: a test says when it does, so that nothing depends
-on how fast the machine is.
+The bytes go through a kernel socket.  Time passes only when a test says so, so nothing depends on how fast the machine
+is.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ class Protocol(HTTPProtocol):
 
 
 class Problems(logging.Handler):
-    """What is logged, or reported to the event loop, although no client may cause it."""
+    """Messages that are logged or reported to the event loop, although no client should be able to cause them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -400,7 +400,7 @@ class Conversation:
     # What either side does, and what follows immediately
 
     def write(self, data: bytes, plan: Plan) -> None:
-        """Add *data* to what will be sent; the next request in it is to be treated according to *plan*."""
+        """Add *data* to what will be sent; *plan* applies to the next request in it."""
         self.unsent += data
         self.app.plans.append(plan)
 
@@ -590,7 +590,7 @@ class Conversation:
         has_content = request.method != b"HEAD" and seen.status not in (204, 304)
         fails_late = seen.status != 0 and has_content and not seen.is_complete
         ends_early = not (request.is_whole or request.is_refused)
-        # A client that closes its half just while the application looks whether it has gone counts as gone.
+        # A client that closes its half just when the application checks whether it has left counts as having left.
         may_count_as_gone = seen.plan.polls and self.is_half_closed
         if response is None or not response.is_whole:
             assert self.is_disturbed or fails_late or ends_early or request.is_doubtful or may_count_as_gone

@@ -1,4 +1,4 @@
-"""API documents: their operations, responses and schemas, and what the contract says is in taskd's document."""
+"""API documents: their operations, responses and schemas, and what the contract requires of taskd's own."""
 
 from __future__ import annotations
 

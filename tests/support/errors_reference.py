@@ -1,4 +1,4 @@
-"""The table of docs/reference/errors.md, made from the codes of errors; .ci/update_reference.py writes it."""
+"""The table in docs/reference/errors.md, generated from the error codes; .ci/update_reference.py writes it."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ PAGE = ROOT / "docs" / "reference" / "errors.md"
 
 
 def written(page: str) -> str:
-    """Return the text of the *page* with its table as it should be."""
+    """Return the text of the *page* with an up-to-date table."""
     return with_table(page, "codes", code_table())

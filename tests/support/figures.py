@@ -1,4 +1,4 @@
-"""What the reliability tests measure, and the table in which they show it."""
+"""What the reliability tests measure, and the table that shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A correct store in memory, in small steps that a broken store can replace."""
+"""A correct store in memory, in small steps that broken stores override."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def now() -> dt.datetime:
 @attrs.define(eq=False, slots=False)
 class MemoryStore(TaskStore):
     """
-    Keeps every promise.
+    Keeps every promise of `TaskStore`.
 
-    The steps of a write are methods of their own.  Nothing else runs between them, unless a broken store waits.
+    Each step of a write is a separate method.  Nothing else runs between the steps, unless a broken store waits.
 
     Attributes:
-        query_class: The class of queries that answers lists.
+        query_class: The class of the queries that filter, sort and page.
     """
 
     query_class: type[TaskQuery] = TaskQuery
@@ -89,7 +89,7 @@ class MemoryStore(TaskStore):
         return self.changes[owner]
 
     async def at_version(self, owner: str, task_id: UUID, version: int | None) -> Task:
-        """Return the task that is to be changed, if it has this *version*."""
+        """Return the task to change, if it has this *version*."""
         task = await self.get(owner, task_id)
         if version not in (None, task.version):
             raise PreconditionFailed
@@ -101,7 +101,7 @@ class MemoryStore(TaskStore):
             raise PreconditionFailed
 
     async def known(self, owner: str, key: CreationKey) -> Task | None:
-        """Return the task that was created with *key*; None if there is none."""
+        """Return the task that was created with *key*, or None."""
         if (owner, key.key) not in self.created:
             return None
         fingerprint, task = self.created[owner, key.key]

@@ -1,4 +1,4 @@
-"""A model of a user's tasks, in plain Python: what each response must be, whatever the server is made of."""
+"""A model of a user's tasks in plain Python, which says what each response must be."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def time_of(task_id: str) -> dt.datetime:
 @attrs.define
 class Model:
     """
-    The tasks of a user after all responses so far.
+    A user's tasks after all responses so far.
 
-    What the server chooses, such as times and versions, is taken over from a response once it is known to be allowed.
+    Values that the server chooses, such as times and versions, are copied from a response once they have been checked.
 
     Attributes:
-        tasks: The tasks, by their ids.
-        keys: For each idempotency key, the body and the id of the task that was created with it.
-        ids: The ids of all tasks there have been.
-        versions: All versions there have been.
+        tasks: The tasks, by id.
+        keys: For each idempotency key, the body, and the id of the task that it created.
+        ids: The ids of all tasks that ever existed.
+        versions: All versions that were ever returned.
     """
 
     user_id: str
@@ -62,7 +62,7 @@ class Model:
     writes: int = 0
 
     def created(self, body: Json, task: Json, task_id: str | None = None) -> None:
-        """Check and keep the *task* that was created from *body*."""
+        """Check and store the *task* that was created from *body*."""
         status = _target_status(body) or "pending"
         expected = {**DEFAULTS, **_given(body), "status": status}
         _check_fields(expected, task)
@@ -76,7 +76,7 @@ class Model:
         self._keep(task)
 
     def changed(self, task_id: str, body: Json, task: Json) -> None:
-        """Check and keep what a *task* has become by the changes in *body*."""
+        """Check and store the state of a *task* after the changes in *body*."""
         before = self.tasks[task_id]
         status = _target_status(body) or before["status"]
         kept = {name: before[name] for name in ("title", *DEFAULTS)}
@@ -89,7 +89,7 @@ class Model:
         self._keep(task)
 
     def toggled(self, task_id: str, task: Json) -> None:
-        """Check and keep what a *task* has become by a toggle."""
+        """Check and store the state of a *task* after a toggle."""
         self.changed(task_id, {"is_completed": self.tasks[task_id]["status"] != "completed"}, task)
 
     def deleted(self, task_id: str) -> None:
@@ -97,7 +97,7 @@ class Model:
         self.writes += 1
 
     def listed(self, query: Query) -> list[Json]:
-        """Return all tasks that *query* asks for, in its order, over all pages."""
+        """Return all tasks that *query* selects, in order, on all pages together."""
         found = [self.tasks[task_id] for task_id in sorted(self.tasks) if _matches(self.tasks[task_id], query)]
         sort = _single(query, "sort") or "created_at"
         order = _single(query, "order") or ("asc" if sort in {"due_at", "title"} else "desc")

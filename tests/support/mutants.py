@@ -1,7 +1,8 @@
 """
-Make each mutant in `tests/mutants.toml` in a copy of the product, and check that the tests named beside it fail.
+Create each mutant in `tests/mutants.toml` in a copy of the product, and check that the tests listed with it fail.
 
-The exit status is 1 if a mutant survives or cannot be made; adapt one that cannot be made to the code that has changed.
+The exit status is 1 if a mutant survives or cannot be created.  One that cannot be created must be adapted to the
+current code.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import attrs
 
 ROOT = Path(__file__).parents[2]
 MUTANTS = ROOT / "tests" / "mutants.toml"
-# What tests read from the repository.
+# Everything in the repository that tests read.
 COPIED = ("taskd", "plugins", "tests", "benchmarks", "examples", "docs", "setup.cfg", "schema.sql", "README.md")
 TIMEOUT_S = 600
 # Exit codes of pytest.
@@ -31,10 +32,10 @@ PASSED, FAILED = 0, 1
 @attrs.frozen
 class Mutant:
     """
-    A fault that tests must find.
+    A bug that tests must find.
 
     Attributes:
-        fault: What is wrong with the product that has it.
+        fault: What is wrong with the mutant.
         file: The file in which *old* is replaced with *new*.
         tests: The tests to run.
     """
@@ -46,18 +47,18 @@ class Mutant:
     tests: list[str]
 
     def make(self, folder: Path) -> str | None:
-        """Make the mutant in *folder*; return what is wrong if that cannot be done."""
+        """Create the mutant in *folder*; return the reason if that is impossible."""
         file = folder / self.file
         if not file.exists():
             return f"there is no {self.file}"
         text = file.read_text()
         if text.count(self.old) != 1:
-            return f"{self.file} has {text.count(self.old)} times, and not once: {self.old!r}"
+            return f"{self.file} has the text {text.count(self.old)} times instead of once: {self.old!r}"
         file.write_text(text.replace(self.old, self.new))
         return None
 
     def complaint(self) -> str | None:
-        """Return None if the mutant is killed, or else how it survives or why it cannot be made."""
+        """Return None if the mutant is killed, or else how it survives or why it cannot be created."""
         with tempfile.TemporaryDirectory(prefix="taskd-mutant-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             copy_to(folder)
@@ -81,7 +82,7 @@ def copy_to(folder: Path) -> None:
 
 def run(folder: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
     """Run *tests* on the copy in *folder*."""
-    # The copy must come before what is installed.
+    # The copy must come before the installed package.
     path = os.pathsep.join(str(folder / each) for each in (".", "plugins"))
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", *tests],
@@ -96,18 +97,18 @@ def run(folder: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
 
 
 def check_tests(mutants: Iterable[Mutant]) -> None:
-    """Exit unless the tests of all *mutants* pass without any mutant: a test that fails anyway kills nothing."""
+    """Exit unless the tests of all *mutants* pass without a mutant: a test that always fails proves nothing."""
     with tempfile.TemporaryDirectory(prefix="taskd-mutant-", ignore_cleanup_errors=True) as name:
         copy_to(Path(name))
         done = run(Path(name), dict.fromkeys(test for mutant in mutants for test in mutant.tests))
     if done.returncode != PASSED:
-        sys.exit(f"the tests fail without any mutant:\n{done.stdout}")
+        sys.exit(f"the tests fail even without a mutant:\n{done.stdout}")
 
 
 def main() -> None:
     """Run all mutants, or those whose faults contain a given text."""
-    parser = argparse.ArgumentParser(description="See that the tests find the faults of tests/mutants.toml.")
-    parser.add_argument("text", nargs="?", default="", help="run only the mutants whose faults contain this")
+    parser = argparse.ArgumentParser(description="Check that the tests find the bugs in tests/mutants.toml.")
+    parser.add_argument("text", nargs="?", default="", help="only run the mutants whose descriptions contain this")
     arguments = parser.parse_args()
     mutants = [Mutant(**each) for each in tomllib.loads(MUTANTS.read_text())["mutant"]]
     chosen = [mutant for mutant in mutants if arguments.text in mutant.fault]

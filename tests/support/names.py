@@ -20,7 +20,7 @@ from tests.support.requirements import permitted, required
 
 # Nobody owns this domain (RFC 2606, section 2).
 NAME = "database.test"
-# The name server is asked again after one second without a response, instead of the usual five (resolv.conf(5)).
+# The name server is queried again after one second without a response, instead of the usual five (resolv.conf(5)).
 IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:4"}
 
 
@@ -89,8 +89,8 @@ class NameServer:
 
 @contextlib.contextmanager
 def name_server() -> Iterator[NameServer]:
-    """Run a name server at a loopback address of its own, since its port is fixed."""
-    permitted("no name server can be put in place of the machine's", required("unshare"), "--mount", "true")
+    """Run a name server at its own loopback address, because its port is fixed."""
+    permitted("the machine's name server cannot be replaced", required("unshare"), "--mount", "true")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         address = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
         listening.bind((address, 53))
@@ -106,7 +106,7 @@ def name_server() -> Iterator[NameServer]:
 
 
 def asking(server: NameServer, folder: Path, arguments: Sequence[str]) -> Sequence[str]:
-    """Return arguments for Python that run it with *arguments*, but with names looked up at *server*."""
+    """Return arguments for Python that run it with *arguments*, but look up names at *server*."""
     configuration = folder / "resolv.conf"
     configuration.write_text(f"nameserver {server.address}\n")
     # It is mounted only for that process.

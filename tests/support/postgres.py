@@ -110,7 +110,7 @@ class PostgresServer:
         self.run("pg_ctl", "stop", "-w", "-m", mode, "-D", str(self.data))
 
     def terminate_backends(self) -> int:
-        """Ask the backends of all clients to end, and return how many there were."""
+        """Terminate the backends of all clients, and return how many there were."""
         return len(self.psql("postgres", "-c", _TERMINATE_ALL).splitlines())
 
     def connections(self, database: str) -> list[str]:
@@ -119,7 +119,7 @@ class PostgresServer:
 
     def freeze(self) -> None:
         """Stop all processes of the server until `thaw`, so that new connections get no response either."""
-        # The postmaster comes first, so that it starts no others, and the ids of those that end are not reused.
+        # The postmaster comes first, so that it starts no more children, and ids of children that end are not reused.
         postmaster = self._postmaster()
         os.kill(postmaster, signal.SIGSTOP)
         for pid in children_of(postmaster):

@@ -1,4 +1,4 @@
-"""Processes of taskd for the tests: how they are started, in which environment, and with which plugins installed."""
+"""taskd processes for the tests: how to start them, in which environment, and with which plugins installed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def until_descriptors(pid: int, count: int) -> None:
     until_seen(lambda: descriptors(pid) <= count, lambda: f"{descriptors(pid) - count} descriptors are left")
 
 
-def until_seen(is_so: Callable[[], bool], fault: Callable[[], str] = lambda: "it does not come") -> None:
+def until_seen(is_so: Callable[[], bool], fault: Callable[[], str] = lambda: "it does not happen") -> None:
     """Wait for something to happen in another process; *fault* says what is wrong if it does not."""
     until_s = time.monotonic() + 30
     while not is_so():

@@ -53,7 +53,7 @@ class Proxy:
         return sum(end.is_client for end in self._ends)
 
     def url_through(self, url: str) -> str:
-        """Return *url* with the proxy's port; the host stays the same, so that the certificate still matches."""
+        """Return *url* with the proxy's port and the same host, so that the certificate still matches."""
         parts = urlsplit(url)
         user, at, address = parts.netloc.rpartition("@")
         return parts._replace(netloc=f"{user}{at}{address.partition(':')[0]}:{self.port}").geturl()
@@ -92,8 +92,8 @@ class Proxy:
         """
         Cut all connections when data that contains *holding* arrives from the server, without passing it on.
 
-        A driver may prepare a statement in a round trip of its own.  To make sure that the statement has run, wait for
-        the server's response to running it, such as `b"INSERT 0 1"`.
+        A driver may use a separate round trip to prepare a statement.  To make sure that the statement has run, wait
+        for the server's response to running it, such as `b"INSERT 0 1"`.
         """
         self._is_fatal = lambda end, data: not end.is_client and holding in data
 

@@ -16,7 +16,7 @@ from taskd.testing import RunningServer
 from tests.conftest import ORIGIN, SECRET, token_for
 from tests.support.processes import child_environ
 
-# The codes of what the server itself refuses.
+# The codes of errors that the server itself returns.
 CODES = {400: "bad_request", 408: "request_timeout", 431: "headers_too_large"}
 MAX_HEAD_BYTES = Limits().head_bytes
 READ_BYTES = 65536
@@ -54,12 +54,12 @@ def connected(server: RunningServer, receive_buffer_bytes: int | None = None) ->
 
 
 def received(connection: socket.socket) -> bytes:
-    """Return all that the server sends until it closes the connection."""
+    """Return everything that the server sends until it closes the connection."""
     return b"".join(iter(lambda: connection.recv(READ_BYTES), b""))
 
 
 def responses_to(server: RunningServer, *pieces: bytes) -> list[Received]:
-    """Send *pieces*, each after the one before has been sent, and return the responses until the server disconnects."""
+    """Send *pieces* one by one, and return the responses until the server disconnects."""
     with connected(server) as connection:
         for piece in pieces:
             connection.sendall(piece)

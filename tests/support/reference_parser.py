@@ -1,7 +1,7 @@
 """
 What h11 makes of the bytes that a client sends, for comparison with taskd's own parser.
 
-What h11 says is right, except where taskd is stricter on purpose, or h11 is stricter than the RFC: each such case has a
+h11 is right, except where taskd is stricter on purpose, or h11 is stricter than the RFC.  Each of these cases has a
 rule below.
 """
 
@@ -40,7 +40,8 @@ class ReferenceRequest:
         content: As much of its body as there is.
         is_whole: The body is complete.
         is_refused: What follows *content* is not valid.
-        is_doubtful: A limit of taskd's own may cause a refusal at any byte of the body: what follows is not known.
+        is_doubtful: One of taskd's own limits may cause a refusal at any byte of the body, so the rest is not
+            predictable.
     """
 
     method: bytes
@@ -62,7 +63,7 @@ class Reference:
     What a client sent.
 
     Attributes:
-        requests: Its requests, in order, up to the first that says it is the last, or whose end is not known.
+        requests: Its requests, in order, up to the first one that says it is the last, or whose end is unknown.
         rest: What follows the requests.
         refusals: The statuses with which *rest* may be refused; empty if it must get no response.
     """
@@ -87,7 +88,7 @@ def read_requests(data: bytes, limits: Limits) -> Reference:
             reference.refusals = _refusals_of_part(data)
         if is_too_large:
             reference.refusals |= {431}
-            # Which of the faults is seen first depends on how the data is split into packets.
+            # Which of the errors is found first depends on how the data is split into packets.
             reference.refusals |= {400} if _refusals_of_part(head) else set()
         if end < 0 or is_too_large:
             return reference
@@ -203,7 +204,7 @@ def _read_body(head: bytes, request: ReferenceRequest, data: bytes, limits: Limi
             overhead += len(consumed)
             # taskd limits the lines between chunks, as it does heads; h11 does not limit them.
             request.is_doubtful = overhead + is_pending * len(left) > limits.head_bytes
-            # Without the end of the chunk before.
+            # Without the end of the previous chunk.
             lines = b"" if consumed == b"\r" else consumed.removeprefix(b"\r\n")
             request.is_refused = _is_refused(lines, left if is_pending else b"")
         if request.is_refused or event is h11.NEED_DATA:
@@ -220,7 +221,7 @@ def _is_refused(lines: bytes, part: bytes) -> bool:
 
     Args:
         lines: Complete lines, which h11 has accepted.
-        part: What follows them, of which h11 is waiting for more.
+        part: The incomplete line that follows them, for which h11 is waiting.
     """
     if LAST_CHUNK.match(lines):
         # h11 looks at no trailer until all have arrived, and accepts a bare LF and folded lines (sections 2.2, 5.2).
@@ -254,7 +255,7 @@ class Response:
 
 
 def read_response(data: bytes, method: bytes) -> tuple[Response | None, bytes]:
-    """Read the response to a request with *method* from *data*, which is all that came; return what follows, too."""
+    """Read the response to a request with *method* from *data*, everything that was received; also return the rest."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 30)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "taskd")]))
     connection.send(h11.EndOfMessage())
@@ -265,7 +266,7 @@ def read_response(data: bytes, method: bytes) -> tuple[Response | None, bytes]:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as error:
-            # The response is cut off; any other error is the server's fault.
+            # The response is cut off; any other error would be the server's fault.
             assert re.search("peer (unexpectedly )?closed|ConnectionClosed", str(error)), error  # noqa: PT017
             return (response if response.status else None), b""
         if isinstance(event, h11.InformationalResponse):

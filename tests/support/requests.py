@@ -1,4 +1,4 @@
-"""Random requests for the tasks of a user, each of which checks its response against the model."""
+"""Random requests about a user's tasks.  Each request checks its response against the model."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ CONDITIONS = st.none() | st.sampled_from(["*", "current", "current", "listed", "
 
 @attrs.frozen
 class Session:
-    """A user who sends requests, and what must be the case after them."""
+    """A user who sends requests, and what must hold after them."""
 
     client: httpx.AsyncClient
     url: str
     model: Model
-    # The tags of lists, each with how many writes there had been.
+    # The tags of lists, each with the number of writes before it.
     tags: dict[str, int] = attrs.field(factory=dict)
 
     def which(self, number: int) -> str:
-        """Return the id of a task, which may have been deleted or never created."""
+        """Return the id of a task, which may have been deleted or may never have existed."""
         spare = f"019b0000-0000-7000-8000-00000000000{number}"
         return self.model.ids[number % len(self.model.ids)] if number and self.model.ids else spare
 
@@ -96,7 +96,7 @@ class Session:
         return f"{self.url}/{task_id}"
 
     def if_match(self, task_id: str, condition: str | None) -> tuple[dict[str, str], bool]:
-        """Return headers with a *condition*, and whether a task that is there fulfils it."""
+        """Return headers with a *condition*, and whether an existing task meets it."""
         current = self.model.tasks.get(task_id, {}).get("version", 1)
         old = next((version for version in reversed(self.model.versions) if version < current), 0)
         header, is_met = {
@@ -113,14 +113,14 @@ class Session:
 
 
 def status_of(session: Session, task_id: str, is_met: bool, success: int) -> int:
-    """Return the status of a response to a write of a task on a condition."""
+    """Return the expected status of a conditional write to a task."""
     if task_id not in session.model.tasks:
         return 404
     return success if is_met else 412
 
 
 def task_in(response: httpx.Response) -> Json:
-    """Return the task in a successful response, which has its version as a tag."""
+    """Return the task in a successful response, whose tag must be the task's version."""
     task: Json = response.json()
     assert f'"{task["version"]}"' == response.headers["ETag"]
     return task
@@ -129,7 +129,7 @@ def task_in(response: httpx.Response) -> Json:
 class Request(abc.ABC):
     @abc.abstractmethod
     async def send(self, session: Session) -> None:
-        """Send it, and check the response."""
+        """Send the request, and check the response."""
 
 
 @attrs.frozen
@@ -245,6 +245,7 @@ class List(Request):
     query: Query
 
     async def send(self, session: Session) -> None:
+        """Read all pages, and then the first one again, which must not have changed."""
         expected = session.model.listed(self.query)
         [limit] = self.query.get("limit", ["1000"])
         [count] = self.query.get("count", ["false"])

@@ -20,15 +20,15 @@ from taskd_sql.engine.retry import Retries
 from taskd_sql.engine.sqlite import SQLiteDatabase
 from tests.conftest import ORIGIN, PATIENT, SECRET, client_of, token_for
 
-# Clients are promised a response within this time.
+# The time within which clients are promised a response.
 RESPONSE_BOUND_S = 10
-# For calls that are certain to get no response, so that they give up soon.
+# For calls that will certainly get no response, so that they give up soon.
 IMPATIENT = {
     "TASKD_SQL_CONNECT_TIMEOUT": "0.3",
     "TASKD_SQL_ACQUIRE_TIMEOUT": "0.3",
     "TASKD_SQL_STATEMENT_TIMEOUT": "0.3",
 }
-# For what stays down: a refusal comes soon.
+# For servers that stay down, so that refusals come soon.
 BRIEF = Retries(first_pause_s=0.01, jitter_s=0.01)
 ONCE = Retries(max_attempts=1)
 

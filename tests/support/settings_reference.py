@@ -1,4 +1,4 @@
-"""The tables of docs/reference/settings.md, made from the settings' help texts; .ci/update_reference.py writes them."""
+"""The tables in docs/reference/settings.md, made from the settings' help texts; .ci/update_reference.py writes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def declared(part: type) -> list[dict[str, Any]]:
 
 
 def written(page: str) -> str:
-    """Return the text of the *page* with its tables as they should be."""
+    """Return the text of the *page* with up-to-date tables."""
     for name, part in PARTS.items():
         page = with_table(page, f"settings: {name}", rows(declared(part)))
     return page

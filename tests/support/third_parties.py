@@ -1,4 +1,4 @@
-"""Plugins of third parties: their sources, and where tests install them."""
+"""Third-party plugins: their sources, and a place where tests install them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class OpenEndpoint(HTTPEndpoint):
 class Heir(OpenEndpoint):
     pass
 """
-# A plugin with a store that has one task, for whoever asks.
+# A plugin whose store has one task for every owner.
 STORE = """
 import datetime as dt
 
@@ -64,9 +64,9 @@ def taskd_storage():
 """
 
 METHODS = ("list", "seq", "create", "get", "update", "toggle", "delete", "ping", "close")
-# What a quick method returns, if it matters.
+# What quick methods return, if it matters.
 QUICK = {"list": "taskd.queries.TaskPage([], 0)", "seq": "0"}
-# What a method of a store may do instead of returning.
+# What a store's method may do instead of returning.
 SLEEPS = "await asyncio.Event().wait()"
 SWALLOWS = """
         while True:
@@ -101,7 +101,7 @@ def routes_source(*routes: str) -> str:
 
 
 def slow_store(*slow: str, statement: str = SLEEPS) -> str:
-    """Return the source of a plugin whose store runs *statement* in the methods *slow*, and is quick in the others."""
+    """Return the source of a plugin whose store runs *statement* in the methods *slow*; the others are quick."""
     methods = "".join(
         f"\n    async def {method}(self, *_, **__):"
         f"\n        {statement if method in slow else f'return {QUICK.get(method)}'}\n"
@@ -113,14 +113,14 @@ def slow_store(*slow: str, statement: str = SLEEPS) -> str:
 
 @attrs.define
 class Site:
-    """Where the tests install distributions, which are found beside those that are really installed."""
+    """A folder for distributions, which are found in addition to those that are really installed."""
 
     directory: Path
     monkeypatch: pytest.MonkeyPatch
     modules: list[str] = attrs.field(factory=list)
 
     def install(self, plugin: str, source: str, distribution: str = "acme", attribute: str = "") -> str:
-        """Install *distribution* 1.0, whose one plugin is a module with this *source*; return the module's name."""
+        """Install *distribution* 1.0 with one plugin, a module with this *source*; return the module's name."""
         module = f"plugin_{uuid.uuid4().hex}"
         self.modules.append(module)
         root = self.directory / module
@@ -135,7 +135,7 @@ class Site:
     @classmethod
     @contextmanager
     def at(cls, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-        """Yield a site in *directory*; what was imported from it is forgotten at the end."""
+        """Yield a site in *directory*; at the end, forget what was imported from it."""
         made = cls(directory, monkeypatch)
         yield made
         for module in made.modules:

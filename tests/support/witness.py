@@ -1,4 +1,4 @@
-"""What the tests see of taskd's responses, compared with what the API document declares."""
+"""Record taskd's responses during the tests, and compare them with what the API document declares."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Seen:
 
 @attrs.frozen
 class Witness:
-    """Sees taskd's responses to all httpx clients, and knows what the API document declares about them."""
+    """Records taskd's responses to all httpx clients, and knows what the API document declares about them."""
 
     _declared: Mapping[tuple[str, Template], Collection[str]]
     _seen: set[Seen] = attrs.field(init=False, factory=set)
@@ -49,7 +49,7 @@ class Witness:
         )
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """From now on, see the responses that clients get, over the network or in this process."""
+        """Start to record the responses that clients get, over the network or in this process."""
         send, send_async = httpx.Client.send, httpx.AsyncClient.send
 
         @functools.wraps(send)
@@ -70,9 +70,9 @@ class Witness:
         return response
 
     def undeclared(self) -> list[str]:
-        """Return the responses of the document's operations that it does not declare, and forget all that were seen."""
+        """Return recorded responses that the document does not declare but should, and forget all others."""
         sentences = [
-            f"{seen.method} {seen.path} was answered with {seen.status}, which the API document does not declare."
+            f"{seen.method} {seen.path} returned {seen.status}, which the API document does not declare."
             for seen in self._seen
             if not self._is_declared(seen)
         ]
@@ -90,7 +90,7 @@ class Witness:
 
 
 def _is_nothing_here(response: httpx.Response) -> bool:
-    # A response that is streamed is not read here: that is left to the test.
+    # A streamed response is not read here; the test does that.
     return response.status_code == 404 and response.is_stream_consumed and NOTHING_HERE in response.text
 
 

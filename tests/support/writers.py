@@ -1,8 +1,8 @@
 """
-Writers that put load on servers, and know afterwards what must, and what may, be in the database.
+Writers that put load on servers, and know what the database must and may contain afterwards.
 
-Each writer has a user of its own and one request in flight.  It knows which states each of its tasks may be in: an
-acknowledged write leaves one; a write that was refused or cut off leaves those from before it and those from after it.
+Each writer has its own user and one request in flight.  It tracks the states that each of its tasks may be in: an
+acknowledged write leaves exactly one; a write that was refused or cut off may leave any state from before or after it.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def request_bytes(
 
 
 def address_of(server: RunningServer) -> tuple[str, int]:
-    """Return where *server* listens."""
+    """Return the address of *server*."""
     url = httpx.URL(server.url)
     return url.host, url.port or 80
 
 
 @attrs.define
 class Connection:
-    """A connection that is kept alive; it uses less CPU time than any HTTP client."""
+    """A persistent connection; it uses less CPU time than any HTTP client."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -102,7 +102,7 @@ class Connection:
 
 
 async def ask(server: RunningServer, request: bytes) -> Response:
-    """Send *request* on a connection of its own and return the response."""
+    """Send *request* on its own connection and return the response."""
     connection = await Connection.open(server)
     try:
         async with asyncio.timeout(NO_RESPONSE_S):
@@ -112,12 +112,12 @@ async def ask(server: RunningServer, request: bytes) -> Response:
 
 
 def refusal_fault(response: Response) -> str | None:
-    """Return a complaint unless *response* is a refusal as in the contract: 503, with Retry-After in seconds."""
+    """Return a complaint unless *response* is a proper refusal: a 503 with Retry-After in seconds."""
     is_json = response.headers.get("content-type") == "application/json"
     body = response.json() if is_json else None
     has_code = isinstance(body, dict) and {"detail": str(body.get("detail")), "code": "unavailable"} == body
     is_refusal = response.status == 503 and response.headers.get("retry-after", "").isdecimal() and has_code
-    return None if is_refusal else f"a response that is no refusal: {response}"
+    return None if is_refusal else f"a response that is not a refusal: {response}"
 
 
 @attrs.define(eq=False)
@@ -187,7 +187,7 @@ class TrackedTask:
 @attrs.frozen
 class Operation:
     """
-    A request for one task.
+    A request about one task.
 
     Attributes:
         effect: Returns the state after the request, given the state before it.
@@ -244,7 +244,7 @@ class Exchange:
 
 @attrs.define(eq=False)
 class Writer:
-    """A user who makes tasks, and reads, changes, toggles and deletes some of them."""
+    """A user who creates tasks, and reads, changes, toggles and deletes some of them."""
 
     number: int
     target: Target
@@ -267,7 +267,7 @@ class Writer:
         return act(self._random.choice(there))
 
     def _create(self) -> Operation:
-        # Unique over all rounds: if it is found twice, it was written twice.
+        # Unique over all rounds: if a title is found twice, it was written twice.
         task = TrackedTask(f"{self.number}-{len(self.tasks)}")
         self.tasks.append(task)
         new = State(task.title, "new", is_completed=False)
@@ -300,7 +300,7 @@ class Writer:
         return Operation(task, "DELETE", f"/{task.id}", None, lambda _: None, 204)
 
     async def run(self, connection: Connection, operation: Operation) -> Outcome:
-        """Send *operation*, compare its response with what is possible, and remember what is possible from now on."""
+        """Send *operation*, compare its response with the possible ones, and update the possible states."""
         server = self.target.server
         path = f"/api/{self.user_id}/tasks{operation.path}"
         try:
@@ -325,7 +325,7 @@ class Writer:
         self.faults += [] if fault is None else [fault]
 
     async def verify(self) -> None:
-        """Read all tasks back and compare them with what is possible."""
+        """Read all tasks back and compare them with the possible states."""
         response = await ask(self.target.server, request_bytes("GET", f"/api/{self.user_id}/tasks", self._token))
         found: dict[str, list[State]] = {}
         for task in response.json():
@@ -335,13 +335,13 @@ class Writer:
             if len(states) > 1:
                 self.faults.append(f"{tracked.title} is there twice: {states}")
             elif states[0] not in tracked.states:
-                self.faults.append(f"{tracked.title} is {states[0]}, and may only be {tracked.states}")
+                self.faults.append(f"{tracked.title} is {states[0]}, but may only be {tracked.states}")
         self.faults += [f"{title} was never sent" for title in found]
 
 
 @attrs.define(eq=False)
 class Load:
-    """Writers at work, and what has become of their requests."""
+    """Writers at work, and the outcomes of their requests."""
 
     writers: Sequence[Writer]
     journal: list[Exchange] = attrs.field(factory=list)
@@ -402,7 +402,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def load(*targets: Target) -> AsyncIterator[Load]:
-    """Let writers work on *targets* for as long as the block lasts, and afterwards verify what is there."""
+    """Let writers work on *targets* for the duration of the block, and check the database afterwards."""
     working = Load([Writer(number, targets[number % len(targets)]) for number in range(WRITERS)])
     async with asyncio.TaskGroup() as group:
         for writer in working.writers:

@@ -104,7 +104,7 @@ class RemoteKeySet:
         raise InvalidCredentials("The key set does not contain the key that the token's kid names.")
 
     def valid_for_s(self) -> float:
-        """Return for how many seconds a key that was just returned may be used without asking for it again."""
+        """Return how many seconds a key that was just returned may be used before asking for it again."""
         timing, age_s = self.timing, self.clock.monotonic() - self._fetched_s
         if age_s < timing.max_age_s:
             return timing.max_age_s - age_s
@@ -189,6 +189,6 @@ class RemoteKeySet:
         return self._failed_s > self._fetched_s
 
     def _retry_after_s(self, key_id: str) -> int:
-        """Return how many seconds must pass before the key may be looked for again."""
+        """Return how many seconds to wait before looking for the key again."""
         now_s = self.clock.monotonic()
         return max(1, math.ceil(max(self._fetches.wait_s(now_s), self._missing.wait_s(key_id, now_s))))

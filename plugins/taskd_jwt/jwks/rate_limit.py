@@ -21,7 +21,7 @@ MAX_KEY_IDS = 1_000
 
 @attrs.define(eq=False)
 class FetchLimit:
-    """Decides when fetches may start, which are apart as *timing* says."""
+    """Decides when the next fetch may start, at the intervals that *timing* sets."""
 
     timing: Timing = attrs.field(factory=Timing)
     _last_but_one_s: float = attrs.field(init=False, default=float("-inf"))

@@ -20,12 +20,12 @@ TASK_NAME = "taskd: fetch a key set"
 @attrs.define(eq=False)
 class SingleFlight:
     """
-    Runs each fetch in a separate task, which requests share, and which continues even if they are cancelled.
+    Runs each fetch in a separate task.  Requests share the task, and it continues even if they are cancelled.
 
     Attributes:
         fetch: What to run; its argument is the number of the fetch, counted from 1.
         timing: How often fetches may start.
-        clock: Tells when they may.
+        clock: Tells whether a fetch may start.
         started: How many fetches have started.
     """
 

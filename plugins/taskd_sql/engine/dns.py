@@ -24,8 +24,8 @@ class Lookup:
     A host whose name is looked up before each connection to it.
 
     Drivers are given an address instead of the name, for two reasons.  A lookup occupies a thread until the name server
-    responds, even if its result is no longer needed, so lookups are shared and never cancelled.  And uvloop loses track
-    of a lookup if connecting is cancelled, so asyncio logs an error when that lookup fails later.
+    responds, even if nobody needs the result any more, so lookups are shared and never cancelled.  And uvloop loses
+    track of a lookup if connecting is cancelled, so asyncio logs an error when that lookup fails later.
     """
 
     host: str

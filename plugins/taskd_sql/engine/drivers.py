@@ -164,8 +164,9 @@ async def in_transaction(work: Callable[[sqlite3.Connection], Rows | None], conn
     """
     Do *work* in a transaction on an aiosqlite *connection*, and return its rows.
 
-    If it returns None, the transaction is rolled back, and no rows are returned.  aiosqlite has no public method to run
-    several statements in its thread at once: to hand over each of them would take longer than running it.
+    If it returns None, the transaction is rolled back, and no rows are returned.  aiosqlite has no public method for
+    running several statements in its thread at once, and handing them over one by one would take longer than running
+    them.
     """
     rows: Rows = await connection._execute(_transaction, work, connection._conn)  # noqa: SLF001
     return rows

@@ -42,7 +42,7 @@ class Interrupted(StoreUnavailable):
 
     Args:
         reason: What is wrong, for the log.
-        may_have_run: Whether the statement was sent but got no response, so that it is unknown whether it was run.
+        may_have_run: Whether the statement was sent but got no response, so nobody knows whether it was run.
     """
 
     def __init__(self, reason: str, *, may_have_run: bool) -> None:
@@ -60,7 +60,7 @@ _POOLER_STATES = ("26000", "42P05")
 # The statement is wrong, not the server.
 _STATEMENT_ERRORS = ("0A", "21", "22", "23", "42")
 # The same statement may succeed if it is retried, after a serialization failure, a deadlock, or a lack of memory or
-# connections.  Class 40 is not included as a whole, because 40003 means that it is unknown whether the statement
+# connections.  Class 40 is not included as a whole, because 40003 means that nobody knows whether the statement
 # completed.
 _PASSING = ("40001", "40P01", "532", "533", "57P03")
 _UNKNOWN_COMPLETION = "40003"

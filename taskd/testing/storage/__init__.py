@@ -1,4 +1,4 @@
-"""Test what every task store must do: a module for each subject, and one class that has all of their tests."""
+"""Test what every task store must do: one module for each subject, and one class with all their tests."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class StoreContract(
     PageTests,
 ):
     """
-    The tests that a store must pass: all promises of `TaskStore`.
+    The tests that a store must pass, for everything that `TaskStore` promises.
 
     A subclass defines a fixture `store`, a `TaskStore`.  The store may contain tasks of other owners, because every
-    test uses new owners; so tests can share a store that takes long to make, by a fixture with the scope `class`.
+    test uses new owners.  So if a store takes long to create, tests can share one through a fixture with the scope
+    `class`.
     """
 
     @pytest.fixture(scope="class")

@@ -1,4 +1,4 @@
-"""Test writes that are made only if the task has a certain version."""
+"""Test writes that require the task to have a certain version."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ConditionTests:
 
     @each_write
     async def test_the_right_version_is_written(self, store: TaskStore, owner: str, write: Write) -> None:
-        """A task that has the expected version is changed, as often as the writer knows its latest version."""
+        """A task with the expected version is changed, as long as the writer keeps up with its versions."""
         task = await store.create(owner, NewTask(title="t"))
         for _ in range(2):
             task = await store.update(owner, task.id, TaskChanges(title="v"), version=task.version)
@@ -56,7 +56,7 @@ class ConditionTests:
 
     @each_write
     async def test_a_wrong_version_changes_nothing(self, store: TaskStore, owner: str, write: Write) -> None:
-        """A task that has another version, an earlier or a later one, stays as it is."""
+        """A task with any other version, earlier or later, stays as it is."""
         created = await store.create(owner, NewTask(title="t"))
         other = await store.create(owner, NewTask(title="t"))
         task = await store.update(owner, created.id, TaskChanges(description="d"))
@@ -71,7 +71,7 @@ class ConditionTests:
     async def test_a_missing_task_is_not_found_whatever_the_version(
         self, store: TaskStore, owner: str, write: Write
     ) -> None:
-        """A task that never existed, was deleted or is another owner's has no version."""
+        """A task that never existed, was deleted, or belongs to another owner matches no version."""
         theirs = await store.create(f"{owner}x", NewTask(title="t"))
         deleted = await store.create(owner, NewTask(title="t"))
         await store.delete(owner, deleted.id)
@@ -83,17 +83,17 @@ class ConditionTests:
 
     @each_write
     async def test_of_writers_at_once_one_succeeds(self, store: TaskStore, owner: str, write: Write) -> None:
-        """Of any number of writers that know the same version, exactly one changes the task."""
+        """Of several writers that know the same version, exactly one changes the task."""
         for _ in range(3):
             task = await store.create(owner, NewTask(title="t"))
             written, errors = await outcomes([write(store, owner, task.id, task.version) for _ in range(AT_ONCE)])
 
-            # A task that is deleted has no version any more.
+            # A deleted task no longer has a version.
             expected: type[StoreError] = TaskNotFound if written == [None] else PreconditionFailed
             assert (1, [expected] * (AT_ONCE - 1)) == (len(written), errors)
 
     async def test_of_different_writers_at_once_one_succeeds(self, store: TaskStore, owner: str) -> None:
-        """Whoever comes first, an update, a toggle or a deletion, the others know an old version."""
+        """After an update, a toggle or a deletion, the old version is no longer accepted by any of the three."""
         task = await store.create(owner, NewTask(title="t"))
         written, errors = await outcomes(
             [write(store, owner, task.id, task.version) for write in WRITES for _ in range(3)]
@@ -104,7 +104,7 @@ class ConditionTests:
         assert [each for each in written if each is not None] == (await store.list(owner)).tasks
 
     async def test_a_task_is_deleted_once(self, store: TaskStore, owner: str) -> None:
-        """Without a version, too, of several that delete a task at the same time one succeeds."""
+        """Of several concurrent deletions without a version, exactly one succeeds."""
         task = await store.create(owner, NewTask(title="t"))
         written, errors = await outcomes([store.delete(owner, task.id) for _ in range(AT_ONCE)])
 

@@ -1,4 +1,4 @@
-"""Test which tasks the filters of a list keep."""
+"""Test which tasks filters keep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FilterTests"]
 TICK = dt.timedelta(microseconds=1)
 EARLIEST = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
 LATEST = dt.datetime.max.replace(tzinfo=dt.timezone.utc)
-# What databases or drivers may take for something else than the text of a tag.
+# What databases or drivers might not take for the text of a tag.
 TAGS = [
     *["a", "b", "A", " a", "a ", "a,b", "b,a", "ab", "a|b", "a\nb"],
     *["'", '"', "\\", "''", '\\"', "{}", "{a}", "{a,b}", "[]", '["a"]', "NULL", "null", "%", "_", "*", "$1", "?", ":a"],
@@ -42,7 +42,7 @@ class FilterTests:
                 await assert_lists(store, owner, TaskQuery(priorities=frozenset(kept), count=True), tasks)
 
     async def test_a_task_needs_all_tags(self, store: TaskStore, owner: str) -> None:
-        """It may have others, too, and the order of tags does not matter."""
+        """A task must have all the given tags, in any order; it may have others, too."""
         sets = [["a", "b"], ["b", "a"], ["a"], ["b", "c"], [], ["c", "b", "a"]]
         await create_all(store, owner, *[NewTask(title="".join(tags) or "none", tags=tags) for tags in sets])
 
@@ -53,7 +53,7 @@ class FilterTests:
         assert [] == titles(await store.list(owner, TaskQuery(tags=("a", "d"))))
 
     async def test_tags_are_compared_exactly(self, store: TaskStore, owner: str) -> None:
-        """A tag finds no task that has only another tag, however similar, and no part of it has a special meaning."""
+        """A tag matches only itself, not similar tags, and none of its characters has a special meaning."""
         tasks = await create_all(store, owner, *[NewTask(title=f"{tag}.", tags=[tag]) for tag in TAGS])
         tasks += await create_all(store, owner, NewTask(title="all", tags=TAGS[:20]), NewTask(title="none"))
         for tag in TAGS:
@@ -61,7 +61,7 @@ class FilterTests:
         await assert_lists(store, owner, TaskQuery(tags=tuple(TAGS[:20])), tasks)
 
     async def test_due_after_includes_the_moment_and_due_before_does_not(self, store: TaskStore, owner: str) -> None:
-        """A range of times begins with its start, ends before its end, and is exact to the microsecond."""
+        """A range of times includes its start, excludes its end, and is exact to the microsecond."""
         moments = {"before": NOON - TICK, "noon": NOON, "after": NOON + TICK}
         await create_all(store, owner, *[NewTask(title=title, due_at=due_at) for title, due_at in moments.items()])
 
@@ -77,7 +77,7 @@ class FilterTests:
         assert ["before", "noon", "after"] == await found(due_after=NOON - HOUR, due_before=NOON + HOUR)
 
     async def test_tasks_without_due_at_are_in_no_range(self, store: TaskStore, owner: str) -> None:
-        """Either end of a range leaves them out, even the earliest and the latest time there is."""
+        """Either end of a range leaves out tasks without a due date, even at the earliest or latest possible time."""
         moments = [None, EARLIEST, NOON, LATEST]
         tasks = await create_all(store, owner, *[NewTask(title=str(due_at), due_at=due_at) for due_at in moments])
         for moment in (EARLIEST, EARLIEST + TICK, NOON, LATEST):
@@ -101,7 +101,7 @@ class FilterTests:
                 await assert_lists(store, owner, query, tasks)
 
     async def test_filters_look_at_tasks_as_they_are_now(self, store: TaskStore, owner: str) -> None:
-        """A task that is changed is found by what it has become, and no longer by what it was."""
+        """A changed task is found by its new values, and no longer by its old ones."""
         [task] = await create_all(store, owner, NewTask(title="t", tags=["a"], due_at=NOON))
         changes = TaskChanges(title="u", tags=["b"], due_at=None, priority=Priority.LOW, status=Status.COMPLETED)
         changed = await store.update(owner, task.id, changes)
@@ -120,7 +120,7 @@ class FilterTests:
         assert ([], [changed]) == (await found(task), await found(changed))
 
     async def test_filters_do_not_look_at_other_owners(self, store: TaskStore, owner: str) -> None:
-        """What matches is counted and listed only if it is one's own."""
+        """Only the owner's own tasks are listed and counted."""
         await create_all(store, f"{owner}x", NewTask(title="t", tags=["a"], due_at=NOON))
         [task] = await create_all(store, owner, NewTask(title="t", tags=["a"], due_at=NOON))
 
@@ -128,7 +128,7 @@ class FilterTests:
 
 
 def _various() -> list[NewTask]:
-    """Return tasks of which each filter of `test_filters_combine` keeps some, and all together one."""
+    """Return tasks such that each filter of `test_filters_combine` keeps some, and all together keep one."""
     kept = {"status": Status.PENDING, "priority": Priority.HIGH, "tags": ["a", "b"], "due_at": NOON, "title": "t"}
     left_out = {"status": Status.IN_PROGRESS, "priority": Priority.LOW, "tags": ["b"], "due_at": None, "title": "u"}
     return [

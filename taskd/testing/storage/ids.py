@@ -1,4 +1,4 @@
-"""Test tasks that are created with an id that the client has made."""
+"""Test tasks whose id the client has chosen."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class NewIDTests:
     async def test_the_time_in_the_id_is_when_the_task_was_created(
         self, store: TaskStore, owner: str, made_at: dt.datetime
     ) -> None:
-        """`created_at` is when the client made the id, and no other time is before it."""
+        """`created_at` is the time in the id, and no other time is earlier."""
         task_id = id_at(made_at)
         before = dt.datetime.now(dt.timezone.utc)
         task = await store.create(owner, NewTask(title="t", status=Status.COMPLETED), task_id=task_id)
 
         assert (task_id, made_at, "t") == (task.id, task.created_at, task.title)
-        # The store's clock may be another than this machine's.
+        # The store's clock may differ from this machine's.
         assert max(made_at, before - HOUR) <= task.updated_at <= max(made_at, before + HOUR)
         assert task.updated_at == task.completed_at
         assert task == await store.get(owner, task_id)
         assert [task] == (await store.list(owner)).tasks
 
     async def test_updated_at_never_goes_back(self, store: TaskStore, owner: str) -> None:
-        """A task from the future keeps its time when it is changed now."""
+        """A task from the future keeps its time if it is changed now."""
         task = await store.create(owner, NewTask(title="t"), task_id=id_at(soon()))
         updated = await store.update(owner, task.id, TaskChanges(title="u"))
         toggled = await store.toggle(owner, task.id)
@@ -44,7 +44,7 @@ class NewIDTests:
         assert task.created_at == updated.updated_at == toggled.updated_at == toggled.completed_at
 
     async def test_age_is_the_order_of_ids(self, store: TaskStore, owner: str) -> None:
-        """A task with an older id is listed as an older one, whenever it is stored."""
+        """A task with an older id is listed as an older task, no matter when it is stored."""
         await create_all(store, owner, NewTask(title="b"))
         await store.create(owner, NewTask(title="c"), task_id=id_at(soon()))
         await store.create(owner, NewTask(title="a"), task_id=id_at(NOON - 9000 * HOUR))
@@ -53,7 +53,7 @@ class NewIDTests:
         assert ["a", "b", "c"] == titles(await store.list(owner, TaskQuery(order=Order.ASC)))
 
     async def test_a_task_that_exists_is_not_created_again(self, store: TaskStore, owner: str) -> None:
-        """The task that has the id stays as it is, whether the client or the store has made the id."""
+        """If the id is taken, the existing task stays as it is, whether the client or the store chose its id."""
         made = await store.create(owner, NewTask(title="t"))
         sent = await store.create(owner, NewTask(title="u"), task_id=id_at(soon()))
         sent = await store.toggle(owner, sent.id)
@@ -64,7 +64,7 @@ class NewIDTests:
         assert [sent, made] == (await store.list(owner)).tasks
 
     async def test_of_creations_at_once_one_succeeds(self, store: TaskStore, owner: str) -> None:
-        """Of any number of creations with the same id, exactly one creates a task."""
+        """Of several concurrent creations with the same id, exactly one creates a task."""
         task_id = id_at(soon())
         created, errors = await outcomes(
             [store.create(owner, NewTask(title=str(number)), task_id=task_id) for number in range(AT_ONCE)]
@@ -74,7 +74,7 @@ class NewIDTests:
         assert (1, [PreconditionFailed] * (AT_ONCE - 1)) == (len(created), errors)
 
     async def test_an_id_can_be_used_again(self, store: TaskStore, owner: str) -> None:
-        """After the task was deleted, another can be created with its id."""
+        """After a task has been deleted, another one can be created with its id."""
         deleted = await store.create(owner, NewTask(title="t", description="d", tags=["a"]))
         await store.delete(owner, deleted.id)
         task = await store.create(owner, NewTask(title="u"), task_id=deleted.id)
@@ -83,7 +83,7 @@ class NewIDTests:
         assert [task] == (await store.list(owner)).tasks
 
     async def test_owners_may_use_the_same_id(self, store: TaskStore, owner: str) -> None:
-        """An id is known to its owner only."""
+        """Different owners can use the same id."""
         task_id = id_at(soon())
         own = await store.create(owner, NewTask(title="t"), task_id=task_id)
         theirs = await store.create(f"{owner}x", NewTask(title="u"), task_id=task_id)

@@ -1,4 +1,4 @@
-"""Test idempotency keys: a creation that is repeated with the same key creates nothing."""
+"""Test idempotency keys: creating a task again with the same key creates nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskd.testing.storage.samples import AT_ONCE, outcomes
 __all__ = ["KeyTests"]
 
 NEW = NewTask(title="t", tags=["a"])
-# As a hash is, they are any bytes.
+# Any bytes, as in a hash.
 FINGERPRINT = b"\x00\xff\\'\n" + bytes(27)
 OTHER = b"\x00\xff\\'\n" + bytes(26) + b"\x01"
 KEY = CreationKey("a key", FINGERPRINT)
@@ -23,7 +23,7 @@ class KeyTests:
     """`create` with a key."""
 
     async def test_a_repetition_creates_nothing(self, store: TaskStore, owner: str) -> None:
-        """The task that was created with the key is returned again, and no other is created."""
+        """A repeated creation returns the task that was created first, and creates no other."""
         task = await store.create(owner, NEW, key=KEY)
 
         assert task == await store.create(owner, NEW, key=KEY)
@@ -32,7 +32,7 @@ class KeyTests:
         assert ("t", ("a",)) == (task.title, task.tags)
 
     async def test_a_repetition_returns_the_task_as_it_is_now(self, store: TaskStore, owner: str) -> None:
-        """What was changed since the task was created stays changed."""
+        """A repeated creation returns the task with all changes made since."""
         task = await store.create(owner, NEW, key=KEY)
         await store.update(owner, task.id, TaskChanges(title="u", tags=["b"]))
         changed = await store.toggle(owner, task.id)
@@ -41,7 +41,7 @@ class KeyTests:
         assert [changed] == (await store.list(owner)).tasks
 
     async def test_a_key_belongs_to_one_request(self, store: TaskStore, owner: str) -> None:
-        """Another request with the same key is refused, and the key still stands for the first one."""
+        """A different request with the same key is refused, and the key still stands for the first one."""
         task = await store.create(owner, NEW, key=KEY)
         with pytest.raises(KeyReused):
             await store.create(owner, NewTask(title="u"), key=CreationKey(KEY.key, OTHER))
@@ -50,7 +50,7 @@ class KeyTests:
         assert task == await store.create(owner, NEW, key=KEY)
 
     async def test_a_key_outlives_its_task(self, store: TaskStore, owner: str) -> None:
-        """After the task was deleted, a repetition does not bring it back, and another request is still refused."""
+        """Repeating the creation of a deleted task does not restore it, and other requests are still refused."""
         task = await store.create(owner, NEW, key=KEY)
         await store.delete(owner, task.id)
         for _ in range(2):
@@ -62,7 +62,7 @@ class KeyTests:
         assert [] == (await store.list(owner)).tasks
 
     async def test_keys_are_each_owner_s(self, store: TaskStore, owner: str) -> None:
-        """Owners may use the same key, for the same request or another, and do not see what it stands for."""
+        """Owners may use the same key, for the same or different requests, without seeing each other's tasks."""
         own = await store.create(owner, NEW, key=KEY)
         theirs = await store.create(f"{owner}x", NEW, key=KEY)
         others = await store.create(f"{owner}y", NEW, key=CreationKey(KEY.key, OTHER))
@@ -72,7 +72,7 @@ class KeyTests:
         assert theirs == await store.create(f"{owner}x", NEW, key=KEY)
 
     async def test_keys_are_compared_exactly(self, store: TaskStore, owner: str) -> None:
-        """A key is any text of 1 to 255 visible characters; capital letters are others than small ones."""
+        """A key is any text of 1 to 255 visible characters, and is case-sensitive."""
         visible = string.ascii_letters + string.digits + string.punctuation
         texts = ["a", "A", "aa", '"a"', "%", "_", "'", "\\", "{a,b}", visible, visible * 2 + "x" * 67, "x" * 255]
         created = [await store.create(owner, NEW, key=CreationKey(text, FINGERPRINT)) for text in texts]
@@ -82,13 +82,13 @@ class KeyTests:
         assert created[::-1] == (await store.list(owner)).tasks
 
     async def test_a_creation_without_a_key_is_never_a_repetition(self, store: TaskStore, owner: str) -> None:
-        """The same request creates one task after the other if it has no key."""
+        """Without a key, repeating a creation creates another task each time."""
         created = [await store.create(owner, NEW, key=key) for key in (None, KEY, None)]
 
         assert created[::-1] == (await store.list(owner)).tasks
 
     async def test_repetitions_at_once_create_one_task(self, store: TaskStore, owner: str) -> None:
-        """However many of the same request arrive at the same time, all return the one task."""
+        """Of any number of concurrent repetitions, all return the same task."""
         for number in range(3):
             key = CreationKey(str(number), FINGERPRINT)
             created, errors = await outcomes([store.create(owner, NEW, key=key) for _ in range(AT_ONCE)])
@@ -98,7 +98,7 @@ class KeyTests:
         assert 3 == len((await store.list(owner)).tasks)
 
     async def test_of_requests_at_once_one_gets_the_key(self, store: TaskStore, owner: str) -> None:
-        """Of different requests with the same key at the same time, the first creates a task; the others fail."""
+        """Of several concurrent, different requests with the same key, the first creates a task and the others fail."""
         keys = [CreationKey(KEY.key, bytes([number])) for number in range(AT_ONCE)]
         created, errors = await outcomes([store.create(owner, NEW, key=key) for key in keys])
 

@@ -1,4 +1,4 @@
-"""Test lists in pages."""
+"""Test paging through lists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PageTests:
     """`limit`, `after` and `count`, and what a page says about the rest of the list."""
 
     async def test_a_limit_cuts_off_the_rest(self, store: TaskStore, owner: str) -> None:
-        """A page has no more tasks than its limit, and says whether it has left out any."""
+        """A page has at most as many tasks as its limit, and says whether there are more."""
         tasks = await _fill(store, owner)
         for limit in (1, 2, len(tasks) - 1, len(tasks), len(tasks) + 1, 1000, None):
             await assert_lists(store, owner, TaskQuery(limit=limit), tasks)
@@ -35,11 +35,11 @@ class PageTests:
         assert (len(tasks) - 1, True) == (len(short.tasks), short.has_more)
 
     async def test_an_empty_list_has_one_page(self, store: TaskStore, owner: str) -> None:
-        """It has no tasks, counts none, and no more follow."""
+        """An empty list has no tasks and no more pages, and its count is zero."""
         assert TaskPage([], 0, has_more=False, total=0) == await store.list(owner, TaskQuery(limit=1, count=True))
 
     async def test_what_matches_is_counted_if_asked_for(self, store: TaskStore, owner: str) -> None:
-        """The count is that of the whole list, of which filters leave out some, but pages none."""
+        """The count covers the whole list: filters reduce it, but paging does not."""
         tasks = await _fill(store, owner)
         some = frozenset({Status.PENDING})
         for query in (TaskQuery(limit=2), TaskQuery(limit=2, statuses=some), TaskQuery(), TaskQuery(statuses=some)):
@@ -51,7 +51,7 @@ class PageTests:
             assert sum(map(query.matches, tasks)) == page.total == (await store.list(owner, last)).total
 
     async def test_every_page_has_the_owner_s_seq(self, store: TaskStore, owner: str) -> None:
-        """A page without tasks, too, says how many changes there were."""
+        """Even a page without tasks has the counter of changes."""
         tasks = await _fill(store, owner)
         await store.delete(owner, tasks[0].id)
         seq = await store.seq(owner)
@@ -62,7 +62,7 @@ class PageTests:
     @each_sort
     @each_order
     async def test_pages_are_the_list_in_pieces(self, store: TaskStore, owner: str, sort: Sort, order: Order) -> None:
-        """Each page but the last is full, and begins where the one before it ended; together, they are the list."""
+        """Each page but the last is full and begins where the previous one ended; together, they are the whole list."""
         tasks = await _fill(store, owner)
         for limit, search in itertools.product((1, 2, 5), (None, "A")):
             query = TaskQuery(sort=sort, order=order, limit=limit, search=search)
@@ -79,7 +79,7 @@ class PageTests:
     async def test_a_page_begins_after_a_task_that_is_gone(
         self, store: TaskStore, owner: str, sort: Sort, order: Order
     ) -> None:
-        """The position stays where it is when the task that was there is deleted or moves, and others are created."""
+        """A position stays where it is when its task is deleted or moves, or when other tasks are created."""
         tasks = {task.id: task for task in await _fill(store, owner)}
         query = TaskQuery(sort=sort, order=order)
         third, fourth = query.in_order(tasks.values())[2:4]
@@ -98,7 +98,7 @@ class PageTests:
     @each_sort
     @each_order
     async def test_a_page_may_begin_anywhere(self, store: TaskStore, owner: str, sort: Sort, order: Order) -> None:
-        """A position may be before, between or after all tasks, and need not be that of any task there ever was."""
+        """A position may be before, between or after all tasks, and need not belong to a task that ever existed."""
         tasks = await _fill(store, owner)
         for key, task in itertools.product(_keys(sort), (tasks[0], tasks[4], tasks[-1])):
             for task_id in (task.id, id_at(NOON - 9000 * HOUR)):
@@ -107,7 +107,7 @@ class PageTests:
 
 
 async def _fill(store: TaskStore, owner: str) -> list[Task]:
-    """Create tasks that have much in common, and return them."""
+    """Create tasks that have many values in common, and return them."""
     due = itertools.cycle([NOON, None, NOON + HOUR, NOON, None])
     statuses = itertools.cycle([Status.COMPLETED, Status.PENDING])
     titles = ["b", "B", "a", "stra\u00dfe", "A", "b", "STRASSE", "c", "a"]
@@ -129,7 +129,7 @@ async def _walk(store: TaskStore, owner: str, query: TaskQuery) -> list[list[Tas
     ends = {query.after}
     while page.has_more:
         query = attrs.evolve(query, after=query.position_of(page.tasks[-1]))
-        # A wrong order could lead back to an earlier page, for ever.
+        # A wrong order could lead back to an earlier page, forever.
         assert query.after not in ends, query
         ends.add(query.after)
         page = await store.list(owner, query)
@@ -138,7 +138,7 @@ async def _walk(store: TaskStore, owner: str, query: TaskQuery) -> list[list[Tas
 
 
 def _keys(sort: Sort) -> Sequence[str | int | dt.datetime | None]:
-    """Return values by which tasks are sorted, and values between them."""
+    """Return values to sort by, and values between them."""
     match sort:
         case Sort.CREATED_AT:
             return [None]

@@ -1,4 +1,4 @@
-"""What the tests of stores share: tasks, ids as clients make them, and calls at the same time."""
+"""Sample tasks, ids as clients choose them, and concurrent calls, for all tests of stores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["AT_ONCE", "HOUR", "NOON", "assert_lists", "create_all", "id_at", "ou
 
 T = TypeVar("T")
 
-# How many calls are made at the same time.
+# How many concurrent calls to make.
 AT_ONCE = 10
 NOON = dt.datetime(2026, 11, 27, 12, tzinfo=dt.timezone.utc)
 HOUR = dt.timedelta(hours=1)
@@ -26,18 +26,18 @@ _numbers = itertools.count()
 
 
 def soon() -> dt.datetime:
-    """Return a moment an hour ahead of now, in whole milliseconds: the clocks of clients may be wrong."""
+    """Return a time an hour from now, in whole milliseconds, because clients' clocks may be wrong."""
     return dt.datetime.now(dt.timezone.utc).replace(microsecond=987_000) + HOUR
 
 
 def id_at(moment: dt.datetime) -> UUID:
-    """Return a new version 7 UUID for *moment* (RFC 9562, section 5.7); each is greater than those before it."""
+    """Return a new version 7 UUID for *moment* (RFC 9562, section 5.7), greater than all earlier ones."""
     milliseconds = round(moment.timestamp() * 1000)
     return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62 | next(_numbers))
 
 
 async def create_all(store: TaskStore, owner: str, *new: NewTask) -> list[Task]:
-    """Create tasks, one after the other, and return them."""
+    """Create tasks one after another, and return them."""
     return [await store.create(owner, each) for each in new]
 
 
@@ -47,13 +47,13 @@ def titles(page: TaskPage) -> list[str]:
 
 
 async def assert_lists(store: TaskStore, owner: str, query: TaskQuery, tasks: Iterable[Task]) -> None:
-    """Check that *store* returns what *query* asks for, if these are all tasks of *owner*."""
+    """Check that *store* returns the right page for *query*, given *tasks*, which are all tasks of *owner*."""
     expected = query.page(tasks, await store.seq(owner))
     assert expected == await store.list(owner, query), query
 
 
 async def outcomes(calls: Iterable[Awaitable[T]]) -> tuple[list[T], list[type[StoreError]]]:
-    """Make *calls* at the same time; return the results of those that succeed, and the errors of the others."""
+    """Make *calls* concurrently; return the results of those that succeed, and the errors of the others."""
     results: list[T] = []
     errors: list[type[StoreError]] = []
     for each in await asyncio.gather(*calls, return_exceptions=True):

@@ -24,7 +24,7 @@ SAME = {
     "outside the BMP": ("\U00010428", "\U00010400"),
     "Kelvin": ("k", "\u212a"),
 }
-# Texts that differ, although they look or sound alike.
+# Texts that look or sound alike, but differ.
 DIFFERENT = {
     "accents": ("cafe", "caf\u00e9"),
     "normalization": ("caf\u00e9", "cafe\u0301"),
@@ -37,7 +37,7 @@ DIFFERENT = {
     "emoji": ("\U0001f389", "\U0001f38a"),
     "emoji and replacement": ("\U0001f389", "\ufffd"),
 }
-# What may be special in patterns, in full-text queries, in statements or in JSON.
+# Characters that may be special in patterns, full-text queries, statements or JSON.
 LITERAL = [
     *["%", "_", "\\", "*", "?", "[a]", "^a", "a$", "a.c", "a|b", "a&b", "!a", "(a", "+a", "-a", "a:*"],
     *[
@@ -67,7 +67,7 @@ class SearchTests:
 
     @pytest.mark.parametrize("texts", SAME.values(), ids=list(SAME))
     async def test_case_does_not_matter(self, store: TaskStore, owner: str, texts: tuple[str, ...]) -> None:
-        """Texts that are equal after case folding find each other, in titles and in descriptions."""
+        """Texts that are equal after case folding match each other, in titles and in descriptions."""
         await create_all(store, owner, *[NewTask(title=f"-{text}-") for text in texts])
         await create_all(store, owner, *[NewTask(title="d", description=f"-{text}-") for text in texts])
         for text in texts:
@@ -75,13 +75,13 @@ class SearchTests:
 
     @pytest.mark.parametrize("texts", DIFFERENT.values(), ids=list(DIFFERENT))
     async def test_everything_else_matters(self, store: TaskStore, owner: str, texts: tuple[str, str]) -> None:
-        """Nothing but case is ignored: texts are not normalized, and words are not taken apart."""
+        """Nothing but case is ignored: texts are not normalized, and words are not stemmed."""
         await create_all(store, owner, *[NewTask(title=f"-{text}-", description=f"-{text}-") for text in texts])
         for text in texts:
             assert [f"-{text}-"] == titles(await store.list(owner, TaskQuery(search=f"-{text}-")))
 
     async def test_every_character_stands_for_itself(self, store: TaskStore, owner: str) -> None:
-        """There are no wildcards, operators, quotes or escapes; white space counts, too."""
+        """There are no wildcards, operators, quotes or escapes, and white space counts."""
         tasks = await create_all(store, owner, *[NewTask(title=f"a{text}c") for text in LITERAL])
         tasks += await create_all(store, owner, NewTask(title="abc"), NewTask(title="A", description="aac"))
         for text in LITERAL:
@@ -89,7 +89,7 @@ class SearchTests:
             await assert_lists(store, owner, TaskQuery(search=f"a{text}C", count=True), tasks)
 
     async def test_any_part_of_a_text_is_found(self, store: TaskStore, owner: str) -> None:
-        """The text may be anywhere, within a word, at the beginning or at the very end of a long description."""
+        """The text may be anywhere: inside a word, at the beginning, or at the very end of a long description."""
         end = NewTask(title="end", description="\U0001f389" * 9_996 + "last")
         await create_all(store, owner, NewTask(title="middle", description="-Xlasting"), NewTask(title="Last"), end)
 
@@ -98,7 +98,7 @@ class SearchTests:
         assert ["end"] == titles(await store.list(owner, TaskQuery(search="\U0001f389last")))
 
     async def test_only_the_title_and_the_description_are_searched(self, store: TaskStore, owner: str) -> None:
-        """A text is not found in tags, and not where the title ends and the description begins."""
+        """A text is not found in tags, nor across the end of the title and the beginning of the description."""
         await create_all(store, owner, NewTask(title="ab", description="cd", tags=["tag"]), NewTask(title="none"))
 
         assert ["ab"] == titles(await store.list(owner, TaskQuery(search="b")))
@@ -107,7 +107,7 @@ class SearchTests:
             assert [] == titles(await store.list(owner, TaskQuery(search=text))), text
 
     async def test_a_changed_text_is_found(self, store: TaskStore, owner: str) -> None:
-        """After an update, the new texts are searched; those that were not changed are still found."""
+        """After an update, the new texts can be found, and so can those that did not change."""
         [task] = await create_all(store, owner, NewTask(title="One", description="Two"))
 
         async def found() -> list[str]:

@@ -14,7 +14,7 @@ from taskd.testing.storage.samples import HOUR, NOON, assert_lists, create_all, 
 __all__ = ["SortTests"]
 
 TICK = dt.timedelta(microseconds=1)
-# In the order of a list: by code points after case folding, whatever a language or an encoding says.
+# Already sorted: by code point after case folding, whatever the language or the encoding.
 TITLES = [
     *["\tb", " b", "!", "10", "9", "A", "a!", "Aa", "a~", "B", "STRASSD", "stra\u00dfe", "Strassf", "z", "\u00c4"],
     *["\u00f6", "\u017e", "\u03bf\u03b4\u03bf\u03c2", "\u0416", "\ue000", "\uff21", "\U00010400", "\U0001f389"],
@@ -29,8 +29,8 @@ class SortTests:
     async def test_ties_are_sorted_by_age_in_the_same_direction(
         self, store: TaskStore, owner: str, sort: Sort, order: Order
     ) -> None:
-        """Tasks that are equal in what the list is sorted by come in the order of their ids, or in its reverse."""
-        # So near to each other that they are created, and changed, in the same millisecond.
+        """Ties are sorted by id, in the same direction."""
+        # So close together that the tasks are created, and changed, in the same millisecond.
         made_at = soon()
         ids = [id_at(made_at) for _ in range(6)]
         tasks = [
@@ -49,7 +49,7 @@ class SortTests:
     async def test_titles_are_sorted_by_code_points_after_case_folding(
         self, store: TaskStore, owner: str, order: Order
     ) -> None:
-        """No language has a say in it, and characters outside the BMP come last."""
+        """Titles are sorted by code point, whatever the language, so characters outside the BMP come last."""
         shuffled = sorted(TITLES, key=lambda title: (len(title), title[::-1]))
         await create_all(store, owner, *[NewTask(title=title) for title in shuffled])
 
@@ -58,7 +58,7 @@ class SortTests:
 
     @pytest.mark.parametrize("order", Order, ids=str)
     async def test_tasks_without_due_at_come_last(self, store: TaskStore, owner: str, order: Order) -> None:
-        """In either direction, the others come first, sorted to the microsecond."""
+        """Tasks without a due date come last in both directions; the others are sorted to the microsecond."""
         moments = [NOON + TICK, None, dt.datetime.max.replace(tzinfo=dt.timezone.utc), NOON, None, NOON - HOUR]
         moments.append(dt.datetime.min.replace(tzinfo=dt.timezone.utc))
         tasks = await create_all(store, owner, *[NewTask(title="t", due_at=due_at) for due_at in moments])
@@ -69,7 +69,7 @@ class SortTests:
 
     @pytest.mark.parametrize("order", Order, ids=str)
     async def test_priorities_are_sorted_by_importance(self, store: TaskStore, owner: str, order: Order) -> None:
-        """From `low` to `urgent`, or back."""
+        """Priorities are sorted from `low` to `urgent`, or in reverse."""
         shuffled = [Priority.HIGH, Priority.LOW, Priority.URGENT, Priority.MEDIUM]
         await create_all(store, owner, *[NewTask(title=each.value, priority=each) for each in shuffled])
 
@@ -81,7 +81,7 @@ class SortTests:
     async def test_the_last_write_decides_when_a_task_was_updated(
         self, store: TaskStore, owner: str, order: Order
     ) -> None:
-        """Every update and every toggle, and no reading, moves a task to the end of those that were changed."""
+        """Every update and every toggle makes a task the last one changed; reading does not."""
         tasks = {task.id: task for task in await create_all(store, owner, *[NewTask(title=title) for title in "abcd"])}
 
         def keep(task: Task) -> None:

@@ -1,4 +1,4 @@
-"""Test what stores do with tasks: create, read, change and delete them, for each owner apart."""
+"""Test what stores do with tasks: create, read, change and delete them, separately for each owner."""
 
 from __future__ import annotations
 

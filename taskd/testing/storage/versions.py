@@ -16,12 +16,12 @@ class VersionTests:
     """Every write raises `seq`, which becomes the version of the task."""
 
     async def test_a_new_owner_s_seq_is_0(self, store: TaskStore, owner: str) -> None:
-        """An owner without changes has counted none."""
+        """The counter of an owner without changes is zero."""
         assert 0 == await store.seq(owner)
         assert 0 == (await store.list(owner)).seq
 
     async def test_every_write_raises_seq(self, store: TaskStore, owner: str) -> None:
-        """Creating, changing, toggling and deleting count as changes, and so does an update that changes nothing."""
+        """Creating, changing, toggling and deleting a task count as changes, and so does an empty update."""
         task = await store.create(owner, NewTask(title="t"))
         counts = [0, await store.seq(owner)]
         for changes in (TaskChanges(title="u"), TaskChanges(), TaskChanges(title="u")):
@@ -36,7 +36,7 @@ class VersionTests:
         assert sorted(set(counts)) == counts
 
     async def test_the_version_is_the_seq_of_the_last_write(self, store: TaskStore, owner: str) -> None:
-        """Whoever creates or changes a task gets its new version, which is the owner's new `seq`."""
+        """Creating or changing a task returns it with its new version, which is the owner's new `seq`."""
         first, second = await create_all(store, owner, NewTask(title="t"), NewTask(title="u"))
         assert first.version < second.version == await store.seq(owner)
 
@@ -47,7 +47,7 @@ class VersionTests:
         assert second.version < updated.version < toggled.version
 
     async def test_a_version_is_kept_until_the_task_changes(self, store: TaskStore, owner: str) -> None:
-        """A task has the version of its own last write, however often others are written."""
+        """A task keeps the version of its own last write, however often other tasks are written."""
         task, other = await create_all(store, owner, NewTask(title="t"), NewTask(title="u"))
         task = await store.update(owner, task.id, TaskChanges(title="v"))
         await store.toggle(owner, other.id)
@@ -57,7 +57,7 @@ class VersionTests:
         assert [task] == (await store.list(owner)).tasks
 
     async def test_owners_are_counted_apart(self, store: TaskStore, owner: str) -> None:
-        """The writes of one owner are no changes for another."""
+        """The writes of one owner do not count for another."""
         other = f"{owner}x"
         task = await store.create(owner, NewTask(title="t"))
         seq = await store.seq(owner)
@@ -69,7 +69,7 @@ class VersionTests:
         assert task == await store.get(owner, task.id)
 
     async def test_reading_is_no_change(self, store: TaskStore, owner: str) -> None:
-        """However often tasks are read, `seq` stays the same."""
+        """Reading tasks does not change `seq`."""
         task = await store.create(owner, NewTask(title="t"))
         seq = await store.seq(owner)
         for _ in range(3):
@@ -79,7 +79,7 @@ class VersionTests:
         assert seq == await store.seq(owner)
 
     async def test_a_version_never_comes_again(self, store: TaskStore, owner: str) -> None:
-        """A task that is deleted and created again has a higher version than it ever had."""
+        """A task that is deleted and created again gets a higher version than it ever had."""
         task_id = id_at(soon() - HOUR)
         versions = []
         for _ in range(3):
@@ -91,7 +91,7 @@ class VersionTests:
         assert sorted(set(versions)) == versions
 
     async def test_writes_at_once_have_different_versions(self, store: TaskStore, owner: str) -> None:
-        """However many writes of an owner there are at the same time, each is counted."""
+        """Every one of an owner's concurrent writes is counted."""
         task = await store.create(owner, NewTask(title="t"))
         written, _ = await outcomes(
             [
@@ -107,7 +107,7 @@ class VersionTests:
         assert versions[-1] == await store.seq(owner)
 
     async def test_a_list_and_its_seq_belong_together(self, store: TaskStore, owner: str) -> None:
-        """A list during changes contains exactly those that its `seq` has counted."""
+        """A list that is read during changes contains exactly the changes that its `seq` counts."""
         first, *_ = await create_all(store, owner, NewTask(title="t"), NewTask(title="u"))
 
         async def write() -> list[Task]:
@@ -117,6 +117,6 @@ class VersionTests:
         while not writing.done():
             page = await store.list(owner)
             assert page.seq == max(task.version for task in page.tasks)
-            # Some stores return without waiting for anything.
+            # Some stores never wait for anything.
             await asyncio.sleep(0)
         await writing
