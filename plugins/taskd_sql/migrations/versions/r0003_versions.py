@@ -58,16 +58,21 @@ WHEN (NEW.version = OLD.version AND NEW.title_folded IS NOT DISTINCT FROM OLD.ti
 EXECUTE FUNCTION tasks_raise_version()""",
     """CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_note_deletion()""",
 )
-# Whoever may create tasks needs the new tables, too, even through an older server: its statements fire the triggers.
+# Whoever has rights on the tasks needs the same ones on the new tables.  Whoever may change tasks, in whatever way, may
+# also do what the triggers do.
 _POSTGRES_GRANTS = """DO $$
-DECLARE role text;
+DECLARE role text; privilege text;
 BEGIN
-    FOR role IN
-        SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+    FOR role, privilege IN
+        SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, privilege_type
         FROM pg_class, aclexplode(relacl)
-        WHERE pg_class.oid = 'tasks'::regclass AND privilege_type = 'INSERT' AND grantee <> relowner
+        WHERE pg_class.oid = 'tasks'::regclass AND grantee <> relowner
+            AND privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
     LOOP
-        EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE ON owners, idempotency_keys TO ' || role;
+        EXECUTE 'GRANT ' || privilege || ' ON owners, idempotency_keys TO ' || role;
+        IF privilege <> 'SELECT' THEN
+            EXECUTE 'GRANT SELECT, INSERT, UPDATE ON owners TO ' || role;
+        END IF;
     END LOOP;
 END $$"""
 
