@@ -21,10 +21,11 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 import taskd_sql.schema
 from taskd.queries import TaskQuery
-from taskd.storage import PreconditionFailed
+from taskd.storage import PreconditionFailed, StoreUnavailable
 from taskd.tasks import NewTask, TaskChanges
 from taskd.testing import running_server
 from taskd_sql import schema
+from taskd_sql.engine.database import Limits
 from taskd_sql.migrations import connection, runner
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.statements import FOLDED_AT_ONCE
@@ -66,6 +67,7 @@ VALUES (
 )
 """
 ANOTHER_TASK = A_TASK.replace("419c012", "419c013")
+MANY = 2 * FOLDED_AT_ONCE + 1
 NOTE_WHO_CHANGES = """
     CREATE TABLE who (name text);
     CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$
@@ -250,6 +252,18 @@ def old_place(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     return place
 
 
+def many_tasks(place: Place) -> str:
+    """Return the statement with which an older server creates tasks with other titles, until there are `MANY`."""
+    number = "substr(printf('%012d', n), -12)" if isinstance(place, SQLitePlace) else "lpad(n::text, 12, '0')"
+    new_id = f"'01a202b8f11b754fa9d2' || {number}"
+    as_id = new_id if isinstance(place, SQLitePlace) else f"({new_id})::uuid"
+    return (
+        f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MANY})"  # noqa: S608
+        " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at)"
+        f" SELECT user_id, {as_id}, 'ΤΊΤΛΟΣ', status, priority, created_at, updated_at FROM tasks, numbers"
+    )
+
+
 @asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[SQLTaskStore]:
     store = taskd_storage({"DATABASE_URL": place.url})
@@ -350,21 +364,25 @@ class TestVersions:
 
     async def test_many_tasks_are_found_at_the_first_search(self, migrated: Place) -> None:
         """All of those that an older server has written are prepared for it; their versions stay the same."""
-        many = 2 * FOLDED_AT_ONCE + 1
-        number = "substr(printf('%012d', n), -12)" if isinstance(migrated, SQLitePlace) else "lpad(n::text, 12, '0')"
-        new_id = f"'01a202b8f11b754fa9d2' || {number}"
-        as_id = new_id if isinstance(migrated, SQLitePlace) else f"({new_id})::uuid"
-        migrated.run(
-            f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {many})"  # noqa: S608
-            " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at)"
-            f" SELECT user_id, {as_id}, 'ΤΊΤΛΟΣ', status, priority, created_at, updated_at FROM tasks, numbers"
-        )
+        migrated.run(many_tasks(migrated))
         async with opened(migrated) as store:
             before = await store.list("alice")
             found = await store.list("alice", TaskQuery(search="τίτλος", count=True))
 
-            assert many - 1 == len(found.tasks) == found.total
+            assert MANY - 1 == len(found.tasks) == found.total
             assert before == await store.list("alice")
+
+    async def test_preparing_a_search_goes_on_where_it_stopped(self, migrated: Place) -> None:
+        """If there are too many tasks for one request, it fails in time, and a later one succeeds."""
+        migrated.run(many_tasks(migrated))
+        query = TaskQuery(search="τίτλος", count=True)
+        async with opened(migrated) as store:
+            store.database.limits = Limits(folding_s=0)
+            for _ in range(0, MANY, FOLDED_AT_ONCE):
+                with pytest.raises(StoreUnavailable, match="still being prepared for searching"):
+                    await store.list("alice", query)
+
+            assert MANY - 1 == (await store.list("alice", query)).total
 
     async def test_two_servers_can_prepare_the_same_search(
         self, migrated: Place, monkeypatch: pytest.MonkeyPatch
