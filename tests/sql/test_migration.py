@@ -75,8 +75,10 @@ NOTE_WHO_CHANGES = """
     CREATE EVENT TRIGGER note ON ddl_command_end EXECUTE FUNCTION note();
 """
 DROP_TRIGGERS = {
-    PostgresPlace: "DROP FUNCTION tasks_raise_version CASCADE; DROP FUNCTION tasks_note_deletion CASCADE",
-    SQLitePlace: "DROP TRIGGER tasks_inserted; DROP TRIGGER tasks_updated; DROP TRIGGER tasks_deleted",
+    PostgresPlace: "".join(
+        f"DROP FUNCTION tasks_{name} CASCADE;" for name in ("raise_version", "note_deletion", "note_truncation")
+    ),
+    SQLitePlace: "".join(f"DROP TRIGGER tasks_{name};" for name in ("inserted", "updated", "deleted", "moved")),
 }
 DIALECTS: dict[type[Place], Callable[[], Dialect]] = {
     PostgresPlace: postgresql.dialect,
@@ -328,6 +330,30 @@ class TestVersions:
             assert before.tasks != after.tasks
             assert ([bob], bob.version) == ((await store.list("bob")).tasks, await store.seq("bob"))
 
+    async def test_moving_tasks_by_hand_changes_the_lists_of_both_users(self, migrated: Place) -> None:
+        """Whoever gives a user a new id can do so in SQL, as before."""
+        async with opened(migrated) as store:
+            [before] = (await store.list("alice")).tasks
+            await store.create("bob", NewTask(title="t"))
+            counted = [await store.seq(owner) for owner in ("alice", "bob")]
+            migrated.run("UPDATE tasks SET user_id = 'bob' WHERE user_id = 'alice'")
+            pages = [await store.list(owner) for owner in ("alice", "bob")]
+
+            assert all(page.seq > seq for page, seq in zip(pages, counted, strict=True))
+            assert ([], pages[1].seq) == (pages[0].tasks, (await store.get("bob", before.id)).version)
+
+    @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+    async def test_truncating_the_table_changes_every_list(self, migrated: Place) -> None:
+        """Nobody is told that the list that they have is still up to date."""
+        async with opened(migrated) as store:
+            for owner in ("alice", "bob"):
+                await store.create(owner, NewTask(title="t"))
+            before = [await store.seq(owner) for owner in ("alice", "bob")]
+            migrated.run("TRUNCATE tasks")
+            after = [await store.seq(owner) for owner in ("alice", "bob")]
+
+            assert all(new > old for old, new in zip(before, after, strict=True))
+
     async def test_a_condition_fails_after_an_older_server_has_written(self, migrated: Place) -> None:
         """Its change is not overwritten by mistake."""
         async with opened(migrated) as store:
@@ -453,9 +479,10 @@ class TestVersions:
             ("INSERT", ANOTHER_TASK),
             ("UPDATE", "UPDATE tasks SET title = 'u'"),
             ("DELETE", "DELETE FROM tasks"),
+            ("TRUNCATE", "TRUNCATE tasks"),
             ("SELECT", "SELECT FROM tasks, owners, idempotency_keys"),
         ],
-        ids=["everything", "create", "update", "delete", "read"],
+        ids=["everything", "create", "update", "delete", "truncate", "read"],
     )
     async def test_the_rights_of_roles_still_suffice(
         self, postgres_place: PostgresPlace, rights: str, statements: str
