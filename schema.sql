@@ -71,6 +71,13 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE OR REPLACE FUNCTION tasks_note_truncation() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE owners SET seq = seq + 1;
+    RETURN NULL;
+END $$;
+
 CREATE TRIGGER tasks_inserted BEFORE INSERT ON tasks FOR EACH ROW
 WHEN (NEW.version = 0) EXECUTE FUNCTION tasks_raise_version();
 
@@ -80,6 +87,12 @@ WHEN (NEW.version = OLD.version AND NEW.title_folded IS NOT DISTINCT FROM OLD.ti
 EXECUTE FUNCTION tasks_raise_version();
 
 CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_note_deletion();
+
+CREATE TRIGGER tasks_moved AFTER UPDATE OF user_id ON tasks FOR EACH ROW
+WHEN (NEW.user_id <> OLD.user_id) EXECUTE FUNCTION tasks_note_deletion();
+
+CREATE TRIGGER tasks_truncated AFTER TRUNCATE ON tasks FOR EACH STATEMENT
+EXECUTE FUNCTION tasks_note_truncation();
 
 INSERT INTO taskd_version (version_num) VALUES ('0003_serves_0001');
 

@@ -216,6 +216,8 @@ WHEN NEW.version = OLD.version AND NEW.title_folded IS OLD.title_folded
 {_RAISE.format(row="NEW")}{_STAMP}END""",
     f"""CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN
 {_RAISE.format(row="OLD")}END""",
+    f"""CREATE TRIGGER tasks_moved AFTER UPDATE OF user_id ON tasks WHEN NEW.user_id <> OLD.user_id BEGIN
+{_RAISE.format(row="OLD")}END""",
 )
 
 # Queries for the columns of the table `tasks`, by dialect.

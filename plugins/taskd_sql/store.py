@@ -32,7 +32,7 @@ from taskd.storage import (
 )
 from taskd.tasks import UNSET, NewTask, Task, TaskChanges
 from taskd_sql import lists, statements
-from taskd_sql.engine.database import Rows, Step
+from taskd_sql.engine.database import Rows, Step, now
 from taskd_sql.engine.errors import Refused, SchemaMismatch
 from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.engine.sqlite import SQLiteDatabase
@@ -97,8 +97,9 @@ class SQLTaskStore(TaskStore):
     async def list(self, owner: str, query: TaskQuery = EVERYTHING) -> TaskPage:
         """Return the tasks of *owner* that *query* selects."""
         header, rows = await self._rows(owner, query)
+        fold_until = now() + self.database.limits.folding_s
         while header.has_unfolded:
-            await self._fold(owner)
+            await self._fold(owner, fold_until)
             # Meanwhile, an older server may have written other texts.
             header, rows = await self._rows(owner, query)
         if header.has_unfolded is False:
@@ -119,8 +120,8 @@ class SQLTaskStore(TaskStore):
             rows = await self._read_many(statement, lists.arguments(owner, query, limit), owner)
         return lists.Header.of(rows.pop(0)), rows
 
-    async def _fold(self, owner: str) -> None:
-        """Fold the texts that an older server has written."""
+    async def _fold(self, owner: str, until: float) -> None:
+        """Fold the texts that an older server has written, before *until* by the loop's clock."""
         unfolded, fold = self._compiled[statements.UNFOLDED], self._compiled[statements.FOLD]
 
         def folded(rows: Rows) -> Rows:
@@ -132,6 +133,9 @@ class SQLTaskStore(TaskStore):
             arguments = list(chain.from_iterable(await in_slices(folded, rows, FOLDED_IN_A_SLICE)))
             with self._logging_outages(is_read=False):
                 await self.database.write_many(fold.sql, arguments, owner=owner)
+            if now() >= until:
+                # The next search goes on.
+                raise StoreUnavailable("the texts of a user with many tasks are still being prepared for searching")
 
     async def _note_folded(self, owner: str, seq: int) -> None:
         """Note that no texts of *owner* have to be folded, unless *seq* has grown."""
@@ -156,8 +160,8 @@ class SQLTaskStore(TaskStore):
         self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
     ) -> Task:
         """Insert a row and return the task, or the one that was created with the same *key*."""
-        now = _now()
-        task = Task.create(owner, new, now, task_id=task_id, version=0)
+        moment = _now()
+        task = Task.create(owner, new, moment, task_id=task_id, version=0)
         values = {
             "owner": owner,
             **{f"new_{name}": getattr(task, name) for name in _NAMES},
@@ -165,7 +169,7 @@ class SQLTaskStore(TaskStore):
             "new_description_folded": _folded(task.description),
         }
         if key is not None:
-            return await self._create_once(owner, task, key, {**values, "now": now})
+            return await self._create_once(owner, task, key, {**values, "now": moment})
         if rows := await self._write("create", values, owner):
             return task.at_version(rows[0][0])
         if task_id is None:

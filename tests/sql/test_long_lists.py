@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
+from taskd.queries import TaskQuery
 from taskd.storage import StoreUnavailable
 from taskd.tasks import NewTask
 from taskd_sql.engine.database import Database, Limits
@@ -65,6 +66,19 @@ async def test_it_is_complete_and_in_order(place: Place, count: int) -> None:
         tasks = (await store.list(OWNER)).tasks
 
     assert [str(number) for number in range(count, 0, -1)] == [task.title for task in tasks]
+
+
+async def test_one_connection_reads_every_kind(place: Place) -> None:
+    """A plain list, one that counts, and a plain one again: their rows have different columns."""
+    if isinstance(place, PostgresPlace):
+        place.run(SCHEMA.read_text())
+    async with opened(place.url, TASKD_SQL_POOL_SIZE="1") as store:
+        await fill(place, store, SHORT_LIST + 1)
+        plain, counted = TaskQuery(), TaskQuery(count=True)
+        pages = [await store.list(OWNER, query) for query in (plain, counted, plain)]
+
+    assert pages[0] == attrs.evolve(pages[1], total=None) == pages[2]
+    assert SHORT_LIST + 1 == len(pages[0].tasks)
 
 
 async def test_pgbouncer_may_switch_connections(postgres_place: PostgresPlace, pooler: PgBouncer) -> None:

@@ -22,10 +22,11 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 import taskd_sql.schema
 from taskd.queries import TaskPage, TaskQuery
-from taskd.storage import PreconditionFailed
+from taskd.storage import PreconditionFailed, StoreUnavailable
 from taskd.tasks import NewTask, TaskChanges
 from taskd.testing import running_server
 from taskd_sql import schema
+from taskd_sql.engine.database import Limits
 from taskd_sql.migrations import connection, runner
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.statements import FOLDED_AT_ONCE
@@ -67,6 +68,7 @@ VALUES (
 )
 """
 ANOTHER_TASK = A_TASK.replace("419c012", "419c013")
+MANY = 2 * FOLDED_AT_ONCE + 1
 NOTE_WHO_CHANGES = """
     CREATE TABLE who (name text);
     CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$
@@ -74,8 +76,10 @@ NOTE_WHO_CHANGES = """
     CREATE EVENT TRIGGER note ON ddl_command_end EXECUTE FUNCTION note();
 """
 DROP_TRIGGERS = {
-    PostgresPlace: "DROP FUNCTION tasks_raise_version CASCADE; DROP FUNCTION tasks_note_deletion CASCADE",
-    SQLitePlace: "DROP TRIGGER tasks_inserted; DROP TRIGGER tasks_updated; DROP TRIGGER tasks_deleted",
+    PostgresPlace: "".join(
+        f"DROP FUNCTION tasks_{name} CASCADE;" for name in ("raise_version", "note_deletion", "note_truncation")
+    ),
+    SQLitePlace: "".join(f"DROP TRIGGER tasks_{name};" for name in ("inserted", "updated", "deleted", "moved")),
 }
 DIALECTS: dict[type[Place], Callable[[], Dialect]] = {
     PostgresPlace: postgresql.dialect,
@@ -251,6 +255,18 @@ def old_place(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     return place
 
 
+def many_tasks(place: Place) -> str:
+    """Return the statement with which an older server creates tasks with other titles, until there are `MANY`."""
+    number = "substr(printf('%012d', n), -12)" if isinstance(place, SQLitePlace) else "lpad(n::text, 12, '0')"
+    new_id = f"'01a202b8f11b754fa9d2' || {number}"
+    as_id = new_id if isinstance(place, SQLitePlace) else f"({new_id})::uuid"
+    return (
+        f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MANY})"  # noqa: S608
+        " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at)"
+        f" SELECT user_id, {as_id}, 'ΤΊΤΛΟΣ', status, priority, created_at, updated_at FROM tasks, numbers"
+    )
+
+
 @asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[SQLTaskStore]:
     store = taskd_storage({"DATABASE_URL": place.url})
@@ -315,6 +331,30 @@ class TestVersions:
             assert before.tasks != after.tasks
             assert ([bob], bob.version) == ((await store.list("bob")).tasks, await store.seq("bob"))
 
+    async def test_moving_tasks_by_hand_changes_the_lists_of_both_users(self, migrated: Place) -> None:
+        """Whoever gives a user a new id can do so in SQL, as before."""
+        async with opened(migrated) as store:
+            [before] = (await store.list("alice")).tasks
+            await store.create("bob", NewTask(title="t"))
+            counted = [await store.seq(owner) for owner in ("alice", "bob")]
+            migrated.run("UPDATE tasks SET user_id = 'bob' WHERE user_id = 'alice'")
+            pages = [await store.list(owner) for owner in ("alice", "bob")]
+
+            assert all(page.seq > seq for page, seq in zip(pages, counted, strict=True))
+            assert ([], pages[1].seq) == (pages[0].tasks, (await store.get("bob", before.id)).version)
+
+    @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+    async def test_truncating_the_table_changes_every_list(self, migrated: Place) -> None:
+        """Nobody is told that the list that they have is still up to date."""
+        async with opened(migrated) as store:
+            for owner in ("alice", "bob"):
+                await store.create(owner, NewTask(title="t"))
+            before = [await store.seq(owner) for owner in ("alice", "bob")]
+            migrated.run("TRUNCATE tasks")
+            after = [await store.seq(owner) for owner in ("alice", "bob")]
+
+            assert all(new > old for old, new in zip(before, after, strict=True))
+
     async def test_a_condition_fails_after_an_older_server_s_write(self, migrated: Place) -> None:
         """That server's change is not overwritten by mistake."""
         async with opened(migrated) as store:
@@ -351,20 +391,12 @@ class TestVersions:
 
     async def test_many_tasks_are_found_by_the_first_search(self, migrated: Place) -> None:
         """All tasks that an older server has written are prepared for it, and keep their versions."""
-        many = 2 * FOLDED_AT_ONCE + 1
-        number = "substr(printf('%012d', n), -12)" if isinstance(migrated, SQLitePlace) else "lpad(n::text, 12, '0')"
-        new_id = f"'01a202b8f11b754fa9d2' || {number}"
-        as_id = new_id if isinstance(migrated, SQLitePlace) else f"({new_id})::uuid"
-        migrated.run(
-            f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {many})"  # noqa: S608
-            " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at)"
-            f" SELECT user_id, {as_id}, 'ΤΊΤΛΟΣ', status, priority, created_at, updated_at FROM tasks, numbers"
-        )
+        migrated.run(many_tasks(migrated))
         async with opened(migrated) as store:
             before = await store.list("alice")
             found = await store.list("alice", TaskQuery(search="τίτλος", count=True))
 
-            assert many - 1 == len(found.tasks) == found.total
+            assert MANY - 1 == len(found.tasks) == found.total
             assert before == await store.list("alice")
 
     async def test_preparing_several_searches_at_once_changes_no_version(self, migrated: Place) -> None:
@@ -401,6 +433,18 @@ class TestVersions:
 
             assert 8 * 200 < await store.seq("alice") == (await store.get("alice", task.id)).version
         assert ["0"] == postgres_place.run("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+
+    async def test_preparing_a_search_goes_on_where_it_stopped(self, migrated: Place) -> None:
+        """If there are too many tasks for one request, it fails in time, and a later one succeeds."""
+        migrated.run(many_tasks(migrated))
+        query = TaskQuery(search="τίτλος", count=True)
+        async with opened(migrated) as store:
+            store.database.limits = Limits(folding_s=0)
+            for _ in range(0, MANY, FOLDED_AT_ONCE):
+                with pytest.raises(StoreUnavailable, match="still being prepared for searching"):
+                    await store.list("alice", query)
+
+            assert MANY - 1 == (await store.list("alice", query)).total
 
     async def test_two_servers_can_prepare_the_same_search(
         self, migrated: Place, monkeypatch: pytest.MonkeyPatch
@@ -464,22 +508,30 @@ class TestVersions:
 
             assert ([1, 0], ["fetch", "fetch"]) == (found, calls)
 
-    async def test_roles_that_could_create_tasks_still_can(self, postgres_place: PostgresPlace) -> None:
-        """The migration grants them the rights on the new tables, so servers need no further grants."""
-        postgres_place.server.psql(postgres_place.name, "-c", f"CREATE ROLE {postgres_place.name} LOGIN")
+    @pytest.mark.parametrize(
+        ("rights", "statements"),
+        [
+            ("SELECT, INSERT, UPDATE, DELETE", "DELETE FROM tasks; DELETE FROM idempotency_keys"),
+            ("INSERT", ANOTHER_TASK),
+            ("UPDATE", "UPDATE tasks SET title = 'u'"),
+            ("DELETE", "DELETE FROM tasks"),
+            ("TRUNCATE", "TRUNCATE tasks"),
+            ("SELECT", "SELECT FROM tasks, owners, idempotency_keys"),
+        ],
+        ids=["everything", "create", "update", "delete", "truncate", "read"],
+    )
+    async def test_the_rights_of_roles_still_suffice(
+        self, postgres_place: PostgresPlace, rights: str, statements: str
+    ) -> None:
+        """The migration grants what is needed for the new tables, also to those who may do only one thing."""
+        role = f'"{postgres_place.name}\'s"'
         script = await asyncio.to_thread(migrate, postgres_place, "--sql")
         before, marker, after = script.partition("-- Running upgrade 0002_serves_0001 -> 0003_serves_0001")
-        role = postgres_place.name
-        postgres_place.run(f"{before}; COMMIT")
-        postgres_place.run(
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON tasks TO {role}; GRANT SELECT ON taskd_version TO {role}"
-        )
+        assert marker
+        postgres_place.run(f"{before}; COMMIT; CREATE ROLE {role}; GRANT {rights} ON tasks TO {role}; {A_TASK}")
         postgres_place.run(f"BEGIN; {after}")
 
-        postgres_place.run(f"SET ROLE {role}; {ANOTHER_TASK}; DELETE FROM tasks")  # noqa: S608
-
-        assert ["2"] == postgres_place.run("SELECT seq FROM owners")
-        assert marker
+        postgres_place.run(f"SET ROLE {role}; {statements}")
 
 
 class TestMigrate:

@@ -32,12 +32,14 @@ class Limits:
             with the time it takes to cancel the call and the delays of a loaded server, this stays below the ten
             seconds that the API promises clients.
         cancel_timeout_s: How long a cancelled call may take to end.
+        folding_s: How long a search may prepare texts that an older server has written, which takes several calls.
         rows_at_once: How many rows of a long list are fetched at a time.  A driver needs a millisecond or two to turn
             them into objects, which blocks the event loop.
     """
 
     call_timeout_s: float = 8.0
     cancel_timeout_s: float = 1.0
+    folding_s: float = 6.0
     rows_at_once: int = 500
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -136,11 +137,13 @@ class PostgresDatabase(Database):
 
         async def run(connection: Any) -> Rows:
             rows: Rows = []
+            # asyncpg remembers by the text of FETCH which columns its rows have, so each statement has its own cursor.
+            cursor = f"many_{zlib.crc32(sql.encode()):x}"
             # A cursor ends with its transaction, and PgBouncer keeps a transaction on one connection.  If this fails,
             # the pool ends the transaction: `async with` would wait forever for a frozen server.
             await connection.execute("BEGIN READ ONLY")
-            await connection.execute(f"DECLARE many NO SCROLL CURSOR FOR {sql}", *arguments)
-            while some := await connection.fetch(f"FETCH {self.limits.rows_at_once} FROM many"):
+            await connection.execute(f"DECLARE {cursor} NO SCROLL CURSOR FOR {sql}", *arguments)
+            while some := await connection.fetch(f"FETCH {self.limits.rows_at_once} FROM {cursor}"):
                 rows += some
             await connection.execute("COMMIT")
             return rows

@@ -31,6 +31,8 @@ WHEN NEW.version = OLD.version AND NEW.title_folded IS OLD.title_folded
 {_RAISE.format(row="NEW")}{_STAMP}END""",
     f"""CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks BEGIN
 {_RAISE.format(row="OLD")}END""",
+    f"""CREATE TRIGGER tasks_moved AFTER UPDATE OF user_id ON tasks WHEN NEW.user_id <> OLD.user_id BEGIN
+{_RAISE.format(row="OLD")}END""",
 )
 _POSTGRES_TRIGGERS = (
     """CREATE OR REPLACE FUNCTION tasks_raise_version() RETURNS trigger
@@ -50,6 +52,12 @@ BEGIN
     ON CONFLICT (user_id) DO UPDATE SET seq = o.seq + 1;
     RETURN NULL;
 END $$""",
+    """CREATE OR REPLACE FUNCTION tasks_note_truncation() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE owners SET seq = seq + 1;
+    RETURN NULL;
+END $$""",
     """CREATE TRIGGER tasks_inserted BEFORE INSERT ON tasks FOR EACH ROW
 WHEN (NEW.version = 0) EXECUTE FUNCTION tasks_raise_version()""",
     """CREATE TRIGGER tasks_updated BEFORE UPDATE ON tasks FOR EACH ROW
@@ -57,17 +65,26 @@ WHEN (NEW.version = OLD.version AND NEW.title_folded IS NOT DISTINCT FROM OLD.ti
     AND NEW.description_folded IS NOT DISTINCT FROM OLD.description_folded)
 EXECUTE FUNCTION tasks_raise_version()""",
     """CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_note_deletion()""",
+    """CREATE TRIGGER tasks_moved AFTER UPDATE OF user_id ON tasks FOR EACH ROW
+WHEN (NEW.user_id <> OLD.user_id) EXECUTE FUNCTION tasks_note_deletion()""",
+    """CREATE TRIGGER tasks_truncated AFTER TRUNCATE ON tasks FOR EACH STATEMENT
+EXECUTE FUNCTION tasks_note_truncation()""",
 )
-# Whoever may create tasks needs the new tables, too, even through an older server: its statements fire the triggers.
+# Whoever has rights on the tasks needs the same ones on the new tables.  Whoever may change tasks, in whatever way, may
+# also do what the triggers do.
 _POSTGRES_GRANTS = """DO $$
-DECLARE role text;
+DECLARE role text; privilege text;
 BEGIN
-    FOR role IN
-        SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+    FOR role, privilege IN
+        SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, privilege_type
         FROM pg_class, aclexplode(relacl)
-        WHERE pg_class.oid = 'tasks'::regclass AND privilege_type = 'INSERT' AND grantee <> relowner
+        WHERE pg_class.oid = 'tasks'::regclass AND grantee <> relowner
+            AND privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
     LOOP
-        EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE ON owners, idempotency_keys TO ' || role;
+        EXECUTE 'GRANT ' || privilege || ' ON owners, idempotency_keys TO ' || role;
+        IF privilege <> 'SELECT' THEN
+            EXECUTE 'GRANT SELECT, INSERT, UPDATE ON owners TO ' || role;
+        END IF;
     END LOOP;
 END $$"""
 
