@@ -212,7 +212,7 @@ class TestRefused:
         name = "own" if "specname" in wrapping else f"taskd_{hook}"
         site.install("wrapper", f"@hookimpl({wrapping.format(hook)})\ndef {name}():\n    yield\n")
 
-        assert f"plugin 'wrapper' of acme 1.0 wraps taskd_{hook}, but no plugin's hook" in refusal()
+        assert f"plugin 'wrapper' of acme 1.0 wraps taskd_{hook}, but hooks of different plugins" in refusal()
 
     def test_an_entry_point_to_a_missing_attribute_stops_the_start(self, site: Site) -> None:
         """An entry point must name something that its module has."""

@@ -224,7 +224,7 @@ def _is_refused(lines: bytes, part: bytes) -> bool:
         part: The incomplete line that follows them, for which h11 is waiting.
     """
     if LAST_CHUNK.match(lines):
-        # h11 looks at no trailer until all have arrived, and accepts a bare LF and folded lines (sections 2.2, 5.2).
+        # h11 does not check trailers until all have arrived, and accepts a bare LF and folded lines (sections 2.2, 5.2).
         trailers, _, part = (lines + part).rpartition(b"\r\n")
         chunk_lines, *trailer_lines = trailers.split(b"\r\n") if trailers else [b""]
         lines = chunk_lines
