@@ -1,6 +1,5 @@
 """
-Measure what tokens cost: the CPU time of a request with a valid token, for each way to sign it, and with an invalid
-one.
+Measure what tokens cost: the CPU time of a request with a valid token, for each way to sign it, or an invalid token.
 
 The whole application runs in this process, over SQLite and without a network.  The results are ratios, because machines
 differ; all kinds of tokens are measured in turns, and so under the same conditions.
@@ -173,8 +172,7 @@ def malformed() -> dict[str, str]:
 
 
 def all_that_may_be(length: int) -> str:
-    """Return a token whose payload of *length* bytes takes as long as possible to parse before its signature is
-    checked."""
+    """Return a token with a payload of *length* bytes that takes as long as possible to parse."""
     text = "a" * (length - len(listed([*hard(30), '""'])))
     return unsealed(listed([*hard(30), f'"{text}"']), listed(hard(9), '"alg":"EdDSA","kid":"EdDSA","a"'))
 

@@ -83,7 +83,7 @@ class LoadedPlugin:
         if unmarked := set(present) - set(self.hooks):
             raise PluginError(f"{plugin} does not mark {joined(unmarked)} with taskd.hookimpl: add the decorator")
         if not self.hooks:
-            raise PluginError(f"{plugin} implements no hook; there are {joined(HOOKS)}")
+            raise PluginError(f"{plugin} implements no hook: define one of {joined(HOOKS)}")
         for hook in self.hooks:
             self._check(hook)
 

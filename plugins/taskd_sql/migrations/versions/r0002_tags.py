@@ -16,7 +16,7 @@ def upgrade() -> None:
     """
     Add the column.
 
-    Its default is for older servers, which go on creating tasks.  Neither database rewrites the table for a constant
+    Its default is for older servers, which continue to create tasks.  Neither database rewrites the table for a constant
     default, so PostgreSQL holds its exclusive lock only for a moment.
     """
     empty = "{}" if op.get_context().dialect.name == "postgresql" else "[]"

@@ -58,7 +58,7 @@ WHEN (NEW.version = OLD.version AND NEW.title_folded IS NOT DISTINCT FROM OLD.ti
 EXECUTE FUNCTION tasks_raise_version()""",
     """CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION tasks_note_deletion()""",
 )
-# Whoever may create tasks needs the new tables, too, even through an older server: its statements fire the triggers.
+# Roles that may create tasks need the new tables, too, even with an older server: its statements fire the triggers.
 _POSTGRES_GRANTS = """DO $$
 DECLARE role text;
 BEGIN
