@@ -50,7 +50,7 @@ CREATE TABLE idempotency_keys (
 
 CREATE INDEX idempotency_keys_age ON idempotency_keys (user_id, created_at);
 
--- Statements of older servers, and of people, leave the version as it is: these triggers raise it.
+-- Statements of older servers, and those that people type, do not raise the version: these triggers do.
 
 CREATE OR REPLACE FUNCTION tasks_raise_version() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

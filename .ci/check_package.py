@@ -1,5 +1,5 @@
 """
-Check the distribution: what the sdist contains, what was installed, and that the installed taskd serves a request.
+Check the distribution: the contents of the sdist, what was installed, and that the installed taskd serves a request.
 
 Run this with the Python that taskd is installed in.
 """
@@ -94,4 +94,4 @@ check_files()
 check_metadata()
 check_migration()
 check_request()
-print("The package is complete, and serves.")
+print("The package is complete, and taskd serves requests.")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 REPOSITORY = Path(__file__).parent.parent
 SITE = REPOSITORY / "site"
-# Browsers do not load what these link to.
+# Browsers do not load the targets of these links.
 NOT_LOADED = {"canonical", "next", "prev"}
 
 

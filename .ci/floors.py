@@ -1,4 +1,4 @@
-"""Install taskd and what its tests need, with the oldest versions of its dependencies that pyproject.toml allows."""
+"""Install taskd and the requirements of its tests, with the oldest versions that pyproject.toml allows."""
 
 from __future__ import annotations
 

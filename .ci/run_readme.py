@@ -1,8 +1,8 @@
 """
 Do what the README tells a newcomer to do: run its commands, as they stand, in a fresh clone.
 
-Each `sh` block is a command.  Those that start a server are left running until the server has been tried: the first one
-by the request in the next block.  The others run to their end.
+Each `sh` block is a command.  Commands that start a server are left running until the server has been tried: the first
+one by the request in the next block.  All others run until they end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_production(deploy: str, folder: str) -> None:
     finally:
         # Ctrl+C in a terminal signals the whole process group.
         os.killpg(server.pid, signal.SIGINT)
-        assert server.wait() == 0, "taskd did not stop well"
+        assert server.wait() == 0, "taskd did not stop gracefully"
 
 
 def main() -> None:

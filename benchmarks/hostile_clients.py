@@ -1,8 +1,9 @@
 """
 Print a Markdown table of what slow and hostile clients do to taskd and to other servers of ASGI applications.
 
-Every client meets a server that has just been started, except those that wait: these meet all servers at the same time.
-Servers that are not installed (granian, h11, nginx) are left out.  `--short` leaves out what waits for time-outs.
+Each client gets a freshly started server, except for clients that wait, which use all servers at the same time.
+Servers that are not installed (granian, h11, nginx) are left out.  `--short` leaves out the clients that wait for
+time-outs.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from benchmarks.load import percentile
 WAIT_S = 45
 # A server that sends nothing for this long is assumed to have no more to send.
 PATIENCE_S = 3
-# How long a client that may slow others down keeps going.
+# How long to run a client that may slow others down.
 ATTACK_S = 2.0
 PIPELINED = 1000
 JSON = b'{"title": "t"}'
@@ -80,7 +81,7 @@ def sent(connection: socket.socket, *pieces: bytes) -> None:
 
 
 def tried(server: Server, *pieces: bytes) -> Outcome:
-    """Send *pieces* on a connection of their own, and return the outcome."""
+    """Send *pieces* on a separate connection, and return the outcome."""
     with server.connect() as connection:
         sent(connection, *pieces)
         return outcome(connection)
@@ -99,7 +100,7 @@ def left(server: Server, before: int) -> str:
     return f"; {more} descriptors left" if more > 0 else ""
 
 
-# What a good client sees meanwhile
+# What a well-behaved client sees meanwhile
 
 
 @attrs.frozen
@@ -122,7 +123,7 @@ class GoodClient:
 
     @contextlib.contextmanager
     def at_work(self, *servers: Server) -> Iterator[None]:
-        """Send requests for as long as the block lasts."""
+        """Send requests for the duration of the block."""
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         asked = [(server.port, server.body.path, server.body.headers) for server in servers]
@@ -138,7 +139,7 @@ class GoodClient:
 
 
 def ask(pipe: multiprocessing.connection.Connection, asked: list[tuple[int, str, tuple[str, ...]]]) -> None:
-    """Send a request to each server in turn, again and again."""
+    """Send a request to each server in turn, over and over."""
     clients = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for port, _, _ in asked]
     taken: list[tuple[int, float, float]] = []
     while not pipe.poll(0.001):
@@ -155,7 +156,7 @@ def ask(pipe: multiprocessing.connection.Connection, asked: list[tuple[int, str,
 
 def slowdown(quiet: Server, server: Server, attack: Callable[[], None]) -> str:
     """
-    Attack *server* again and again, and return how much longer a good client has to wait there than at *quiet*.
+    Attack *server* over and over, and return how much longer a good client has to wait there than at *quiet*.
 
     Whatever else the machine is doing meanwhile affects both servers.
     """
@@ -208,7 +209,7 @@ def flooded(quiet: Server, server: Server, *, reads: bool) -> str:
 
 
 def flood(connection: socket.socket, many: bytes, *, reads: bool) -> None:
-    """Send *many* again and again, for at most three seconds, or until the connection stalls for half a second."""
+    """Send *many* over and over, for at most three seconds, or until the connection stalls for half a second."""
     connection.setblocking(False)
     until_s = time.monotonic() + 3
     rest = memoryview(many)
@@ -224,7 +225,7 @@ def flood(connection: socket.socket, many: bytes, *, reads: bool) -> None:
 
 
 def endless(quiet: Server, server: Server, start: bytes, piece: bytes) -> str:
-    """Send *start*, then *piece* until something comes back, for at most 16 MiB and two seconds."""
+    """Send *start*, then *piece* until there is a response, for at most 16 MiB and two seconds."""
     found: list[str] = []
     before = server.resident_bytes()
 
@@ -273,7 +274,7 @@ def tiny_chunks(quiet: Server, server: Server) -> str:
 
 
 def heavy(quiet: Server, server: Server, request: bytes) -> str:
-    """Send *request* again and again, each time on a new connection."""
+    """Send *request* over and over, each time on a new connection."""
     found: list[Outcome] = []
 
     def attack() -> None:
@@ -354,13 +355,13 @@ def upgraded_post(server: Server) -> str:
 
 
 def upgraded_pair(server: Server) -> str:
-    """Send a GET that asks for a WebSocket, and another GET right behind it."""
+    """Send a GET that asks for a WebSocket, immediately followed by another GET."""
     asking = server.small.request("GET", "Connection: Upgrade", "Upgrade: websocket")
     return str(tried(server, asking + server.small.request("GET")))
 
 
 def half_closed(server: Server) -> str:
-    """Send a request, and close the half of the connection that is no longer needed."""
+    """Send a request, and close the client's half of the connection."""
     with server.connect() as connection:
         sent(connection, server.body.request("POST", body=JSON))
         connection.shutdown(socket.SHUT_WR)
@@ -438,7 +439,7 @@ def dripping_body(server: Server) -> str:
 
 
 def never_reads(server: Server) -> str:
-    """Ask for 9 MiB and read nothing."""
+    """Request 9 MiB and read nothing."""
     before = server.resident_bytes()
     with server.connect(4096) as connection:
         sent(connection, server.large.request("GET"))
@@ -484,7 +485,7 @@ def crowd(quiet: Server, server: Server) -> str:
 
 
 def connect_slow(server: Server, stack: contextlib.ExitStack) -> list[socket.socket]:
-    """Connect all slow clients; return those that are to keep sending."""
+    """Connect all slow clients; return the ones that must keep sending."""
     post = server.body.request("POST", "Content-Length: 1000") + b"{"
     silent_kinds = [b"", server.small.request("GET")[:-2], post, server.medium.request("GET")]
     dripping = []
@@ -496,7 +497,7 @@ def connect_slow(server: Server, stack: contextlib.ExitStack) -> list[socket.soc
     return dripping
 
 
-# These compare the server with one of the same kind that is left alone.
+# These compare the server with an idle one of the same kind.
 SLOWING: dict[str, Callable[[Server, Server], str]] = {
     "pipelines GETs, reads nothing: memory per connection": pipelined_unread,
     "pipelines GETs, reads the responses: memory per connection": pipelined_read,
@@ -574,7 +575,7 @@ def waited_for(names: Sequence[str], database: Path, only: str) -> Iterator[list
 
 
 def guarded(case: Callable[[Server], str], server: Server) -> str:
-    """Return the finding, or the error instead, so that the other clients still have their turn."""
+    """Return the finding, or the error if there is one, so that the other clients still run."""
     try:
         return case(server)
     except Exception as error:  # noqa: BLE001  the table shows it
@@ -584,9 +585,9 @@ def guarded(case: Callable[[Server], str], server: Server) -> str:
 def main() -> None:
     """Print the table, each row as soon as it is complete."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="leave out what waits for time-outs")
-    parser.add_argument("--only", default="", help="run only the clients that have this in their names")
-    parser.add_argument("--servers", default=None, help="run only these, separated by semicolons")
+    parser.add_argument("--short", action="store_true", help="leave out the clients that wait for time-outs")
+    parser.add_argument("--only", default="", help="only run the clients whose names contain this")
+    parser.add_argument("--servers", default=None, help="only run these servers, separated by semicolons")
     options = parser.parse_args()
     allow_descriptors(8192)
     versions = available()

@@ -1,4 +1,4 @@
-"""The servers that `hostile_clients.py` compares, each in processes of its own on 127.0.0.1."""
+"""The servers that `hostile_clients.py` compares, each in its own processes on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ http {{
 
 @attrs.frozen
 class Target:
-    """Where a request goes, with the headers that it needs there."""
+    """Where to send a request, and with which headers."""
 
     path: str
     headers: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ class Server:
 
 
 def allow_descriptors(count: int) -> None:
-    """Let this process, and those that it starts, open *count* files, or as many as the system allows."""
+    """Let this process and its children open *count* files, or as many as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
 
@@ -157,7 +157,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(name: str, database: Path) -> Iterator[Server]:
-    """Run a server for as long as the block lasts; taskd uses a copy of *database*."""
+    """Run a server for the duration of the block; taskd uses a copy of *database*."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         log = folder / "log"

@@ -1,5 +1,5 @@
 """
-Generate HTTP load in a process of its own, so that it takes no time from the event loop of the process that measures.
+Generate HTTP load in a separate process, so that it takes no time from the event loop of the process that measures.
 
 `run` sends what a `Plan` says and returns a `Result`; `running` does so in the background.  Every client has one
 connection, which it keeps alive, and sends its next request when it has the response to the last one.  Clients read
@@ -208,7 +208,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def raise_file_limit() -> None:
-    """Let this process, and those that it starts, have as many connections as the system allows."""
+    """Let this process and its children have as many connections as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -234,7 +234,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(plan: Plan) -> Iterator[Running]:
-    """Generate load in a process of its own; the block begins when measuring begins."""
+    """Generate load in a separate process; the block begins when measuring begins."""
     command = [sys.executable, "-P", str(Path(__file__))]
     # Unbuffered, because `communicate` does not see what `readline` would have read into a buffer.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
@@ -251,7 +251,7 @@ def running(plan: Plan) -> Iterator[Running]:
 
 
 def run(plan: Plan) -> Result:
-    """Generate load in a process of its own, and wait for it to end."""
+    """Generate load in a separate process, and wait for it to end."""
     with running(plan) as load:
         return load.result()
 
@@ -298,7 +298,7 @@ class _Client(asyncio.Protocol):
             self._on_response(response)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -364,13 +364,13 @@ class _Load:
     _connecting: set[asyncio.Task[None]] = attrs.field(factory=set)
 
     def record(self, status: int, sent_s: float) -> None:
-        """Note a response that has just been received."""
+        """Record a response that has just been received."""
         self.statuses.append(status)
         self.sent_s.append(sent_s)
         self.received_s.append(time.monotonic())
 
     def on_rejection(self, response: bytes) -> int:
-        """Note what a 503 looks like and return its Retry-After."""
+        """Record what a 503 looks like, and return its Retry-After."""
         head, _, body = response.partition(_END_OF_HEAD)
         found = _RETRY_AFTER.search(head + b"\r\n")
         if not found or not _JSON.search(head + b"\r\n"):

@@ -1,9 +1,9 @@
 """
-Measure how taskd behaves when it has more clients than it can serve, and when one user wants everything.
+Measure how taskd behaves when it has more clients than it can serve, and when one user floods it.
 
-A server process with one worker, over SQLite and over PostgreSQL, gets 2, 10 and 50 times as many clients as
-saturate it; after a 503, they try again at once or obey Retry-After.  Then one user floods the server while others send
-few requests.
+A server process with one worker, over SQLite and over PostgreSQL, gets 2, 10 and 50 times as many clients as saturate
+it; after a 503, they retry at once or obey Retry-After.  Then one user floods the server while others send few
+requests.
 
 Figures are ratios where possible: machines differ, but figures that are compared here were measured within seconds of
 each other.  Each is the median of several rounds.  Time in which other processes took the processors from the server
@@ -55,7 +55,7 @@ ENOUGH_REJECTIONS = 1 / 3
 # A server is back to normal when nearly all requests in the next half second take no longer than usual.
 NEARLY_ALL, NORMAL_SPAN_S, USUAL = 0.9, 0.5, 3.0
 RECOVERY_S = 2.0
-# A round is disturbed if, for this much of its time, the server could have used the processors but others had them.
+# A round is disturbed if other processes had the processors for this much of the time in which the server wanted them.
 DISTURBED = 0.2
 # The server's recovery is measured with at least this many times the clients that saturate it.
 MANY = 50
@@ -114,7 +114,7 @@ class Row:
 
     @classmethod
     def merged(cls, title: str, rounds: Sequence[Figures]) -> Row:
-        """Make a row from several rounds, some of which may lack some figures."""
+        """Return a row made from several rounds, some of which may lack some figures."""
         measured = {figure for figures in rounds for figure in figures}
         return cls(title, {each: each.merge([f[each] for f in rounds if each in f]) for each in measured})
 
@@ -151,7 +151,7 @@ QUICK = Extent(factors=(50,), rounds=1, max_rounds=2, search_s=1.0, reference_s=
 
 @attrs.frozen
 class Subject:
-    """A server that is measured, and the requests that it can be sent."""
+    """A server to measure, and the requests that it can be sent."""
 
     place: Place
     server: RunningServer
@@ -173,7 +173,7 @@ class Subject:
         )
 
     def livez(self) -> Plan:
-        """Plan requests for `/livez` on a connection of their own."""
+        """Plan requests for `/livez` on a separate connection."""
         request = b"GET /livez HTTP/1.1\r\nHost: taskd\r\n\r\n"
         return self._trickle([request], LIVEZ_INTERVAL_S)
 
@@ -237,7 +237,7 @@ class Quiet:
 
     @classmethod
     def of(cls, subject: Subject, extent: Extent) -> Quiet:
-        """Measure what they see."""
+        """Measure what clients see."""
         result = load.run(attrs.evolve(subject.neighbours, settle_s=0.3, duration_s=2 * extent.reference_s))
         return cls(percentile(result.latencies_s(), 99))
 
@@ -308,7 +308,7 @@ def overload(subject: Subject, reference_plan: Plan, plan: Plan, quiet: Quiet | 
 
     If *quiet* is given, also measure how long the server takes to recover.
     """
-    # This has witnesses, too, so that the conditions are the same.
+    # There are witnesses here, too, so that the conditions are the same.
     reference = Witnessed.of(subject, reference_plan).flood
     seen = Witnessed.of(subject, plan, 0.0 if quiet is None else RECOVERY_S + 2 * NORMAL_SPAN_S)
     flood, latencies = seen.flood, seen.flood.latencies_s()
@@ -339,7 +339,7 @@ def overload_rows(subject: Subject, name: str, requests: Sequence[bytes], extent
         for retry in Retry:
             reference = subject.plan(requests, clients, extent.reference_s, Retry.AT_ONCE)
             plan = subject.plan(requests, count, extent.flood_s, retry)
-            # The flood ends in the same way whatever the clients do after a 503, and waiting for recovery takes time.
+            # The flood ends in the same way whatever clients do after a 503, and waiting for the recovery takes time.
             shows_recovery = factor >= MANY and retry is Retry.AT_ONCE
             measured = partial(overload, subject, reference, plan, quiet if shows_recovery else None)
             title = f"{subject.store}, {name}, {factor} x {clients} clients, {retry.value}"

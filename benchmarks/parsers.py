@@ -1,5 +1,5 @@
 """
-Measure what parsing the head of a request costs with each parser that a server in Python can choose.
+Measure the cost of parsing the head of a request with each parser that a server in Python can use.
 
 Each parser gets the same head in one piece, which is how most heads arrive.  Its name says whether its objects are
 created anew for each head or kept for the connection.  Parsers that are not installed are left out.
@@ -91,7 +91,7 @@ PARSERS: dict[str, Callable[[], object]] = {
 
 
 def others() -> dict[str, Callable[[], object]]:
-    """Return those of the other parsers that are installed."""
+    """Return the other parsers that are installed."""
     found: dict[str, Callable[[], object]] = {}
     if importlib.util.find_spec("h11"):
         h11: Any = importlib.import_module("h11")

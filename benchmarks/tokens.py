@@ -1,12 +1,12 @@
 """
-Measure what tokens cost: the CPU time of a request with a good token, for each way to sign it, and with a bad token.
+Measure what tokens cost: the CPU time of a request with a valid token, for each way to sign it, or an invalid token.
 
 The whole application runs in this process, over SQLite and without a network.  The results are ratios, because machines
 differ; all kinds of tokens are measured in turns, and so under the same conditions.
 
-The exit status is 1 if a token costs more than taskd promises.  A token in the token cache costs the same, however
-it was signed.  A bad token costs no more than a good one that is sent again or, if only verifying its signature shows
-that it is bad, no more than a good one that is sent for the first time.
+The exit status is 1 if a token costs more than taskd promises.  A token in the token cache costs the same, however it
+was signed.  An invalid token costs no more than a valid one that is sent again or, if only its signature shows that it
+is invalid, no more than a valid one that is sent for the first time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from taskd.testing import lifespan
 
 SECRET = "a secret for the benchmark, of more than 32 bytes"
 ROUNDS = 1000
-# Machines are so noisy that one measurement proves nothing.
+# Machines are so noisy that a single measurement proves nothing.
 ATTEMPTS = 2
 KINDS = ("EdDSA", "ES256", "ES512", "RS256", "PS256")
 AGAIN, AGAIN_BY_KEY = "HS256, sent again", "EdDSA, sent again"
@@ -65,7 +65,7 @@ class Requests:
         status: The expected status.  A 503 is accepted, too, if the server cannot tell whether the tokens are good.
         tokens: The tokens, one for each request.
         baseline: The name of the kind that they are compared with.
-        at_most: The most that they may cost, as a multiple of what that kind costs.
+        at_most: The most that they may cost, as a multiple of that kind's cost.
     """
 
     name: str
@@ -100,7 +100,7 @@ def signed(algorithm: str, key: Any = None, **claims: Any) -> str:
 
 
 def fresh(make: Callable[[int], str]) -> Iterator[str]:
-    """Return tokens that all differ; they are made beforehand, so that making them is not measured."""
+    """Return tokens that all differ.  They are created in advance, so that creating them is not measured."""
     return iter([make(number) for number in range(ROUNDS)])
 
 
@@ -115,7 +115,7 @@ def key_set() -> bytes:
 
 
 def kinds(origin: str) -> list[Requests]:
-    """Return what is measured; in the table, everything is compared with the first entry."""
+    """Return the requests to measure; in the table, everything is compared with the first entry."""
     ours = {"iss": origin, "aud": origin}
     return [
         Requests(AGAIN, 200, itertools.repeat(signed("HS256"))),
@@ -141,12 +141,12 @@ def first(algorithm: str) -> str:
 
 
 def bad(name: str, tokens: Iterator[str]) -> Requests:
-    """Return requests with bad tokens that must cost no more than a good one that is sent again."""
+    """Return requests with invalid tokens that must cost no more than a valid one that is sent again."""
     return Requests(name, 401, tokens, AGAIN, 1)
 
 
 def malformed() -> dict[str, str]:
-    """Return tokens, by name, that are as long as a token may be and are made to take long to read."""
+    """Return tokens, by name, that have the maximum length and are designed to take long to parse."""
     return {
         "8 KB of nothing": "a" * 8000,
         "8 KB of dots": "." * 8000,
@@ -157,7 +157,7 @@ def malformed() -> dict[str, str]:
         "8 KB of numbers": unsealed(listed(["1"] * 2900)),
         "8 KB of members": unsealed(json.dumps({f"k{number}": 1 for number in range(500)})),
         "8 KB of fractions": unsealed(listed(["1.7976931348623157e308"] * 250)),
-        "8 KB of numbers that are hard to read": unsealed(listed([halfway()] * 7)),
+        "8 KB of numbers that are hard to parse": unsealed(listed([halfway()] * 7)),
         "8 KB of digits": unsealed(listed(["9" * 4299])),
         "8 KB of escapes": unsealed(listed(['"' + r"\u0041" * 950 + '"'])),
         "a header of 6 KB of escapes": unsealed("{}", '{"alg":"HS256","cty":"' + r"\u0041" * 950 + '"}'),
@@ -166,19 +166,19 @@ def malformed() -> dict[str, str]:
         "a header of 6 KB of texts and escapes": unsealed("{}", r'"\n"' * 1400 + "," * 13),
         "a header of 6 KB of ends": unsealed("{}", '"a' * 2800 + "," * 13),
         "a header of 6 KB of brackets": unsealed("{}", "[" * 5800),
-        # The longest payload that is read before the signature is verified.
+        # The longest payload that is parsed before the signature is verified.
         "2 KB of all that may be": all_that_may_be(2048),
     }
 
 
 def all_that_may_be(length: int) -> str:
-    """Return a token with a payload of *length* bytes that takes as long as possible to read up to its signature."""
+    """Return a token with a payload of *length* bytes that takes as long as possible to parse."""
     text = "a" * (length - len(listed([*hard(30), '""'])))
     return unsealed(listed([*hard(30), f'"{text}"']), listed(hard(9), '"alg":"EdDSA","kid":"EdDSA","a"'))
 
 
 def hard(count: int) -> list[str]:
-    """Return numbers that take as long to read as numbers of a permitted length can."""
+    """Return numbers that take as long to parse as numbers of a permitted length can."""
     return [f"1.{number:018}e-9" for number in range(count)]
 
 
@@ -194,7 +194,7 @@ def listed(values: list[str], names: str = '"a"') -> str:
 
 
 def unsealed(payload: str, header: str = '{"alg":"HS256"}') -> str:
-    """Return a token that nobody has signed, whose signature EdDSA cannot reject without verifying it."""
+    """Return an unsigned token whose signature EdDSA cannot reject without verifying it."""
     signature = b"s" * 63 + b"\0"
     return b".".join(base64url_encode(part) for part in (header.encode(), payload.encode(), signature)).decode()
 
@@ -205,7 +205,7 @@ def numbered(algorithm: str, claims: dict[str, str], number: int) -> str:
 
 
 def forged(algorithm: str, claims: dict[str, str], number: int) -> str:
-    """Return a token that claims to be signed with a key that it is not signed with."""
+    """Return a token that names a key with which it is not signed."""
     return signed(algorithm, FORGED_KEYS[algorithm], jti=str(number), **claims)
 
 
@@ -231,7 +231,7 @@ async def measure() -> list[Requests]:
             )
             async with lifespan(app):
                 for _ in range(ROUNDS):
-                    # Each request costs the next one something, by changing what it finds in the processor's caches.
+                    # Each request adds to the cost of the next one, by changing the contents of the processor's caches.
                     random.shuffle(measured)
                     for requests in measured:
                         await requests.measure(app)
@@ -284,7 +284,7 @@ def show(measured: list[Requests]) -> None:
 
 
 def excesses(measured: list[Requests]) -> list[str]:
-    """Return what costs more than it may."""
+    """Return what costs too much."""
     by_name = {requests.name: requests for requests in measured}
     found = [(each, each.cost_us / by_name[each.baseline].cost_us) for each in measured]
     return [

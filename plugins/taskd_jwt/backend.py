@@ -84,6 +84,8 @@ def _bearer_token(conn: HTTPConnection) -> str:
     if scheme.lower() != "bearer":
         # A near miss, such as "Bearer: TOKEN", gets a more helpful message.
         if "bearer" in scheme.lower():
-            raise MissingCredentials("The Authorization header must be Bearer, a space and the token, no more.")
+            raise MissingCredentials(
+                "The Authorization header must be Bearer, a space and the token, and nothing else."
+            )
         raise MissingCredentials("The Authorization header must use the Bearer scheme.")
     return token.strip(" ")

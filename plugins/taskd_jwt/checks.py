@@ -26,7 +26,7 @@ def check_secret(secret: bytes) -> Check:
     if bits < MIN_SECRET_BITS:
         return Check("secret", Outcome.FAILED, f"{finding}: easy to guess", remedy)
     if any(word in secret.lower() for word in _EXAMPLE_WORDS):
-        return Check("secret", Outcome.FAILED, "it looks like an example's, and is easy to guess", remedy)
+        return Check("secret", Outcome.FAILED, "it looks copied from an example, and is easy to guess", remedy)
     return Check("secret", Outcome.OK, finding)
 
 

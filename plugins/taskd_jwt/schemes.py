@@ -39,7 +39,7 @@ class TokenScheme(Protocol):
         ...
 
     def valid_for_s(self) -> float:
-        """Return how many seconds that key may be used."""
+        """Return for how many seconds that key may be used."""
         ...
 
 
@@ -87,7 +87,7 @@ class KeySetScheme:
         return await self.keys.key(token.key_id, token)
 
     def valid_for_s(self) -> float:
-        """Return how many seconds the keys may be used."""
+        """Return for how many seconds the keys may be used."""
         return self.keys.valid_for_s()
 
 

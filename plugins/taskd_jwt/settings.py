@@ -48,7 +48,7 @@ def _address(variable: str, example: str) -> Callable[[str | None], HTTPAddress 
         address = None if _SEVERAL_URLS.search(text) else HTTPAddress.parse(text)
         if address is None:
             # The value is never quoted: if two variables were mixed up, this one holds a password.
-            raise SettingsError(variable, f"must be a URL such as {example}, without user, query and fragment")
+            raise SettingsError(variable, f"must be a URL such as {example}, without a user, a query or a fragment")
         return address
 
     return convert

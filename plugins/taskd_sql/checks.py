@@ -87,7 +87,7 @@ async def _tls(database: PostgresDatabase) -> Check:
         if url.is_local:
             return Check("tls", Outcome.OK, "none, on this machine")
         return Check(
-            "tls", Outcome.NOTE, "none: others on the network can read password and tasks", "Leave out sslmode."
+            "tls", Outcome.NOTE, "none: others on the network can read the password and the tasks", "Leave out sslmode."
         )
     try:
         async with asyncio.timeout(database.connect_timeout_s):

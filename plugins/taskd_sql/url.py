@@ -260,8 +260,8 @@ def _tls(parameters: Mapping[str, str], host: str, allow_plaintext: bool) -> ssl
     if mode == "disable":
         if not is_local and not allow_plaintext:
             raise _WrongURLError(
-                "must not have sslmode=disable for another machine: others on the network could read tasks and password"
-                f" ({ALLOW_PLAINTEXT}=1 allows it)"
+                "must not have sslmode=disable for another machine: others on the network could read the password and"
+                f" the tasks ({ALLOW_PLAINTEXT}=1 allows it)"
             )
         if root is not None:
             raise _WrongURLError("sslrootcert needs an sslmode other than disable")

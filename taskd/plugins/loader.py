@@ -81,9 +81,9 @@ class LoadedPlugin:
         present = self._register()
         self.hooks = [hook for hook in HOOKS if self._implementations(hook)]
         if unmarked := set(present) - set(self.hooks):
-            raise PluginError(f"{plugin} does not mark {joined(unmarked)} with taskd.hookimpl")
+            raise PluginError(f"{plugin} does not mark {joined(unmarked)} with taskd.hookimpl: add the decorator")
         if not self.hooks:
-            raise PluginError(f"{plugin} implements no hook; there are {joined(HOOKS)}")
+            raise PluginError(f"{plugin} implements no hook: define one of {joined(HOOKS)}")
         for hook in self.hooks:
             self._check(hook)
 

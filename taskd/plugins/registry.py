@@ -139,7 +139,7 @@ class Plugins:
             raise SettingsError(
                 "TASKD_AUTH", f"the plugin {name!r} cannot issue tokens: get one from the service that does"
             )
-        with loaded.owning_settings(), blaming(loaded.plugin, "failed to make a token", SettingsError):
+        with loaded.owning_settings(), blaming(loaded.plugin, "failed to issue a token", SettingsError):
             return cast("TokenIssuer", backend).issue_token(user_id, lifetime_s)
 
     def migratable(self) -> Migratable:

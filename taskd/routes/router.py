@@ -184,8 +184,8 @@ def resources(routes: Iterable[tuple[Source, Route]], guard: Guard) -> list[Rout
             paths[shape] = (_exact_route(route.path, resource), resource, source)
         first, resource, first_source = paths[shape]
         if first.path != route.path:
-            both = f"{source} calls {route.path} what {first_source} calls {first.path}"
-            raise PluginError(f"{both}: use the same names")
+            both = f"{source} has {route.path}, and {first_source} has {first.path}"
+            raise PluginError(f"{both}: use the same names for the parameters")
         with _blaming_endpoint(source, route):
             resource.add(route, source)
     # Longer paths come first: /{x}.txt before /{x}, /{x}/more before /{x:path}.

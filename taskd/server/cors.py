@@ -26,7 +26,7 @@ _READABLE: tuple[Header, ...] = (
     (b"access-control-expose-headers", ", ".join(_EXPOSED).encode()),
 )
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-# Always allowed, like the headers with credentials, so that browsers need not ask again before they first send one.
+# Always allowed, like the headers with credentials: browsers cache this, and need not ask before the next request.
 _ALLOWED = ("Accept", "Accept-Language", "Content-Language", "Content-Type", "X-Request-ID")
 # How many seconds a browser may remember what it was allowed.
 _MAX_AGE_S = 600

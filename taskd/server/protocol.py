@@ -74,7 +74,7 @@ class HTTPProtocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Make a connection; uvicorn calls this."""
+        """Create a connection; uvicorn calls this."""
         if not config.loaded:
             config.load()
         self.config = config

@@ -45,7 +45,7 @@ class AuthContract:
         """Return a client for an application that the backend guards."""
         return guarded_by(backend)
 
-    async def test_good_credentials_name_their_user(
+    async def test_valid_credentials_identify_their_user(
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
     ) -> None:
         """The identity is the user for whom the credentials were issued."""
@@ -53,7 +53,7 @@ class AuthContract:
 
         assert (200, "alice") == (response.status_code, response.json())
 
-    async def test_credentials_open_only_their_own_user(
+    async def test_credentials_are_only_valid_for_their_user(
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
     ) -> None:
         """A request for another user's path is refused."""
@@ -61,14 +61,14 @@ class AuthContract:
 
         assert (401, "wrong_user") == (response.status_code, response.json()["code"])
 
-    async def test_no_credentials_are_no_fault(self, client: httpx.AsyncClient) -> None:
+    async def test_missing_credentials_are_not_invalid(self, client: httpx.AsyncClient) -> None:
         """A request without credentials gets the code for missing ones, and a challenge without an error."""
         response = await client.get("/api/alice")
 
         assert (401, "missing_credentials") == (response.status_code, response.json()["code"])
         assert "error" not in response.headers["WWW-Authenticate"]
 
-    async def test_spoilt_credentials_are_refused(
+    async def test_altered_credentials_are_refused(
         self, client: httpx.AsyncClient, credentials: Callable[[str], Headers]
     ) -> None:
         """Credentials that are shortened, lengthened or changed are refused, and the response does not repeat them."""

@@ -15,9 +15,9 @@ def undescribed(document: bytes) -> list[str]:
     """
     Return what an API document leaves undescribed, as one sentence for each problem.
 
-    Every operation must have a summary and a description (the first paragraph of its endpoint's docstring, and the
-    rest of it) and a description of each parameter, must declare its responses, and must have an example of each JSON
-    body that it reads or returns.
+    Every operation must have a summary and a description: the first paragraph of its endpoint's docstring, and the rest
+    of it.  It must describe its parameters, declare its responses, and have an example of each JSON body that it reads
+    or returns.
 
     Args:
         document: The body of the response to `GET /openapi.json`, or the output of `taskd openapi`.

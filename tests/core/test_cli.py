@@ -456,7 +456,7 @@ class TestToken:
         assert (2, "") == (result.exit_code, result.stdout)
         assert "a text of 1 to 255 characters other than . and .., without NUL" in result.stderr
 
-    def test_without_a_secret_no_token_is_issued(self) -> None:
+    def test_no_token_is_issued_without_a_secret(self) -> None:
         """One line names the variable and the plugin that it belongs to."""
         result = invoke("token", "alice", settings={})
 
@@ -466,7 +466,7 @@ class TestToken:
         ) == result.output
         assert 1 == result.exit_code
 
-    def test_with_a_key_set_alone_no_token_is_issued(self) -> None:
+    def test_no_token_is_issued_with_only_a_key_set(self) -> None:
         """Only the issuer that publishes the keys can sign tokens."""
         result = invoke("token", "alice", settings={"BETTER_AUTH_URL": "https://auth.example.com"})
 

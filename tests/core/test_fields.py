@@ -107,7 +107,7 @@ def test_nothing_is_coerced(field: str, value: object, message: str) -> None:
     assert (FieldError(field, message),) == refused.value.errors
 
 
-def test_a_class_may_have_rules_of_its_own() -> None:
+def test_a_class_may_have_its_own_rules() -> None:
     """If an attrs validator refuses a value, that is an error of its field."""
     with pytest.raises(InvalidBody) as refused:
         structure({**GOOD, "pair": 3}, Note)

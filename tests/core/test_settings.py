@@ -639,7 +639,7 @@ class TestKeySets:
         message = complaint(**{"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "https://auth.example.com", name: text})
 
         example = "https://app.example.com" + ("" if name == "BETTER_AUTH_URL" else "/api/auth/jwks")
-        assert f"{name}: must be a URL such as {example}, without user, query and fragment" == message
+        assert f"{name}: must be a URL such as {example}, without a user, a query or a fragment" == message
 
     @pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "TASKD_JWKS_URL"])
     @pytest.mark.parametrize("host", ["app.example.com", "10.0.0.1", "[fe80::1]", "localhost.example.com"])

@@ -74,7 +74,10 @@ async def test_a_near_miss_gets_its_own_message(app: ASGIApp, value: str) -> Non
         response = await client.get("/api/alice/tasks", headers={"Authorization": value})
 
         challenge(response)
-        assert "The Authorization header must be Bearer, a space and the token, no more." == response.json()["detail"]
+        assert (
+            "The Authorization header must be Bearer, a space and the token, and nothing else."
+            == response.json()["detail"]
+        )
 
 
 async def test_a_token_in_a_query_or_a_cookie_is_ignored(app: ASGIApp) -> None:

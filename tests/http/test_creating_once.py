@@ -74,7 +74,7 @@ class TestPut:
         assert task == (await client.get(response.headers["Location"])).json()
         assert [task] == (await client.get(tasks_url)).json()
 
-    async def test_a_list_has_it_in_the_order_of_its_id(self, client: httpx.AsyncClient, tasks_url: str) -> None:
+    async def test_its_place_in_a_list_follows_from_its_id(self, client: httpx.AsyncClient, tasks_url: str) -> None:
         """A task that was created offline keeps its creation time."""
         late, early = id_ahead(-1_000), id_ahead(-2_000)
         newest = (await client.post(tasks_url, json=TASK)).json()["id"]

@@ -445,7 +445,7 @@ async def test_a_line_break_in_a_path_is_not_logged(
 async def test_a_cancellation_goes_through(
     client: httpx.AsyncClient, tasks_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Code that calls the application in the same process may cancel it; nobody is told that the server is stopping."""
+    """Code in the same process may cancel a call to the application, which then sends no 503."""
 
     async def be_slow(*_: Any) -> None:
         limit.reschedule(0)

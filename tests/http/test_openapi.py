@@ -160,7 +160,7 @@ class TestContract:
         assert OPERATIONS == found
 
     def test_only_public_operations_need_no_token(self) -> None:
-        """Each operation says whether it needs credentials, which are a bearer token."""
+        """Each operation says whether it needs credentials, that is, a bearer token."""
         for (_, path), operation in operations().items():
             assert ([] if path in PUBLIC else [{"credentials": []}]) == operation["security"]
         scheme = WHOLE["components"]["securitySchemes"]["credentials"]

@@ -46,8 +46,8 @@ pytestmark = pytest.mark.anyio
 
 
 class TestAcceptedTokens:
-    async def test_each_algorithm(self, both_schemes: dict[str, str], clock: Clock) -> None:
-        """A token signed with each kind of key is accepted, after a single fetch."""
+    async def test_a_token_of_each_algorithm_is_accepted(self, both_schemes: dict[str, str], clock: Clock) -> None:
+        """All keys arrive with a single fetch."""
         endpoint = Endpoint(Issuer(), clock)
         endpoint.gate.set()
         app = build_verifying(both_schemes, clock=clock)

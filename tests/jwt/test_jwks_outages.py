@@ -260,7 +260,7 @@ class TestOutage:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """An unexpected exception is logged once, with its traceback, and old keys are still used."""
-        # Signed once: another second would make it another token.
+        # Signed only once: a token that is signed a second later is different.
         token, forged = endpoint.issuer.sign(), unknown(endpoint.issuer, 1)
         assert 200 == await status(caller, token)
         logged(caplog)

@@ -117,7 +117,7 @@ async def test_a_backend_that_accepts_more_than_the_key_fails_the_contract(
     client = guarded_by(KeyBackend(key, is_same))
 
     with pytest.raises(AssertionError):
-        await AuthContract().test_spoilt_credentials_are_refused(client, lambda _: {"X-Key": key})
+        await AuthContract().test_altered_credentials_are_refused(client, lambda _: {"X-Key": key})
 
 
 @attrs.frozen
@@ -134,13 +134,13 @@ class Accusing(KeyBackend):
 async def test_a_backend_that_treats_a_missing_key_as_invalid_fails_the_contract() -> None:
     """Clients could not tell whether to send credentials or to get new ones."""
     with pytest.raises(AssertionError):
-        await AuthContract().test_no_credentials_are_no_fault(guarded_by(Accusing("key")))
+        await AuthContract().test_missing_credentials_are_not_invalid(guarded_by(Accusing("key")))
 
 
 @pytest.mark.anyio
 async def test_a_backend_that_compares_the_path_itself_fails_the_contract() -> None:
     """That is up to the guard; otherwise, clients would get new credentials that are no better than the old ones."""
     with pytest.raises(AssertionError):
-        await AuthContract().test_credentials_open_only_their_own_user(
+        await AuthContract().test_credentials_are_only_valid_for_their_user(
             guarded_by(Accusing("key")), lambda _: {"X-Key": "key"}
         )

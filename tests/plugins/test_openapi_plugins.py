@@ -139,7 +139,7 @@ shelf = Shelf()
         assert "#/components/responses/InvalidBody" == found["GET", "/b"]["responses"]["422"]["$ref"]
 
     async def test_parameters_in_the_query_and_optional_headers_are_described(self, site: Site) -> None:
-        """None is required; an operation with such parameters has a 422, even if it reads no body."""
+        """All are optional; an operation with such parameters has a 422, even if it reads no body."""
         site.install(
             "notes",
             described(

@@ -295,7 +295,7 @@ class TestErrors:
             ],
         } == response.json()
 
-    async def test_an_error_of_a_plugin_has_the_code_of_its_status(self, site: Site) -> None:
+    async def test_the_status_of_a_plugin_s_error_determines_its_code(self, site: Site) -> None:
         """A status without a code is treated like the first one of its class (RFC 9110, section 15)."""
         site.install("notes", FAILING + routes_source("Route('/{status:int}', fail)"))
         app = build()

@@ -242,7 +242,7 @@ class TestRefused:
             build()
 
     @pytest.mark.parametrize("name", ["a,b", ""])
-    def test_a_name_that_no_setting_can_hold_is_refused(self, site: Site, name: str) -> None:
+    def test_a_name_that_cannot_appear_in_a_setting_is_refused(self, site: Site, name: str) -> None:
         """Such a plugin could be neither selected nor disabled, and the lists of valid names leave it out."""
         site.install(name, routes_source())
 

@@ -376,7 +376,7 @@ def head_of(user: str, target: str = "/") -> bytes:
     ],
 )
 async def test_only_requests_of_known_users_wait_in_the_server(admission: Admission, user: str, target: str) -> None:
-    """Unknown clients are identified after proxies have been considered, and health checks do not wait."""
+    """The address of an unknown client may depend on proxies, and health checks do not wait."""
     assert admission.enqueue(head_of(user, target)) is None
     assert admission.enqueue(head_of("alice", "/livezx")) is not None
 

@@ -121,9 +121,7 @@ class Load:
 class TestListening:
     @pytest.mark.usefixtures("_ipv6")
     @pytest.mark.parametrize("command", [SERVE, SERVE_WITH_WORKERS], ids=["one", "workers"])
-    def test_all_interfaces_of_ipv6_include_those_of_ipv4(
-        self, embedded_child: dict[str, str], command: tuple[str, ...]
-    ) -> None:
+    def test_all_ipv6_interfaces_include_ipv4(self, embedded_child: dict[str, str], command: tuple[str, ...]) -> None:
         """With `--host ::`, the server can be reached over IPv6, over IPv4 and at the URL that it prints."""
         with running_server(embedded_child, (*command, "--host", "::")) as server:
             port = httpx.URL(server.url).port
@@ -331,7 +329,7 @@ class TestSecondSignal:
         assert "Traceback" not in said
 
     @pytest.mark.parametrize("command", [PATIENT, PATIENT_WITH_WORKERS], ids=["one", "workers"])
-    def test_a_second_signal_waits_for_no_lock(
+    def test_a_second_signal_does_not_wait_for_locks(
         self, embedded_child: dict[str, str], user_id: str, command: tuple[str, ...], tmp_path: Path
     ) -> None:
         """A statement that waits for another process's lock does not delay the end."""

@@ -148,9 +148,7 @@ class TestHeads:
     @pytest.mark.parametrize(
         ("size", "status"), [(MAX_HEAD_BYTES, 200), (MAX_HEAD_BYTES + 1, 431), (80_000, 431), (100_000, 431)]
     )
-    def test_64_kib_of_a_head_are_read_and_no_byte_more(
-        self, server: RunningServer, piece_bytes: int, size: int, status: int
-    ) -> None:
+    def test_a_head_has_at_most_64_kib(self, server: RunningServer, piece_bytes: int, size: int, status: int) -> None:
         """The limit is exact however the head arrives; a refused client can read why, whatever it is still sending."""
         head = head_of(size)
         assert size == len(head)
@@ -162,7 +160,7 @@ class TestHeads:
             assert_refused(response, 431)
 
     @pytest.mark.parametrize(("count", "status"), [(100, 200), (101, 431), (16_000, 431)])
-    def test_100_headers_are_read_and_no_more(self, server: RunningServer, count: int, status: int) -> None:
+    def test_a_request_has_at_most_100_headers(self, server: RunningServer, count: int, status: int) -> None:
         """Reading thousands of tiny ones would block everybody else."""
         others = b"a:\r\n" * (count - 2)
         [response] = responses_to(server, LAST_LIVEZ[:-2] + others + b"\r\n")

@@ -215,7 +215,7 @@ class TestConnections:
 
     @pytest.mark.parametrize(("surplus_bytes", "status"), [(0, 201), (1, 413)], ids=["64 KiB", "one more"])
     @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-    def test_64_kib_are_accepted_and_no_byte_more(
+    def test_a_body_has_at_most_64_kib(
         self, shared_server: RunningServer, user_id: str, surplus_bytes: int, status: int, chunked: bool
     ) -> None:
         """The limit is exact, however the body arrives."""

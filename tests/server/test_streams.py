@@ -63,7 +63,7 @@ def server(folder: Path) -> Iterator[RunningServer]:
 
 
 def test_nothing_is_left_of_a_client_that_has_disconnected(server: RunningServer) -> None:
-    """This holds even if nothing more is sent to it that could fail."""
+    """This holds even if nothing more is sent to it, so that no write can fail."""
     before = descriptors(server.process.pid)
     for _ in range(STREAMS):
         with connected(server) as connection:

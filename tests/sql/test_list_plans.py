@@ -72,7 +72,7 @@ async def postgres_store(postgres_place: PostgresPlace) -> AsyncIterator[SQLTask
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-async def test_postgresql_reads_no_task_of_another_owner(
+async def test_postgresql_does_not_read_other_owners_tasks(
     postgres_store: SQLTaskStore, postgres_place: PostgresPlace, mode: str
 ) -> None:
     """Every list uses the index for the owner's tasks, including lists with a count."""
@@ -87,7 +87,7 @@ async def test_postgresql_reads_no_task_of_another_owner(
     await connection.close()
 
 
-async def test_sqlite_reads_no_task_of_another_owner(sqlite_place: SQLitePlace) -> None:
+async def test_sqlite_does_not_read_other_owners_tasks(sqlite_place: SQLitePlace) -> None:
     """Every list uses the primary key for the owner's tasks, and the default order needs no sorting."""
     store = taskd_storage({"DATABASE_URL": sqlite_place.url})
     await store.ping()

@@ -168,7 +168,7 @@ def test_a_server_that_freezes(
         finally:
             os.kill(frozen[0], signal.SIGCONT)
 
-    assert line.startswith("the database does not respond any more: ")
+    assert line.startswith("the database stopped responding: ")
     assert migrate(postgres_place).strip() in (DONE, UP_TO_DATE)
 
 

@@ -50,7 +50,7 @@ class TestLog:
     async def test_a_healthy_database_is_not_logged(
         self, direct: httpx.AsyncClient, tasks_url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Neither a good start nor a successful request is logged."""
+        """Neither a successful start nor a successful request is logged."""
         assert 200 == await read(direct, tasks_url)
 
         assert [] == changes(caplog)

@@ -401,7 +401,7 @@ class TestPooler:
     async def test_a_server_may_restart_behind_it(
         self, postgres: PostgresServer, pooler: PgBouncer, postgres_url: str, user_id: str
     ) -> None:
-        """Neither taskd nor the pooler must be restarted, and reads are not disturbed."""
+        """Neither taskd nor the pooler needs a restart, and reads are not disturbed."""
         assert postgres_url.endswith("/tests")
         url = f"/api/{user_id}/tasks"
         async with serving(pooler.url("tests"), user_id, TASKD_SQL_POOLER="yes") as client:

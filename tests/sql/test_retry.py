@@ -62,9 +62,7 @@ async def test_a_delete_whose_response_is_lost_is_not_a_404(
     assert 404 == await read(proxied, url)
 
 
-async def test_a_create_whose_request_is_lost_does_not_happen(
-    proxied: httpx.AsyncClient, proxy: Proxy, tasks_url: str
-) -> None:
+async def test_a_lost_create_request_has_no_effect(proxied: httpx.AsyncClient, proxy: Proxy, tasks_url: str) -> None:
     """To taskd, this looks like a lost response: the client gets a 503, and nothing happens later."""
     assert 201 == await create(proxied, tasks_url, "before")
     proxy.cut_on_next_request(holding=b"in doubt")

@@ -220,7 +220,7 @@ class TiesSkipped(TaskQuery):
 
 
 class PagesBeginAfterATask(TaskQuery):
-    """Begins at the first page if the task before the page is gone."""
+    """Begins at the first task if the one before the page is gone."""
 
     def page(self, tasks: Iterable[Task], seq: int) -> TaskPage:
         is_there = self.after is None or any(task.id == self.after.id for task in tasks)

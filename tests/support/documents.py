@@ -29,7 +29,7 @@ OPERATIONS = {
     ("GET", "/livez"): ("checkLiveness", {200, 500}),
     ("GET", "/readyz"): ("checkReadiness", {200, 500, 503}),
 }
-# The codes of errors in the contract, and their statuses.
+# The contract's error codes, and their statuses.
 CODES = {
     "missing_credentials": 401,
     "invalid_token": 401,

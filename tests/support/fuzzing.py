@@ -84,7 +84,7 @@ def schemathesis(folder: Path, settings: str, url: str, variables: Mapping[str, 
 
 
 def _scenarios(report: Path) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
-    """Yield the scenarios, each with its phase; nothing if the run did not get as far as a report."""
+    """Yield the scenarios, each with its phase; nothing if the run ended before it wrote a report."""
     for line in report.read_text().splitlines() if report.exists() else []:
         finished = json.loads(line).get("ScenarioFinished")
         if finished:

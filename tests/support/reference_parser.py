@@ -60,7 +60,7 @@ class ReferenceRequest:
 @attrs.define
 class Reference:
     """
-    What a client sent.
+    The data that a client sent.
 
     Attributes:
         requests: Its requests, in order, up to the first one that says it is the last, or whose end is unknown.
@@ -188,7 +188,7 @@ def _read_body(head: bytes, request: ReferenceRequest, data: bytes, limits: Limi
             event = connection.next_event()
         except h11.RemoteProtocolError:
             if request.is_chunked and (found := SPACE_BEFORE_EXTENSION.match(before)):
-                # h11 does not know such spaces (RFC 9112, section 7.1.1): it gets the same bytes without them.
+                # h11 does not accept such spaces (RFC 9112, section 7.1.1), so it gets the same bytes without them.
                 at = len(data) - len(before)
                 request.content = b""
                 data = data[: at + found.start(1)] + data[at + found.end(1) :]
@@ -224,7 +224,7 @@ def _is_refused(lines: bytes, part: bytes) -> bool:
         part: The incomplete line that follows them, for which h11 is waiting.
     """
     if LAST_CHUNK.match(lines):
-        # h11 looks at no trailer until all have arrived, and accepts a bare LF and folded lines (sections 2.2, 5.2).
+        # h11 checks trailers only when all have arrived, and accepts a bare LF and folded lines (sections 2.2, 5.2).
         trailers, _, part = (lines + part).rpartition(b"\r\n")
         chunk_lines, *trailer_lines = trailers.split(b"\r\n") if trailers else [b""]
         lines = chunk_lines

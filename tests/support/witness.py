@@ -70,7 +70,7 @@ class Witness:
         return response
 
     def undeclared(self) -> list[str]:
-        """Return recorded responses that the document does not declare but should, and forget all others."""
+        """Return recorded responses that the document should declare but does not, and clear the record."""
         sentences = [
             f"{seen.method} {seen.path} returned {seen.status}, which the API document does not declare."
             for seen in self._seen

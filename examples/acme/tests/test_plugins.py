@@ -1,4 +1,4 @@
-"""The plugins fulfil taskd's contracts, and work together."""
+"""The plugins pass taskd's contracts, and work together."""
 
 import httpx
 import pytest

@@ -104,7 +104,7 @@ class RemoteKeySet:
         raise InvalidCredentials("The key set does not contain the key that the token's kid names.")
 
     def valid_for_s(self) -> float:
-        """Return how many seconds a key that was just returned may be used before asking for it again."""
+        """Return for how many seconds a key that was just returned may be used without asking again."""
         timing, age_s = self.timing, self.clock.monotonic() - self._fetched_s
         if age_s < timing.max_age_s:
             return timing.max_age_s - age_s

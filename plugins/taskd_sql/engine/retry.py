@@ -20,7 +20,7 @@ T = TypeVar("T")
 @attrs.frozen
 class Retries:
     """
-    How often statements are retried, and after which pauses.
+    How often statements are retried, and how long to wait in between.
 
     By default, all attempts together take about two seconds: enough for PostgreSQL to restart, or for Neon to wake up.
 

@@ -48,8 +48,8 @@ _ADVICE = {
     "55P03": "the tables are in use, or another migration is running: try again later",
 }
 _NO_RESPONSE = (
-    "the database does not respond any more: is it frozen or overloaded? Run taskd migrate again when it responds; it"
-    " only does what is left to do"
+    "the database stopped responding: is it frozen or overloaded? Run taskd migrate again when it responds; it"
+    " only does what is still missing"
 )
 
 

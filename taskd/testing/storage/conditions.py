@@ -40,7 +40,9 @@ class ConditionTests:
     """`update`, `toggle` and `delete` with a version."""
 
     @each_write
-    async def test_the_right_version_is_written(self, store: TaskStore, owner: str, write: Write) -> None:
+    async def test_a_task_with_the_expected_version_is_changed(
+        self, store: TaskStore, owner: str, write: Write
+    ) -> None:
         """A task with the expected version is changed, as long as the writer keeps up with its versions."""
         task = await store.create(owner, NewTask(title="t"))
         for _ in range(2):
@@ -82,7 +84,7 @@ class ConditionTests:
         assert theirs == await store.get(f"{owner}x", theirs.id)
 
     @each_write
-    async def test_of_writers_at_once_one_succeeds(self, store: TaskStore, owner: str, write: Write) -> None:
+    async def test_of_concurrent_writes_one_succeeds(self, store: TaskStore, owner: str, write: Write) -> None:
         """Of several writers that know the same version, exactly one changes the task."""
         for _ in range(3):
             task = await store.create(owner, NewTask(title="t"))
@@ -92,7 +94,7 @@ class ConditionTests:
             expected: type[StoreError] = TaskNotFound if written == [None] else PreconditionFailed
             assert (1, [expected] * (AT_ONCE - 1)) == (len(written), errors)
 
-    async def test_of_different_writers_at_once_one_succeeds(self, store: TaskStore, owner: str) -> None:
+    async def test_of_different_concurrent_writes_one_succeeds(self, store: TaskStore, owner: str) -> None:
         """After an update, a toggle or a deletion, the old version is no longer accepted by any of the three."""
         task = await store.create(owner, NewTask(title="t"))
         written, errors = await outcomes(

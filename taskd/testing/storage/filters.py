@@ -41,7 +41,7 @@ class FilterTests:
             for kept in itertools.combinations(Priority, length):
                 await assert_lists(store, owner, TaskQuery(priorities=frozenset(kept), count=True), tasks)
 
-    async def test_a_task_needs_all_tags(self, store: TaskStore, owner: str) -> None:
+    async def test_a_task_must_have_all_tags(self, store: TaskStore, owner: str) -> None:
         """A task must have all the given tags, in any order; it may have others, too."""
         sets = [["a", "b"], ["b", "a"], ["a"], ["b", "c"], [], ["c", "b", "a"]]
         await create_all(store, owner, *[NewTask(title="".join(tags) or "none", tags=tags) for tags in sets])
@@ -60,7 +60,7 @@ class FilterTests:
             await assert_lists(store, owner, TaskQuery(tags=(tag,)), tasks)
         await assert_lists(store, owner, TaskQuery(tags=tuple(TAGS[:20])), tasks)
 
-    async def test_due_after_includes_the_moment_and_due_before_does_not(self, store: TaskStore, owner: str) -> None:
+    async def test_due_after_is_inclusive_and_due_before_is_exclusive(self, store: TaskStore, owner: str) -> None:
         """A range of times includes its start, excludes its end, and is exact to the microsecond."""
         moments = {"before": NOON - TICK, "noon": NOON, "after": NOON + TICK}
         await create_all(store, owner, *[NewTask(title=title, due_at=due_at) for title, due_at in moments.items()])
@@ -76,7 +76,7 @@ class FilterTests:
         assert [] == await found(due_after=NOON + TICK, due_before=NOON)
         assert ["before", "noon", "after"] == await found(due_after=NOON - HOUR, due_before=NOON + HOUR)
 
-    async def test_tasks_without_due_at_are_in_no_range(self, store: TaskStore, owner: str) -> None:
+    async def test_ranges_leave_out_tasks_without_due_at(self, store: TaskStore, owner: str) -> None:
         """Either end of a range leaves out tasks without a due date, even at the earliest or latest possible time."""
         moments = [None, EARLIEST, NOON, LATEST]
         tasks = await create_all(store, owner, *[NewTask(title=str(due_at), due_at=due_at) for due_at in moments])
@@ -100,7 +100,7 @@ class FilterTests:
                 query = TaskQuery(**{name: keeping[name] for name in names}, count=True)  # type: ignore[arg-type]
                 await assert_lists(store, owner, query, tasks)
 
-    async def test_filters_look_at_tasks_as_they_are_now(self, store: TaskStore, owner: str) -> None:
+    async def test_filters_use_the_current_values(self, store: TaskStore, owner: str) -> None:
         """A changed task is found by its new values, and no longer by its old ones."""
         [task] = await create_all(store, owner, NewTask(title="t", tags=["a"], due_at=NOON))
         changes = TaskChanges(title="u", tags=["b"], due_at=None, priority=Priority.LOW, status=Status.COMPLETED)
@@ -119,7 +119,7 @@ class FilterTests:
 
         assert ([], [changed]) == (await found(task), await found(changed))
 
-    async def test_filters_do_not_look_at_other_owners(self, store: TaskStore, owner: str) -> None:
+    async def test_other_owners_tasks_are_not_counted(self, store: TaskStore, owner: str) -> None:
         """Only the owner's own tasks are listed and counted."""
         await create_all(store, f"{owner}x", NewTask(title="t", tags=["a"], due_at=NOON))
         [task] = await create_all(store, owner, NewTask(title="t", tags=["a"], due_at=NOON))

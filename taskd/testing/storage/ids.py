@@ -35,7 +35,7 @@ class NewIDTests:
         assert task == await store.get(owner, task_id)
         assert [task] == (await store.list(owner)).tasks
 
-    async def test_updated_at_never_goes_back(self, store: TaskStore, owner: str) -> None:
+    async def test_updated_at_never_decreases(self, store: TaskStore, owner: str) -> None:
         """A task from the future keeps its time if it is changed now."""
         task = await store.create(owner, NewTask(title="t"), task_id=id_at(soon()))
         updated = await store.update(owner, task.id, TaskChanges(title="u"))
@@ -43,7 +43,7 @@ class NewIDTests:
 
         assert task.created_at == updated.updated_at == toggled.updated_at == toggled.completed_at
 
-    async def test_age_is_the_order_of_ids(self, store: TaskStore, owner: str) -> None:
+    async def test_the_age_of_a_task_is_its_id(self, store: TaskStore, owner: str) -> None:
         """A task with an older id is listed as an older task, no matter when it is stored."""
         await create_all(store, owner, NewTask(title="b"))
         await store.create(owner, NewTask(title="c"), task_id=id_at(soon()))
@@ -52,7 +52,7 @@ class NewIDTests:
         assert ["c", "b", "a"] == titles(await store.list(owner))
         assert ["a", "b", "c"] == titles(await store.list(owner, TaskQuery(order=Order.ASC)))
 
-    async def test_a_task_that_exists_is_not_created_again(self, store: TaskStore, owner: str) -> None:
+    async def test_an_existing_task_is_not_created_again(self, store: TaskStore, owner: str) -> None:
         """If the id is taken, the existing task stays as it is, whether the client or the store chose its id."""
         made = await store.create(owner, NewTask(title="t"))
         sent = await store.create(owner, NewTask(title="u"), task_id=id_at(soon()))
@@ -63,7 +63,7 @@ class NewIDTests:
 
         assert [sent, made] == (await store.list(owner)).tasks
 
-    async def test_of_creations_at_once_one_succeeds(self, store: TaskStore, owner: str) -> None:
+    async def test_of_concurrent_creations_one_succeeds(self, store: TaskStore, owner: str) -> None:
         """Of several concurrent creations with the same id, exactly one creates a task."""
         task_id = id_at(soon())
         created, errors = await outcomes(
@@ -73,7 +73,7 @@ class NewIDTests:
         assert created == (await store.list(owner)).tasks
         assert (1, [PreconditionFailed] * (AT_ONCE - 1)) == (len(created), errors)
 
-    async def test_an_id_can_be_used_again(self, store: TaskStore, owner: str) -> None:
+    async def test_the_id_of_a_deleted_task_can_be_reused(self, store: TaskStore, owner: str) -> None:
         """After a task has been deleted, another one can be created with its id."""
         deleted = await store.create(owner, NewTask(title="t", description="d", tags=["a"]))
         await store.delete(owner, deleted.id)

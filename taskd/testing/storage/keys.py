@@ -22,7 +22,7 @@ KEY = CreationKey("a key", FINGERPRINT)
 class KeyTests:
     """`create` with a key."""
 
-    async def test_a_repetition_creates_nothing(self, store: TaskStore, owner: str) -> None:
+    async def test_a_retry_creates_nothing(self, store: TaskStore, owner: str) -> None:
         """A repeated creation returns the task that was created first, and creates no other."""
         task = await store.create(owner, NEW, key=KEY)
 
@@ -31,7 +31,7 @@ class KeyTests:
         assert [task] == (await store.list(owner)).tasks
         assert ("t", ("a",)) == (task.title, task.tags)
 
-    async def test_a_repetition_returns_the_task_as_it_is_now(self, store: TaskStore, owner: str) -> None:
+    async def test_a_retry_returns_the_task_as_it_is_now(self, store: TaskStore, owner: str) -> None:
         """A repeated creation returns the task with all changes made since."""
         task = await store.create(owner, NEW, key=KEY)
         await store.update(owner, task.id, TaskChanges(title="u", tags=["b"]))
@@ -61,7 +61,7 @@ class KeyTests:
 
         assert [] == (await store.list(owner)).tasks
 
-    async def test_keys_are_each_owner_s(self, store: TaskStore, owner: str) -> None:
+    async def test_owners_may_use_the_same_key(self, store: TaskStore, owner: str) -> None:
         """Owners may use the same key, for the same or different requests, without seeing each other's tasks."""
         own = await store.create(owner, NEW, key=KEY)
         theirs = await store.create(f"{owner}x", NEW, key=KEY)
@@ -81,13 +81,13 @@ class KeyTests:
         assert created == repeated
         assert created[::-1] == (await store.list(owner)).tasks
 
-    async def test_a_creation_without_a_key_is_never_a_repetition(self, store: TaskStore, owner: str) -> None:
+    async def test_a_request_without_a_key_is_never_a_retry(self, store: TaskStore, owner: str) -> None:
         """Without a key, repeating a creation creates another task each time."""
         created = [await store.create(owner, NEW, key=key) for key in (None, KEY, None)]
 
         assert created[::-1] == (await store.list(owner)).tasks
 
-    async def test_repetitions_at_once_create_one_task(self, store: TaskStore, owner: str) -> None:
+    async def test_concurrent_retries_create_one_task(self, store: TaskStore, owner: str) -> None:
         """Of any number of concurrent repetitions, all return the same task."""
         for number in range(3):
             key = CreationKey(str(number), FINGERPRINT)
@@ -97,7 +97,7 @@ class KeyTests:
             assert [created[0]] * AT_ONCE == created
         assert 3 == len((await store.list(owner)).tasks)
 
-    async def test_of_requests_at_once_one_gets_the_key(self, store: TaskStore, owner: str) -> None:
+    async def test_of_concurrent_requests_one_gets_the_key(self, store: TaskStore, owner: str) -> None:
         """Of several concurrent, different requests with the same key, the first creates a task and the others fail."""
         keys = [CreationKey(KEY.key, bytes([number])) for number in range(AT_ONCE)]
         created, errors = await outcomes([store.create(owner, NEW, key=key) for key in keys])

@@ -38,7 +38,7 @@ class PageTests:
         """An empty list has no tasks and no more pages, and its count is zero."""
         assert TaskPage([], 0, has_more=False, total=0) == await store.list(owner, TaskQuery(limit=1, count=True))
 
-    async def test_what_matches_is_counted_if_asked_for(self, store: TaskStore, owner: str) -> None:
+    async def test_matching_tasks_are_counted_on_request(self, store: TaskStore, owner: str) -> None:
         """The count covers the whole list: filters reduce it, but paging does not."""
         tasks = await _fill(store, owner)
         some = frozenset({Status.PENDING})
@@ -61,7 +61,7 @@ class PageTests:
 
     @each_sort
     @each_order
-    async def test_pages_are_the_list_in_pieces(self, store: TaskStore, owner: str, sort: Sort, order: Order) -> None:
+    async def test_pages_are_parts_of_the_list(self, store: TaskStore, owner: str, sort: Sort, order: Order) -> None:
         """Each page but the last is full and begins where the previous one ended; together, they are the whole list."""
         tasks = await _fill(store, owner)
         for limit, search in itertools.product((1, 2, 5), (None, "A")):
@@ -76,7 +76,7 @@ class PageTests:
 
     @each_sort
     @each_order
-    async def test_a_page_begins_after_a_task_that_is_gone(
+    async def test_a_page_may_begin_after_a_deleted_task(
         self, store: TaskStore, owner: str, sort: Sort, order: Order
     ) -> None:
         """A position stays where it is when its task is deleted or moves, or when other tasks are created."""

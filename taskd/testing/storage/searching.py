@@ -74,7 +74,7 @@ class SearchTests:
             assert 2 * len(texts) == len((await store.list(owner, TaskQuery(search=f"{text}-"))).tasks), text
 
     @pytest.mark.parametrize("texts", DIFFERENT.values(), ids=list(DIFFERENT))
-    async def test_everything_else_matters(self, store: TaskStore, owner: str, texts: tuple[str, str]) -> None:
+    async def test_nothing_but_case_is_ignored(self, store: TaskStore, owner: str, texts: tuple[str, str]) -> None:
         """Nothing but case is ignored: texts are not normalized, and words are not stemmed."""
         await create_all(store, owner, *[NewTask(title=f"-{text}-", description=f"-{text}-") for text in texts])
         for text in texts:

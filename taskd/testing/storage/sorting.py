@@ -46,7 +46,7 @@ class SortTests:
         assert (ids if order is Order.ASC else ids[::-1]) == same
 
     @pytest.mark.parametrize("order", Order, ids=str)
-    async def test_titles_are_sorted_by_code_points_after_case_folding(
+    async def test_titles_are_sorted_by_code_point_after_case_folding(
         self, store: TaskStore, owner: str, order: Order
     ) -> None:
         """Titles are sorted by code point, whatever the language, so characters outside the BMP come last."""

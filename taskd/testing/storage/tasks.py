@@ -30,7 +30,7 @@ class TaskTests:
         assert (task.created_at, None) == (task.updated_at, task.completed_at)
         assert 7 == task.id.version
 
-    async def test_what_was_created_reads_back_equal(self, store: TaskStore, owner: str) -> None:
+    async def test_a_created_task_is_returned_unchanged(self, store: TaskStore, owner: str) -> None:
         """Every field is returned as it was stored, times to the microsecond."""
         due_at = dt.datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.timezone.utc)
         new = NewTask(
@@ -80,7 +80,7 @@ class TaskTests:
         ids=repr,
     )
     @pytest.mark.parametrize("status", list(Status), ids=str)
-    async def test_update_changes_what_is_given_and_keeps_the_rest(
+    async def test_update_changes_the_given_fields_and_keeps_the_rest(
         self, store: TaskStore, owner: str, status: Status, changes: TaskChanges
     ) -> None:
         """An update does what `Task.changed` does."""
@@ -106,7 +106,7 @@ class TaskTests:
         assert (Status.PENDING, None) == (reopened.status, reopened.completed_at)
         assert reopened == await store.get(owner, task.id)
 
-    async def test_toggles_at_once_are_all_counted(self, store: TaskStore, owner: str) -> None:
+    async def test_concurrent_toggles_are_all_counted(self, store: TaskStore, owner: str) -> None:
         """None of 24 concurrent toggles is lost: every other one completes the task."""
         task = await store.create(owner, NewTask(title="t"))
 
@@ -115,7 +115,7 @@ class TaskTests:
         assert [True, False] * 12 == [each.is_completed for each in sorted(toggled, key=lambda each: each.version)]
         assert not (await store.get(owner, task.id)).is_completed
 
-    async def test_delete_removes_for_good(self, store: TaskStore, owner: str) -> None:
+    async def test_delete_is_permanent(self, store: TaskStore, owner: str) -> None:
         """No method finds a deleted task."""
         task = await store.create(owner, NewTask(title="t"))
 
@@ -151,7 +151,7 @@ class TaskTests:
 
         assert [1] * len(owners) == [len((await store.list(owner)).tasks) for owner in owners]
 
-    async def test_ping_returns_while_the_store_answers(self, store: TaskStore) -> None:
+    async def test_ping_returns_while_the_store_responds(self, store: TaskStore) -> None:
         """A store that responds is ready."""
         await store.ping()
 

@@ -56,7 +56,7 @@ class VersionTests:
         assert task == await store.get(owner, task.id)
         assert [task] == (await store.list(owner)).tasks
 
-    async def test_owners_are_counted_apart(self, store: TaskStore, owner: str) -> None:
+    async def test_owners_are_counted_separately(self, store: TaskStore, owner: str) -> None:
         """The writes of one owner do not count for another."""
         other = f"{owner}x"
         task = await store.create(owner, NewTask(title="t"))
@@ -68,7 +68,7 @@ class VersionTests:
         assert seq == await store.seq(owner) == (await store.list(owner)).seq
         assert task == await store.get(owner, task.id)
 
-    async def test_reading_is_no_change(self, store: TaskStore, owner: str) -> None:
+    async def test_reading_is_not_a_change(self, store: TaskStore, owner: str) -> None:
         """Reading tasks does not change `seq`."""
         task = await store.create(owner, NewTask(title="t"))
         seq = await store.seq(owner)
@@ -78,7 +78,7 @@ class VersionTests:
 
         assert seq == await store.seq(owner)
 
-    async def test_a_version_never_comes_again(self, store: TaskStore, owner: str) -> None:
+    async def test_a_version_is_never_reused(self, store: TaskStore, owner: str) -> None:
         """A task that is deleted and created again gets a higher version than it ever had."""
         task_id = id_at(soon() - HOUR)
         versions = []
@@ -90,7 +90,7 @@ class VersionTests:
 
         assert sorted(set(versions)) == versions
 
-    async def test_writes_at_once_have_different_versions(self, store: TaskStore, owner: str) -> None:
+    async def test_concurrent_writes_have_different_versions(self, store: TaskStore, owner: str) -> None:
         """Every one of an owner's concurrent writes is counted."""
         task = await store.create(owner, NewTask(title="t"))
         written, _ = await outcomes(
@@ -106,7 +106,7 @@ class VersionTests:
         assert all(before < after for before, after in itertools.pairwise([task.version, *versions]))
         assert versions[-1] == await store.seq(owner)
 
-    async def test_a_list_and_its_seq_belong_together(self, store: TaskStore, owner: str) -> None:
+    async def test_a_list_and_its_seq_are_consistent(self, store: TaskStore, owner: str) -> None:
         """A list that is read during changes contains exactly the changes that its `seq` counts."""
         first, *_ = await create_all(store, owner, NewTask(title="t"), NewTask(title="u"))
 

@@ -16,8 +16,8 @@ def upgrade() -> None:
     """
     Add the column.
 
-    Its default is for older servers, which go on creating tasks.  Neither database rewrites the table for a constant
-    default, so PostgreSQL holds its exclusive lock only for a moment.
+    Its default is for older servers, which continue to create tasks.  Neither database rewrites the table for a
+    constant default, so PostgreSQL holds its exclusive lock only for a moment.
     """
     empty = "{}" if op.get_context().dialect.name == "postgresql" else "[]"
     op.add_column("tasks", sa.Column("tags", _TEXTS, nullable=False, server_default=empty))
