@@ -64,6 +64,7 @@ def schemathesis(folder: Path, settings: str, url: str, variables: Mapping[str, 
     if not program.exists():
         missing("schemathesis is not installed")
     shutil.copy(SETTINGS / settings, folder / "schemathesis.toml")
+    shutil.copy(SETTINGS / "hooks.py", folder)
     command = [str(program), "run", f"{url}/openapi.json", "--checks", "all", "--no-color", "--continue-on-failure"]
     command += ["--generation-database", "none", "--report", "ndjson", "--report-ndjson-path", "report.ndjson"]
     done = subprocess.run(
