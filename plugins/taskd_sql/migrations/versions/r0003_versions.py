@@ -70,8 +70,8 @@ WHEN (NEW.user_id <> OLD.user_id) EXECUTE FUNCTION tasks_note_deletion()""",
     """CREATE TRIGGER tasks_truncated AFTER TRUNCATE ON tasks FOR EACH STATEMENT
 EXECUTE FUNCTION tasks_note_truncation()""",
 )
-# Roles with rights on the tasks need the same rights on the new tables.  Roles that may change tasks, in whatever way, also
-# need those that the triggers use.
+# Roles with rights on the tasks need the same rights on the new tables.  Roles that may change tasks, in whatever way,
+# also need those that the triggers use.
 _POSTGRES_GRANTS = """DO $$
 DECLARE role text; privilege text;
 BEGIN
