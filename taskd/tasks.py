@@ -36,6 +36,7 @@ __all__ = [
     "Title",
     "UnsetType",
     "check_new_id",
+    "time_of",
 ]
 
 

@@ -36,7 +36,12 @@ ORIGIN = "https://app.example.com"
 # However slow the machine is, no request is refused for having waited too long.
 PATIENT = {"TASKD_QUEUE_TIMEOUT": "60"}
 # Test modules that are run only with an option, and that option.
-ON_REQUEST = {"test_better_auth.py": "--better-auth", "test_clients.py": "--clients"}
+ON_REQUEST = {
+    "test_better_auth.py": "--better-auth",
+    "test_clients.py": "--clients",
+    "test_generators.py": "--clients",
+    "test_nextjs.py": "--clients",
+}
 FIGURES = pytest.StashKey[list[Figures]]()
 
 

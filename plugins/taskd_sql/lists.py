@@ -25,6 +25,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal,
     literal_column,
@@ -37,9 +38,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 
 from taskd.queries import Order, Position, Sort, TaskQuery
+from taskd.storage import EVERYTHING
 from taskd.tasks import Priority, Status
 from taskd_sql.schema import owners, tasks
-from taskd_sql.statements import IS_OWN, TASK_COLUMNS, Statement, parameter
+from taskd_sql.statements import IS_OWN, IS_UNFOLDED, TASK_COLUMNS, Statement, parameter
 
 __all__ = ["Header", "ListStatements", "arguments"]
 
@@ -50,8 +52,8 @@ _NO_LIMIT = 2**62
 
 _STATUS_BITS = {status: 1 << number for number, status in enumerate(Status)}
 _PRIORITY_BITS = {priority: 1 << number for number, priority in enumerate(Priority)}
-_NONE: ColumnElement[int] = literal_column("0", Integer())
-_SOME: ColumnElement[int] = literal_column("1", Integer())
+_ZERO: ColumnElement[int] = literal_column("0", Integer())
+_ONE: ColumnElement[int] = literal_column("1", Integer())
 # Stands in for a missing `due_at`.  Tasks that have one are never compared with it.
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
@@ -105,7 +107,7 @@ _PRIORITY = _bits(tasks.c.priority, _PRIORITY_BITS)
 
 
 def _is_among(bit: ColumnElement[int], mask: str) -> ColumnElement[bool]:
-    return bit.bitwise_and(bindparam(mask, type_=Integer())) != _NONE
+    return bit.bitwise_and(bindparam(mask, type_=Integer())) != _ZERO
 
 
 def _filters() -> ColumnElement[bool]:
@@ -146,7 +148,7 @@ def _keys(sort: Sort, order: Order) -> Sequence[_Key]:
         Sort.CREATED_AT: (),
         Sort.UPDATED_AT: (_Key(tasks.c.updated_at, order),),
         Sort.DUE_AT: (
-            _Key(case((tasks.c.due_at.is_(None), _SOME), else_=_NONE), Order.ASC),
+            _Key(case((tasks.c.due_at.is_(None), _ONE), else_=_ZERO), Order.ASC),
             _Key(func.coalesce(tasks.c.due_at, literal(_EPOCH, tasks.c.due_at.type)), order),
         ),
         Sort.PRIORITY: (_Key(_PRIORITY, order),),
@@ -206,15 +208,20 @@ def _statement(kind: _Kind) -> Any:
     Return the statement for queries of this *kind*.
 
     The first row is a header: its `version` is the owner's `seq`, and its other task columns are null.  If the kind is
-    detailed, two more columns, null in all other rows, hold the number of matching tasks and whether all texts are
-    known to be folded.  Because this is a single statement, everything in the result is from the same moment.
-    (Databases are allowed to reorder the parts of `UNION ALL`, but do not.)
+    detailed, two more columns, null in all other rows, hold the number of matching tasks, and whether some texts are
+    not folded (null if that does not matter, or the owner is known to have none).  Because this is a single statement,
+    everything in the result is from the same moment.  The header comes first: SQLite runs the parts of `UNION ALL` in
+    order, and so does PostgreSQL unless it runs them in parallel, which the limit of the second part rules out.
     """
     keys = _keys(kind.sort, kind.order)
     matches = and_(IS_OWN, _filters()) if kind.is_filtered else IS_OWN
     total = select(func.count()).select_from(tasks).where(matches).scalar_subquery()
-    details = (case((bindparam("wants_total", type_=Boolean()), total)), _of_owner(owners.c.is_folded))
-    no_details = (cast(null(), BigInteger()).label("total"), cast(null(), Boolean()).label("is_folded"))
+    is_unknown = and_(bindparam("needs_folded", type_=Boolean()), _of_owner(owners.c.is_folded).is_not(true()))
+    details = (
+        case((bindparam("wants_total", type_=Boolean()), total)),
+        case((is_unknown, exists(select(tasks.c.id).where(IS_OWN, IS_UNFOLDED)))),
+    )
+    no_details = (cast(null(), BigInteger()).label("total"), cast(null(), Boolean()).label("has_unfolded"))
     header = select(
         *[_of_owner(owners.c.seq) if column is tasks.c.version else _no(column) for column in TASK_COLUMNS],
         *(details if kind.is_detailed else ()),
@@ -238,19 +245,24 @@ def _of_owner(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def arguments(owner: str, query: TaskQuery, limit: int | None) -> Mapping[str, Any]:
     """Return the parameters of *query*'s statement, with *limit* instead of the query's own."""
-    start = () if query.after is None else _values_at(query.sort, query.after)
-    return {
+    values = {
         "owner": owner,
         "row_limit": _NO_LIMIT if limit is None else limit,
         "wants_total": query.count,
-        "statuses": sum(_STATUS_BITS[status] for status in query.statuses),
-        "priorities": sum(_PRIORITY_BITS[priority] for priority in query.priorities),
-        "due_after": query.due_after,
-        "due_before": query.due_before,
-        "needed_tags": query.tags,
-        "search": query.folded_search,
-        **{f"start_{number}": value for number, value in enumerate(start)},
+        "needs_folded": query.sort is Sort.TITLE or bool(query.search),
     }
+    if query.after is not None:
+        values |= {f"start_{number}": value for number, value in enumerate(_values_at(query.sort, query.after))}
+    if query.is_filtered:
+        values |= {
+            "statuses": sum(_STATUS_BITS[status] for status in query.statuses),
+            "priorities": sum(_PRIORITY_BITS[priority] for priority in query.priorities),
+            "due_after": query.due_after,
+            "due_before": query.due_before,
+            "needed_tags": query.tags,
+            "search": query.folded_search,
+        }
+    return values
 
 
 @attrs.frozen
@@ -259,25 +271,32 @@ class Header:
 
     seq: int
     total: int | None
-    is_folded: bool
+    has_unfolded: bool | None
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> Header:
         """Return the header in *row*."""
         seq, *details = row[_VERSION:]
-        total, is_folded = details or (None, False)
-        return cls(seq or 0, total, bool(is_folded))
+        total, has_unfolded = details or (None, None)
+        return cls(seq or 0, total, None if has_unfolded is None else bool(has_unfolded))
 
 
 @attrs.frozen
 class ListStatements:
-    """The statements for lists in one dialect, each compiled on first use."""
+    """The statements for lists in one dialect; all but the most common one are compiled on first use."""
 
     dialect: Dialect
+    _everything: Statement = attrs.field(init=False)
     _compiled: dict[_Kind, Statement] = attrs.field(init=False, factory=dict)
+
+    @_everything.default
+    def _compile(self) -> Statement:
+        return Statement.compile(_statement(_Kind.of(EVERYTHING)), self.dialect)
 
     def get(self, query: TaskQuery) -> Statement:
         """Return the statement for *query*."""
+        if query is EVERYTHING:
+            return self._everything
         kind = _Kind.of(query)
         if kind not in self._compiled:
             self._compiled[kind] = Statement.compile(_statement(kind), self.dialect)

@@ -4,7 +4,7 @@ Define the tables.  `schema.sql` creates the same tables in PostgreSQL, and so d
 The primary key of the tasks begins with the owner and ends with an id that increases over time.  So one index is enough
 to find single tasks, list them in their default order, and isolate owners from each other.
 
-Every statement that changes a task first raises its owner's `seq`, which locks the row in `owners`, so an owner's
+Every statement that changes a task also raises its owner's `seq`, which locks the row in `owners`, so that an owner's
 changes happen one after another.  Triggers raise `seq` for statements that do not: those of older servers, and those
 that people type.
 """

@@ -43,9 +43,9 @@ from taskd_sql.schema import keys, owners, tasks, version
 __all__ = [
     "FIND_KEY",
     "FOLD",
-    "FOLDED",
     "GET",
     "IS_OWN",
+    "IS_UNFOLDED",
     "PING",
     "SEQ",
     "SINGLE",
@@ -75,7 +75,9 @@ _OWNER = parameter("owner", owners.c.user_id)
 _IS_THAT = and_(IS_OWN, tasks.c.id == parameter("task_id", tasks.c.id))
 _EXPECTED = parameter("expected", tasks.c.version)
 _IS_EXPECTED = and_(_IS_THAT, or_(_EXPECTED.is_(None), tasks.c.version == _EXPECTED))
-_IS_UNFOLDED = or_(
+# In PostgreSQL, this locks the task if it has the expected version.
+_IS_LOCKED = exists(select(tasks.c.id).where(_IS_EXPECTED).with_for_update())
+IS_UNFOLDED = or_(
     tasks.c.title_folded.is_(None), and_(tasks.c.description.is_not(None), tasks.c.description_folded.is_(None))
 )
 
@@ -95,26 +97,22 @@ SEQ = select(owners.c.seq).where(owners.c.user_id == _OWNER)
 _IS_KEY = and_(keys.c.user_id == _OWNER, keys.c.key == parameter("which_key", keys.c.key))
 _IS_ITS_TASK = and_(tasks.c.user_id == keys.c.user_id, tasks.c.id == keys.c.task_id)
 FIND_KEY = select(keys.c.fingerprint, *TASK_COLUMNS).select_from(keys.outerjoin(tasks, _IS_ITS_TASK)).where(_IS_KEY)
+# Continues after the last task of the previous batch, because SQLite reads the texts of all tasks that it skips.
 UNFOLDED = (
     select(tasks.c.id, tasks.c.version, tasks.c.title, tasks.c.description)
-    .where(IS_OWN, _IS_UNFOLDED)
+    .where(IS_OWN, IS_UNFOLDED, tasks.c.id > parameter("last_id", tasks.c.id))
     .order_by(tasks.c.id)
     .limit(literal(FOLDED_AT_ONCE))
 )
-# Keeps the version: clients see no change.
+# Keeps the version: clients see no change.  It skips texts that another process has folded meanwhile, because the
+# trigger would take an update that changes nothing for an older server's.
 FOLD = (
     update(tasks)
-    .where(_IS_EXPECTED)
+    .where(_IS_EXPECTED, IS_UNFOLDED)
     .values(
         title_folded=parameter("new_title_folded", tasks.c.title_folded),
         description_folded=parameter("new_description_folded", tasks.c.description_folded),
     )
-)
-# Only if nothing has been written since `seq` was read: an older server may have written texts that are not folded.
-FOLDED = (
-    update(owners)
-    .where(owners.c.user_id == _OWNER, owners.c.seq == parameter("last_seq", owners.c.seq))
-    .values(is_folded=true())
 )
 
 
@@ -123,7 +121,8 @@ class _Raised:
     """
     The statement that raises the owner's `seq` if *condition* holds, and the new value.
 
-    It runs before the change itself, to lock the owner's row first.
+    In PostgreSQL, every write locks first the task, if it exists, and then its owner, so writes cannot deadlock.  So do
+    statements that leave raising `seq` to the triggers.
     """
 
     dialect: Dialect
@@ -172,7 +171,7 @@ def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Se
             .returning(*TASK_COLUMNS)
         )
 
-    return _Raised(dialect, exists(select(tasks.c.id).where(_IS_EXPECTED))).write(change)
+    return _Raised(dialect, _IS_LOCKED).write(change)
 
 
 def _status(status: Status) -> ColumnElement[Any]:
@@ -212,7 +211,7 @@ def _delete(dialect: Dialect) -> Sequence[Executable]:
     def remove(seq: ScalarSelect[Any]) -> Any:
         return delete(tasks).where(_IS_EXPECTED, seq.is_not(None)).returning(tasks.c.id)
 
-    return _Raised(dialect, exists(select(tasks.c.id).where(_IS_EXPECTED))).write(remove)
+    return _Raised(dialect, _IS_LOCKED).write(remove)
 
 
 def _new_task(dialect: Dialect) -> Callable[[ScalarSelect[Any]], Insert]:
@@ -251,8 +250,19 @@ def _create_once(dialect: Dialect) -> Sequence[Executable]:
     return _Raised(dialect, exists(select(added.c.task_id))).write(_new_task(dialect), forget.cte("forgotten"), added)
 
 
+def _note_folded(dialect: Dialect) -> Sequence[Executable]:
+    """Return the statement that records that all texts are folded, unless there have been writes since."""
+    last_seq = parameter("last_seq", owners.c.seq)
+    noted = _insert(dialect, owners).values(user_id=_OWNER, seq=last_seq, is_folded=true())
+    return (
+        noted.on_conflict_do_update(
+            index_elements=[owners.c.user_id], set_={"is_folded": true()}, where=owners.c.seq == last_seq
+        ),
+    )
+
+
 # The statements that run on their own and are the same in both dialects.
-SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD, FOLDED)
+SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
 # The functions that make the statements of each write.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,
@@ -260,6 +270,7 @@ WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "update": _update,
     "toggle": _toggle,
     "delete": _delete,
+    "note_folded": _note_folded,
 }
 
 Processor = Callable[[Any], Any]
@@ -284,7 +295,7 @@ class Statement:
 
     @classmethod
     def compile(cls, statement: Any, dialect: Dialect) -> Statement:
-        """Compile *statement* for *dialect*.  This takes a few hundred microseconds, so do it only once."""
+        """Compile *statement* for *dialect*.  This takes up to several milliseconds, so do it only once."""
         compiled: Any = statement.compile(dialect=dialect)
         parameters = []
         for name in compiled.positiontup:

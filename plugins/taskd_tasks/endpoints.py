@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -68,7 +68,10 @@ __all__ = ["TaskEndpoints"]
 
 T = TypeVar("T")
 
-UNCHANGED = Returns(304, "Nothing has changed: `If-None-Match` contains the current tag.", headers={"ETag": ETag})
+
+def _unchanged(etag: Any) -> Returns:
+    """Describe the 304 for a read whose `ETag` has the type *etag*."""
+    return Returns(304, "Nothing has changed: `If-None-Match` contains the current tag.", headers={"ETag": etag})
 
 
 @attrs.frozen
@@ -87,7 +90,7 @@ class TaskEndpoints:
             headers={"ETag": ListETag},
             optional_headers={"Link": Link, "X-Total-Count": TotalCount},
         ),
-        UNCHANGED,
+        _unchanged(ListETag),
         query=PARAMETERS.types,
         headers={"If-None-Match": IfNoneMatchHeader},
     )
@@ -160,7 +163,7 @@ class TaskEndpoints:
     @operation(
         "getTask",
         Returns(200, "The task.", type=Task, example=OPEN, headers={"ETag": ETag}),
-        UNCHANGED,
+        _unchanged(ETag),
         errors=[404],
         parameters={"id": TaskID},
         headers={"If-None-Match": IfNoneMatchHeader},

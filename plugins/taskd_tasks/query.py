@@ -13,6 +13,7 @@ from starlette.requests import Request
 from taskd.fields import FieldType
 from taskd.queries import Sort, TaskPage, TaskQuery
 from taskd.routes import FieldError, InvalidParameter
+from taskd.storage import EVERYTHING
 from taskd.tasks import Priority, Status, Tags
 from taskd_tasks.cursors import Cursor
 from taskd_tasks.parameters import PARAMETERS
@@ -44,7 +45,8 @@ class ListRequest:
         Raises:
             InvalidParameter: A parameter is invalid, or the cursor is for another query.
         """
-        given = PARAMETERS.read(request)
+        # Most requests have no query.
+        given = PARAMETERS.read(request) if request.scope.get("query_string") else {}
         if not given:
             return _EVERYTHING
         query = _query(given)
@@ -76,7 +78,7 @@ class ListRequest:
         return urlencode([*parameters, ("cursor", str(cursor))], quote_via=quote, safe="")
 
 
-_EVERYTHING = ListRequest(TaskQuery(), {})
+_EVERYTHING = ListRequest(EVERYTHING, {})
 
 
 def _query(given: Mapping[str, Any]) -> TaskQuery:

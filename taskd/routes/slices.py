@@ -26,8 +26,8 @@ async def in_slices(convert: Callable[[list[T]], R], items: list[T], length: int
     Call *convert* with each slice of *items*, and return the results in order.
 
     Items that fit into a single slice, even none, are converted immediately.  Otherwise the event loop runs between
-    slices.  However many calls there are, at most one slice is converted in each iteration of the
-    event loop; the calls take turns.
+    slices.  However many calls there are, at most one slice is converted in each iteration of the event loop; the calls
+    take turns.
 
     Args:
         convert: Converts one slice.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,19 +16,11 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
-from taskd.routes import InvalidBody
-from taskd.routes.body import structure
-from taskd.tasks import NewTask
 from taskd.testing import running_server
 from tests.conftest import SECRET, token_for
 from tests.support.browser import chromium, complaints
-from tests.support.documentation import ROOT, blocks
 from tests.support.fuzzing import schemathesis
-from tests.support.node import install, npm
 from tests.support.processes import DEV, PLAIN_UVICORN, child_environ
-from tests.support.requirements import required
-
-TYPESCRIPT = ROOT / "tests" / "ecosystem" / "typescript"
 
 
 @attrs.frozen
@@ -60,9 +51,6 @@ SUCCESS = {
     f"PATCH {TASK}/complete": 200,
 }
 WITH_INPUT = [operation for operation in SUCCESS if operation != f"GET {TASKS}"]
-# All white space that Python knows, what is next to it, and what some dialect of regular expressions takes for such.
-SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace()]
-NO_SPACES = [chr(ord(space) + step) for space in SPACES for step in (-1, 1)] + list("\u180e\u200b\u2060\ufeff")
 CHECKS = {
     "allow_header_conformance",
     "content_type_conformance",
@@ -89,47 +77,11 @@ def extent(is_thorough: bool) -> Extent:
 
 
 @contextlib.contextmanager
-def serving(environ: dict[str, str]) -> Iterator[str]:
-    """Serve with the settings in *environ*, and give the URL."""
-    with running_server(child_environ(environ)) as server:
-        yield server.url
-        server.stop()
-
-
-@pytest.fixture
-def server_url(environ: dict[str, str]) -> Iterator[str]:
-    """The URL of a server on either database."""
-    with serving(environ) as url:
-        yield url
-
-
-@pytest.fixture
-def small_environ(tmp_path: Path) -> dict[str, str]:
-    return {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "BETTER_AUTH_SECRET": SECRET}
-
-
-@pytest.fixture
-def small_server_url(small_environ: dict[str, str]) -> Iterator[str]:
-    """The URL of a server, where it does not matter which database it has."""
-    with serving(small_environ) as url:
-        yield url
-
-
-@contextlib.contextmanager
 def client_at(url: str, user_id: str) -> Iterator[httpx.Client]:
     """A client of the server at *url*, with a good token of *user_id*."""
     headers = {"Authorization": f"Bearer {token_for(user_id)}"}
     with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
         yield client
-
-
-def is_title(title: str) -> bool:
-    """Tell whether the server takes *title*."""
-    try:
-        structure({"title": title}, NewTask)
-    except InvalidBody:
-        return False
-    return True
 
 
 def test_the_document_is_valid(small_environ: dict[str, str], small_server_url: str) -> None:
@@ -216,80 +168,6 @@ class TestSchemathesis:
         assert [] == [call for call in SUCCESS.items() if TASK in call[0] and on_new_tasks[call] < 3]
         # By an id of a task that was deleted on the way.
         assert [] == [operation for operation in SUCCESS if TASK in operation and not responses[operation, 404]]
-
-
-@pytest.fixture(scope="module")
-def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project like a new one of Vite's, with the client of the documentation, and with types made by its commands."""
-    folder = tmp_path_factory.mktemp("typescript")
-    for source in TYPESCRIPT.iterdir():
-        (folder / source.name).write_bytes(source.read_bytes())
-    install(folder)
-    _, without_server, comparison = blocks("docs/guides/clients.md", "sh")
-    type_in(folder, without_server)
-    type_in(folder, comparison)
-    [client] = blocks("docs/guides/clients.md", "ts")
-    (folder / client.split()[1]).write_text(client)
-    return folder
-
-
-def type_in(folder: Path, commands: str) -> None:
-    """Run *commands* of the documentation in *folder*, where `taskd` is ours."""
-    required("npm")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(["bash", "-euc", commands], cwd=folder, env={**os.environ, "PATH": path}, check=True)
-
-
-class TestTypeScript:
-    """What openapi-typescript makes of the document."""
-
-    def test_a_program_uses_all_operations(self, typescript: Path, small_server_url: str, user_id: str) -> None:
-        """A program that type-checks, and no mistake in `mistakes.ts` does, finds what its types promise."""
-        npm(typescript, "run", "build")
-        npm(typescript, "run", "check:typescript-5")
-        command = [required("node"), "built/program.js", small_server_url, token_for(user_id), user_id]
-        done = subprocess.run(command, cwd=typescript, stdout=subprocess.PIPE, text=True, check=True)
-
-        assert {
-            "created": ["Water the plants", "pending", "2026-11-27T17:00:00Z"],
-            "isSame": True,
-            "listed": ["Water the plants"],
-            "changed": ["in_progress", None, ["home", "garden"]],
-            "toggled": ["completed", True, True],
-            "reopened": ["pending", False],
-            "deleted": [204, None],
-            "gone": [404, "not_found", "There is no such task."],
-            "refused": [422, ["title"]],
-            "health": ["ok", "ok"],
-            "documented": ["Oat", None, "completed", 1, "Milk", "pending"],
-            "isRead": True,
-            "missing": [404, "not_found", "There is no such task."],
-            "nobody": "The token is malformed: it is not a signed JWT.",
-            "untitled": [422, "invalid_body", ["title"]],
-        } == json.loads(done.stdout)
-
-    def test_generated_schemas_take_the_titles_that_the_server_takes(self, typescript: Path) -> None:
-        """Those for zod and for valibot, that hey-api makes, compile, and know white space as the server does."""
-        titles = [*SPACES, *NO_SPACES, "\u2028\u2029 \n", "\u2028t", "\ufeff\u2028", "t\0", "", "t" * 201, "\U0001f389"]
-        npm(typescript, "run", "generate-schemas")
-        npm(typescript, "run", "build-schemas")
-        command = [required("node"), "built/titles.js", json.dumps(titles)]
-        done = subprocess.run(command, cwd=typescript, stdout=subprocess.PIPE, text=True, check=True)
-
-        assert [[is_title(title)] * 2 for title in titles] == json.loads(done.stdout)
-
-    def test_the_types_of_a_running_server_are_the_same(
-        self, typescript: Path, small_server_url: str, tmp_path: Path
-    ) -> None:
-        """Who has no taskd installed generates them from a server's own document, also beside a later TypeScript."""
-        with_server, _, _ = blocks("docs/guides/clients.md", "sh")
-        ours = json.loads((TYPESCRIPT / "package.json").read_text())["devDependencies"]
-        manifest = {"private": True, "devDependencies": {"typescript": ours["typescript-7"].rpartition("@")[2]}}
-        (tmp_path / "package.json").write_text(json.dumps(manifest))
-        type_in(tmp_path, with_server.replace("http://127.0.0.1:8000", small_server_url))
-
-        assert {"openapi-fetch"} == set(json.loads((tmp_path / "package.json").read_text())["dependencies"])
-        assert (typescript / "lib" / "taskd.d.ts").read_text() == (tmp_path / "lib" / "taskd.d.ts").read_text()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from taskd import build_app
 from taskd.testing import lifespan
 from tests.conftest import client_of
 from tests.support.model import Model
-from tests.support.requests import REQUESTS, List, Request, Session
+from tests.support.requests import LISTS, REQUESTS, List, Request, Session
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -33,7 +33,7 @@ def test_each_response_agrees_with_the_model(environ: dict[str, str], is_thoroug
     with asyncio.Runner() as runner:
 
         @settings(
-            max_examples=5000 if is_thorough else 40,
+            max_examples=5000 if is_thorough else 60,
             deadline=None,
             # Ordinary runs always use the same requests, so that nobody is stopped by a bug that is not theirs.
             derandomize=not is_thorough,
@@ -41,9 +41,9 @@ def test_each_response_agrees_with_the_model(environ: dict[str, str], is_thoroug
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate, Phase.shrink],
         )
-        @given(requests=st.lists(REQUESTS, min_size=12, max_size=30))
-        def check(requests: Sequence[Request]) -> None:
-            runner.run(play(app, requests))
+        @given(requests=st.lists(REQUESTS, min_size=8, max_size=30), lists=st.lists(LISTS, min_size=4, max_size=8))
+        def check(requests: Sequence[Request], lists: Sequence[Request]) -> None:
+            runner.run(play(app, [*requests, *lists]))
 
         app = build_app(environ)
         started = contextlib.AsyncExitStack()

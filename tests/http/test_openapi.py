@@ -25,6 +25,7 @@ from tests.support.documents import (
     CLASSES,
     CODES,
     OPERATIONS,
+    TASK,
     TASKS,
     WHOLE,
     Json,
@@ -198,6 +199,15 @@ class TestContract:
         assert expected | {"X-Request-ID"} == set(headers) - optional, operation_id
         assert OPTIONAL_HEADERS.get((operation_id, status), set()) == optional
         assert all(header["description"] for header in headers.values())
+
+    @pytest.mark.parametrize(("path", "tag"), [(TASKS, 'W/"42"'), (TASK, '"42"')])
+    def test_a_304_has_the_tag_that_was_sent(self, path: str, tag: str) -> None:
+        """It is described as that of the whole response: a list has another one than a task."""
+        described = operations()["GET", path]["responses"]
+        whole, unchanged = (described[status]["headers"]["ETag"] for status in ("200", "304"))
+
+        assert whole == unchanged
+        assert [tag] == unchanged["schema"]["examples"]
 
     def test_the_schemas_are_those_of_the_contract(self) -> None:
         """They describe only bodies and enumerations."""

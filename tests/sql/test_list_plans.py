@@ -14,7 +14,7 @@ import pytest
 
 from taskd.queries import Order, Position, Sort, TaskQuery
 from taskd.tasks import Priority, Status
-from taskd_sql import lists
+from taskd_sql import lists, statements
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.store import SQLTaskStore
 from tests.support.databases import PostgresPlace, SQLitePlace
@@ -100,6 +100,19 @@ async def test_sqlite_does_not_read_other_owners_tasks(sqlite_place: SQLitePlace
             assert "SCAN tasks" not in plan
             assert (query.sort is Sort.CREATED_AT) is ("USE TEMP B-TREE FOR ORDER BY" not in plan), plan
     await store.close()
+
+
+async def test_sqlite_continues_where_it_stopped_folding(sqlite_place: SQLitePlace) -> None:
+    """Otherwise, folding many tasks would read the first ones over and over."""
+    store = taskd_storage({"DATABASE_URL": sqlite_place.url})
+    await store.ping()
+    unfolded = store._compiled[statements.UNFOLDED]
+    arguments = unfolded.arguments({"owner": "user 7", "last_id": uuid.UUID(int=7)})
+    with contextlib.closing(sqlite3.connect(sqlite_place.file)) as connection:
+        [plan] = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {unfolded.sql}", arguments)]
+    await store.close()
+
+    assert "SEARCH tasks USING PRIMARY KEY (user_id=? AND id>?)" == plan
 
 
 async def test_a_list_is_one_statement(postgres_store: SQLTaskStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from alembic import command
@@ -20,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 import taskd_sql.schema
-from taskd.queries import TaskQuery
+from taskd.queries import TaskPage, TaskQuery
 from taskd.storage import PreconditionFailed
 from taskd.tasks import NewTask, TaskChanges
 from taskd.testing import running_server
@@ -365,6 +366,103 @@ class TestVersions:
 
             assert many - 1 == len(found.tasks) == found.total
             assert before == await store.list("alice")
+
+    async def test_preparing_concurrent_searches_changes_no_version(self, migrated: Place) -> None:
+        """This holds even if two servers find the same texts missing at once."""
+        async with opened(migrated) as store, opened(migrated) as other:
+
+            async def searched(query: TaskQuery) -> list[TaskPage]:
+                return await asyncio.gather(*[each.list("alice", query) for each in (store, other) for _ in range(4)])
+
+            # Open the connections, so that the searches start together.
+            [before, *_] = await searched(TaskQuery())
+            found = await searched(TaskQuery(search="T"))
+
+            assert [before.tasks] * 8 == [page.tasks for page in found]
+            assert before == await store.list("alice")
+
+    async def test_writes_of_both_versions_do_not_deadlock(self, postgres_place: PostgresPlace) -> None:
+        """They lock the same rows in the same order."""
+        await runner.upgrade(parse(postgres_place.url))
+        async with opened(postgres_place) as store:
+            task = await store.create("alice", NewTask(title="t"))
+
+            async def write_as_before() -> None:
+                older = await asyncpg.connect(postgres_place.url)
+                for number in range(200):
+                    await older.execute("UPDATE tasks SET title = $1 WHERE id = $2", str(number), task.id)
+                await older.close()
+
+            async def write() -> None:
+                for _ in range(200):
+                    await store.toggle("alice", task.id)
+
+            await asyncio.gather(*[write_as_before() for _ in range(4)], *[write() for _ in range(4)])
+
+            assert 8 * 200 < await store.seq("alice") == (await store.get("alice", task.id)).version
+        assert ["0"] == postgres_place.run("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+
+    async def test_two_servers_can_prepare_the_same_search(
+        self, migrated: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither repeats what the other has prepared: no version changes, and both find the task."""
+        migrated.run("UPDATE tasks SET description = 'In der Straße'")
+        query = TaskQuery(search="STRASSE")
+        async with opened(migrated) as store, opened(migrated) as other:
+            before = await store.list("alice")
+            found = []
+            write_many = store.database.write_many
+
+            async def overtaken(*args: Any, **options: Any) -> None:
+                monkeypatch.setattr(store.database, "write_many", write_many)
+                found.append(await other.list("alice", query))
+                await write_many(*args, **options)
+
+            monkeypatch.setattr(store.database, "write_many", overtaken)
+            found.append(await store.list("alice", query))
+
+            assert [before, before] == found
+            assert before == await store.list("alice")
+
+    async def test_an_older_server_s_writes_during_the_first_search_are_found(
+        self, migrated: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A task that matches before and after the change is not missed."""
+        migrated.run("UPDATE tasks SET title = 'Straße'")
+        async with opened(migrated) as store:
+            changes = ["UPDATE tasks SET priority = 'high'", "UPDATE tasks SET priority = 'low'"]
+            fetch = store.database.fetch
+
+            async def overtaken(*args: Any, **options: Any) -> Any:
+                rows = await fetch(*args, **options)
+                if not rows and changes:
+                    # There is nothing left to prepare.
+                    migrated.run(changes.pop())
+                return rows
+
+            monkeypatch.setattr(store.database, "fetch", overtaken)
+            page = await store.list("alice", TaskQuery(search="STRASSE"))
+
+            assert (await store.list("alice")).tasks == page.tasks
+            assert [] == changes
+
+    async def test_only_the_first_search_is_prepared(self, migrated: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second search is one statement, even if nothing was written since, or there are no tasks."""
+        query = TaskQuery(search="t")
+        async with opened(migrated) as store:
+            for owner in ("alice", "bob"):
+                await store.list(owner, query)
+            calls = []
+            for name in ("fetch", "write", "write_many"):
+
+                async def counted(*args: Any, name: str = name, **options: Any) -> Any:
+                    calls.append(name)
+                    return await getattr(type(store.database), name)(store.database, *args, **options)
+
+                monkeypatch.setattr(store.database, name, counted)
+            found = [len((await store.list(owner, query)).tasks) for owner in ("alice", "bob")]
+
+            assert ([1, 0], ["fetch", "fetch"]) == (found, calls)
 
     async def test_roles_that_could_create_tasks_still_can(self, postgres_place: PostgresPlace) -> None:
         """The migration grants them the rights on the new tables, so servers need no further grants."""

@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy
 
 import taskd_sql.store
+from taskd.queries import TaskQuery
 from taskd.storage import StoreUnavailable
 from taskd.tasks import NewTask, TaskChanges
 from taskd_sql import statements
@@ -366,6 +367,18 @@ async def test_a_call_is_one_round_trip(postgres: PostgresServer, user_id: str) 
     # The server logs other things, too.
     [line] = [line for line in said.splitlines() if "LOG:" in line and "checkpoint" not in line]
     assert "execute __asyncpg_" in line
+
+
+async def test_a_second_search_writes_nothing(database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first search, nothing has to be prepared, even if the user never had a task."""
+    async with opened(database_url) as store:
+        assert [] == (await store.list(user_id, TaskQuery(search="t"))).tasks
+        monkeypatch.setattr(type(store.database), "write", None)
+        assert [] == (await store.list(user_id, TaskQuery(search="t"))).tasks
+        monkeypatch.undo()
+        task = await store.create(user_id, NewTask(title="T"))
+
+        assert [task] == (await store.list(user_id, TaskQuery(search="t"))).tasks
 
 
 async def test_the_health_check_reads_no_row(postgres_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -15,9 +16,12 @@ def install(folder: Path) -> None:
     npm(folder, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 
 
-def npm(folder: Path, *arguments: str) -> str:
-    """Run npm in *folder*, check that it succeeds, and return its output."""
+def npm(folder: Path, *arguments: str, **settings: str) -> str:
+    """Run npm in *folder*, with *settings* in its environment, check that it succeeds, and return its output."""
     command = [required("npm"), *arguments]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    environ = {**os.environ, **settings}
+    done = subprocess.run(
+        command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     assert 0 == done.returncode, done.stdout
     return done.stdout

@@ -1,6 +1,6 @@
 // Every statement here is wrong, and must not pass: an expectation of an error that does not come is an error itself.
 import createClient from "openapi-fetch";
-import type { components, paths } from "./lib/taskd.js";
+import type { components, paths } from "./lib/taskd";
 
 type Schemas = components["schemas"];
 
@@ -25,6 +25,16 @@ export async function mistakes(task: Schemas["Task"]): Promise<void> {
   await client.PUT("/api/{user_id}/tasks/{id}", { params: one, body: { priority: "HIGH" } });
   // @ts-expect-error: what is left out is not sent as undefined
   await client.PUT("/api/{user_id}/tasks/{id}", { params: one, body: { description: undefined } });
+  // @ts-expect-error: several statuses are an array
+  await client.GET("/api/{user_id}/tasks", { params: { ...params, query: { status: "pending" } } });
+  // @ts-expect-error: there is no such order
+  await client.GET("/api/{user_id}/tasks", { params: { ...params, query: { order: "newest" } } });
+  // @ts-expect-error: there is no such parameter
+  await client.GET("/api/{user_id}/tasks", { params: { ...params, query: { page: 2 } } });
+  // @ts-expect-error: a deletion is not repeated with a key
+  await client.DELETE("/api/{user_id}/tasks/{id}", { params: { ...one, header: { "Idempotency-Key": "k" } } });
+  // @ts-expect-error: a list of tags is no text
+  await client.PUT("/api/{user_id}/tasks/{id}", { params: one, body: { tags: "home" } });
   // @ts-expect-error: a flag is no text
   await client.PATCH("/api/{user_id}/tasks/{id}/complete", { params: one, body: { is_completed: "yes" } });
   // @ts-expect-error: there is no such path

@@ -1,0 +1,3 @@
+export default {
+  taskd: { input: "openapi.json", output: { target: "schemas/orval.ts", client: "zod" } },
+};
