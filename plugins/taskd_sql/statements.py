@@ -75,7 +75,7 @@ _OWNER = parameter("owner", owners.c.user_id)
 _IS_THAT = and_(IS_OWN, tasks.c.id == parameter("task_id", tasks.c.id))
 _EXPECTED = parameter("expected", tasks.c.version)
 _IS_EXPECTED = and_(_IS_THAT, or_(_EXPECTED.is_(None), tasks.c.version == _EXPECTED))
-# In PostgreSQL, this locks the task, if it is the expected one.
+# In PostgreSQL, this locks the task if it has the expected version.
 _IS_LOCKED = exists(select(tasks.c.id).where(_IS_EXPECTED).with_for_update())
 IS_UNFOLDED = or_(
     tasks.c.title_folded.is_(None), and_(tasks.c.description.is_not(None), tasks.c.description_folded.is_(None))
@@ -97,7 +97,7 @@ SEQ = select(owners.c.seq).where(owners.c.user_id == _OWNER)
 _IS_KEY = and_(keys.c.user_id == _OWNER, keys.c.key == parameter("which_key", keys.c.key))
 _IS_ITS_TASK = and_(tasks.c.user_id == keys.c.user_id, tasks.c.id == keys.c.task_id)
 FIND_KEY = select(keys.c.fingerprint, *TASK_COLUMNS).select_from(keys.outerjoin(tasks, _IS_ITS_TASK)).where(_IS_KEY)
-# It goes on after the last task of those before, because SQLite reads all texts of the tasks that it passes over.
+# Continues after the last task of the previous batch, because SQLite reads the texts of all tasks that it skips.
 UNFOLDED = (
     select(tasks.c.id, tasks.c.version, tasks.c.title, tasks.c.description)
     .where(IS_OWN, IS_UNFOLDED, tasks.c.id > parameter("last_id", tasks.c.id))
@@ -105,7 +105,7 @@ UNFOLDED = (
     .limit(literal(FOLDED_AT_ONCE))
 )
 # Keeps the version: clients see no change.  It skips texts that another process has folded meanwhile, because the
-# trigger takes an update that changes nothing for one by an older server.
+# trigger would take an update that changes nothing for an older server's.
 FOLD = (
     update(tasks)
     .where(_IS_EXPECTED, IS_UNFOLDED)
@@ -121,8 +121,8 @@ class _Raised:
     """
     The statement that raises the owner's `seq` if *condition* holds, and the new value.
 
-    In PostgreSQL, every write locks rows in the same order, so that no two of them can deadlock: first the task, if it
-    exists, and then its owner.  Statements that leave it to the triggers do the same.
+    In PostgreSQL, every write locks first the task, if it exists, and then its owner, so writes cannot deadlock.  So do
+    statements that leave raising `seq` to the triggers.
     """
 
     dialect: Dialect
@@ -251,7 +251,7 @@ def _create_once(dialect: Dialect) -> Sequence[Executable]:
 
 
 def _note_folded(dialect: Dialect) -> Sequence[Executable]:
-    """Return the statement that notes that all texts are folded, unless an older server may have added some since."""
+    """Return the statement that records that all texts are folded, unless there have been writes since."""
     last_seq = parameter("last_seq", owners.c.seq)
     noted = _insert(dialect, owners).values(user_id=_OWNER, seq=last_seq, is_folded=true())
     return (

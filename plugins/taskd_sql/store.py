@@ -100,7 +100,7 @@ class SQLTaskStore(TaskStore):
         fold_until = now() + self.database.limits.folding_s
         while header.has_unfolded:
             await self._fold(owner, fold_until)
-            # Meanwhile, an older server may have written other texts.
+            # An older server may have written other texts meanwhile.
             header, rows = await self._rows(owner, query)
         if header.has_unfolded is False:
             await self._note_folded(owner, header.seq)
@@ -138,8 +138,7 @@ class SQLTaskStore(TaskStore):
                 raise StoreUnavailable("the texts of a user with many tasks are still being prepared for searching")
 
     async def _note_folded(self, owner: str, seq: int) -> None:
-        """Note that no texts of *owner* have to be folded, unless *seq* has grown."""
-        # If nothing can be written now, the next search looks again.
+        """Record that all texts of *owner* are folded, unless *seq* has risen since."""
         with contextlib.suppress(StoreUnavailable):
             # If the database refuses writes, the next search tries again.
             await self.database.write(self._steps("note_folded", {"owner": owner, "last_seq": seq}), owner=owner)

@@ -70,7 +70,7 @@ T = TypeVar("T")
 
 
 def _unchanged(etag: Any) -> Returns:
-    """Describe the 304 for a read whose header `ETag` has the type *etag*."""
+    """Describe the 304 for a read whose `ETag` has the type *etag*."""
     return Returns(304, "Nothing has changed: `If-None-Match` contains the current tag.", headers={"ETag": etag})
 
 

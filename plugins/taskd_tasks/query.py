@@ -45,7 +45,7 @@ class ListRequest:
         Raises:
             InvalidParameter: A parameter is invalid, or the cursor is for another query.
         """
-        # Most requests ask for everything.
+        # Most requests have no query.
         given = PARAMETERS.read(request) if request.scope.get("query_string") else {}
         if not given:
             return _EVERYTHING

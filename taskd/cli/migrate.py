@@ -13,7 +13,7 @@ __all__ = ["migrate"]
 
 
 @click.command()
-@click.option("--sql", "only_shows", is_flag=True, help="Only print what would be run, and change nothing.")
+@click.option("--sql", "only_shows", is_flag=True, help="Only print the script that would be run.")
 def migrate(*, only_shows: bool) -> None:
     """
     Bring the schema of the storage up to date.

@@ -102,8 +102,8 @@ async def test_sqlite_does_not_read_other_owners_tasks(sqlite_place: SQLitePlace
     await store.close()
 
 
-async def test_sqlite_goes_on_where_it_stopped_folding(sqlite_place: SQLitePlace) -> None:
-    """Folding many tasks would otherwise read those at the beginning again and again."""
+async def test_sqlite_continues_where_it_stopped_folding(sqlite_place: SQLitePlace) -> None:
+    """Otherwise, folding many tasks would read the first ones over and over."""
     store = taskd_storage({"DATABASE_URL": sqlite_place.url})
     await store.ping()
     unfolded = store._compiled[statements.UNFOLDED]

@@ -399,14 +399,14 @@ class TestVersions:
             assert MANY - 1 == len(found.tasks) == found.total
             assert before == await store.list("alice")
 
-    async def test_preparing_several_searches_at_once_changes_no_version(self, migrated: Place) -> None:
-        """Nor does it if two servers find the same texts missing at the same time."""
+    async def test_preparing_concurrent_searches_changes_no_version(self, migrated: Place) -> None:
+        """This holds even if two servers find the same texts missing at once."""
         async with opened(migrated) as store, opened(migrated) as other:
 
             async def searched(query: TaskQuery) -> list[TaskPage]:
                 return await asyncio.gather(*[each.list("alice", query) for each in (store, other) for _ in range(4)])
 
-            # This opens the connections, so that the searches begin together.
+            # Open the connections, so that the searches start together.
             [before, *_] = await searched(TaskQuery())
             found = await searched(TaskQuery(search="T"))
 
@@ -449,7 +449,7 @@ class TestVersions:
     async def test_two_servers_can_prepare_the_same_search(
         self, migrated: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What the other has prepared meanwhile is not done again: no version changes, and both find the task."""
+        """Neither repeats what the other has prepared: no version changes, and both find the task."""
         migrated.run("UPDATE tasks SET description = 'In der Straße'")
         query = TaskQuery(search="STRASSE")
         async with opened(migrated) as store, opened(migrated) as other:
@@ -468,10 +468,10 @@ class TestVersions:
             assert [before, before] == found
             assert before == await store.list("alice")
 
-    async def test_what_an_older_server_writes_during_the_first_search_is_found(
+    async def test_an_older_server_s_writes_during_the_first_search_are_found(
         self, migrated: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A task that matches before and after the change does not get lost in between."""
+        """A task that matches before and after the change is not missed."""
         migrated.run("UPDATE tasks SET title = 'Straße'")
         async with opened(migrated) as store:
             changes = ["UPDATE tasks SET priority = 'high'", "UPDATE tasks SET priority = 'low'"]
@@ -491,7 +491,7 @@ class TestVersions:
             assert [] == changes
 
     async def test_only_the_first_search_is_prepared(self, migrated: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The second is one statement, even if nothing was written since the migration, or there are no tasks."""
+        """The second search is one statement, even if nothing was written since, or there are no tasks."""
         query = TaskQuery(search="t")
         async with opened(migrated) as store:
             for owner in ("alice", "bob"):

@@ -370,7 +370,7 @@ async def test_a_call_is_one_round_trip(postgres: PostgresServer, user_id: str) 
 
 
 async def test_a_second_search_writes_nothing(database_url: str, user_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the first one, it is known that no text has to be prepared, even if the user has never had a task."""
+    """After the first search, nothing has to be prepared, even if the user never had a task."""
     async with opened(database_url) as store:
         assert [] == (await store.list(user_id, TaskQuery(search="t"))).tasks
         monkeypatch.setattr(type(store.database), "write", None)

@@ -15,7 +15,7 @@ from tests.support.model import Json, Model, Query
 
 __all__ = ["LISTS", "REQUESTS", "Request", "Session"]
 
-# Few, so that they meet: parts that are equal after case folding, and those that sort or match in an unusual way.
+# Few values, so that they often match: some are equal after case folding, and some sort or match unusually.
 PARTS = ["a", "A", "\u00df", "SS", "\u03c2", "\u03a3", "\U00010400", "\U00010428", "%", " "]
 TEXTS = st.lists(st.sampled_from(PARTS), min_size=1, max_size=2).map("".join)
 TITLES = TEXTS.filter(lambda text: not text.isspace())
@@ -46,9 +46,9 @@ def bodies(**required: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
 
 
 def parameters(**values: st.SearchStrategy[list[str]]) -> st.SearchStrategy[Query]:
-    """Return up to two of these parameters: with more, most lists would be empty."""
+    """Return at most two of these parameters: with more, most lists would be empty."""
     pairs = [st.tuples(st.just(name), strategy) for name, strategy in values.items()]
-    # There are more texts to search for than other values.
+    # There are more search texts than other values.
     each = st.one_of([*pairs, *[pairs[-1]] * 3])
     return st.lists(each, max_size=2, unique_by=lambda pair: pair[0]).map(dict)
 
@@ -72,7 +72,7 @@ SORTS = one(st.sampled_from(["created_at", "updated_at", "due_at", "priority", "
 ORDERS = st.fixed_dictionaries({}, optional={"sort": SORTS, "order": one(st.sampled_from(["asc", "desc"]))})
 PAGES = st.fixed_dictionaries({}, optional={"limit": one(st.sampled_from(["1", "2", "1000"])), "count": FLAG_VALUES})
 QUERIES = st.builds(lambda filters, order, page: {**filters, **order, **page}, FILTERS, ORDERS, PAGES)
-# Which task: one of those that are there, that were there, or that were never there.
+# Which task: an existing one, a deleted one, or one that never existed.
 WHICH = st.integers(0, 5)
 CONDITIONS = st.none() | st.sampled_from(["*", "current", "current", "listed", "old", "next", "weak", "nonsense"])
 
@@ -263,7 +263,7 @@ class List(Request):
         await self._revalidate(session, url, tag)
 
     async def _revalidate(self, session: Session, url: httpx.URL, tag: str) -> None:
-        """Ask whether the list that was read before has changed, and keep this one's tag."""
+        """Ask whether the list has changed since it was last read, and keep its new tag."""
         for known, writes in session.tags.items():
             response = await session.client.get(url, headers={"If-None-Match": known})
             assert (304 if writes == session.model.writes else 200) == response.status_code
@@ -272,7 +272,7 @@ class List(Request):
 
 
 async def walk(client: httpx.AsyncClient, url: httpx.URL) -> list[httpx.Response]:
-    """Return all pages from *url* on."""
+    """Return all pages, starting at *url*."""
     pages: list[httpx.Response] = []
     next_url: httpx.URL | None = url
     while next_url is not None:
