@@ -39,7 +39,7 @@ class Extent:
     workflows_s: int
 
 
-BRIEF = Extent(examples=200, workflows_s=20)
+BRIEF = Extent(examples=200, workflows_s=40)
 THOROUGH = Extent(examples=2000, workflows_s=60)
 
 TASKS, TASK = "/api/{user_id}/tasks", "/api/{user_id}/tasks/{id}"
