@@ -238,9 +238,11 @@ class SQLTaskStore(TaskStore):
         """Check that the database responds, and has the schema that this version of taskd needs."""
         with self._logging_outages(is_ping=True) as begun_s:
             rows = await self.database.fetch(self._compiled[statements.PING].sql)
-        with self._logging_outages(is_ping=True):
-            if reason := version_error(revision_in(rows)):
-                raise SchemaMismatch(reason)
+        if reason := version_error(revision_in(rows)):
+            mismatch = SchemaMismatch(reason)
+            self._schema.failed(reason)
+            mismatch.is_logged = True
+            raise mismatch
         self._schema.succeeded(begun_s)
 
     async def diagnose(self) -> AsyncIterator[Check]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from taskd import build_app
+from taskd.storage import StoreUnavailable
 from taskd.testing import lifespan
 from taskd_sql.migrations import runner
+from taskd_sql.plugin import taskd_storage
 from taskd_sql.schema import REVISIONS
 from taskd_sql.url import parse
 from tests.conftest import SECRET, client_of
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 
 class TestLog:
-    """Return the log lines about a database."""
+    """What the log says about a database."""
 
     async def test_an_outage_is_logged_once_and_its_end_once(
         self, proxy: Proxy, postgres_url: str, user_id: str, caplog: pytest.LogCaptureFixture
@@ -213,3 +217,32 @@ async def test_a_schema_that_comes_and_goes_is_logged_each_time(
         word for line in told for word in ("is unavailable: ", "is available again ") if word in line
     ]
     assert 4 == len(told)
+
+
+async def test_a_ping_that_began_before_an_outage_does_not_end_it(
+    tmp_path: Path, user_id: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its success shows nothing about what has failed since."""
+    store = taskd_storage({"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db"})
+    await store.ping()
+    fetch = store.database.fetch
+    has_read, has_failed = asyncio.Event(), asyncio.Event()
+
+    async def late(*args: Any, **options: Any) -> Any:
+        rows = await fetch(*args, **options)
+        has_read.set()
+        await has_failed.wait()
+        return rows
+
+    monkeypatch.setattr(store.database, "fetch", late)
+    ping = asyncio.create_task(store.ping())
+    await has_read.wait()
+    monkeypatch.setattr(store.database, "fetch", fetch)
+    (tmp_path / "tasks.db").rename(tmp_path / "away.db")
+    with pytest.raises(StoreUnavailable):
+        await store.list(user_id)
+    has_failed.set()
+    await ping
+    await store.close()
+
+    assert 1 == len(changes(caplog))
