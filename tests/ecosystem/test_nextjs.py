@@ -37,9 +37,11 @@ def networked(built: Path, postgres_url: str) -> Iterator[Frontend]:
         yield running
 
 
-@pytest.fixture(params=["embedded", "networked"], ids=["sqlite", "postgresql"])
+@pytest.fixture(
+    params=[pytest.param("embedded", marks=pytest.mark.thorough), "networked"], ids=["sqlite", "postgresql"]
+)
 def frontend(request: pytest.FixtureRequest) -> Frontend:
-    """The frontend: every test that uses it runs on both databases."""
+    """The frontend: every test that uses it runs on PostgreSQL, and in thorough runs on SQLite, too."""
     running: Frontend = request.getfixturevalue(request.param)
     return running
 
