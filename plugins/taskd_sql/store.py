@@ -164,8 +164,7 @@ class SQLTaskStore(TaskStore):
         values = {
             "owner": owner,
             **{f"new_{name}": getattr(task, name) for name in _NAMES},
-            "new_title_folded": task.title.casefold(),
-            "new_description_folded": _folded(task.description),
+            **_folded_texts(task.title, task.description),
         }
         if key is not None:
             return await self._create_once(owner, task, key, {**values, "now": moment})
@@ -325,13 +324,11 @@ class SQLTaskStore(TaskStore):
 
 def _folding(owner: str, task_id: UUID, version: int, title: str, description: str | None) -> Mapping[str, Any]:
     """Return the parameters of the statement that adds the folded texts of a task."""
-    return {
-        "owner": owner,
-        "task_id": task_id,
-        "expected": version,
-        "new_title_folded": title.casefold(),
-        "new_description_folded": _folded(description),
-    }
+    return {"owner": owner, "task_id": task_id, "expected": version, **_folded_texts(title, description)}
+
+
+def _folded_texts(title: str, description: str | None) -> Mapping[str, Any]:
+    return {"new_title_folded": title.casefold(), "new_description_folded": _folded(description)}
 
 
 def _folded(text: str | None) -> str | None:

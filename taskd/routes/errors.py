@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 import attrs
@@ -84,20 +84,13 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     return JSONResponse(ValidationErrorBody(f"{error}.", error.code, error.errors), error.code.status)
 
 
-async def _on_task_not_found(request: Request, error: Exception) -> Response:
-    return error_response(404, NO_SUCH_TASK)
+def _refusing(code: ErrorCode, detail: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return the handler for an error whose response is always the same."""
 
+    async def refuse(request: Request, error: Exception) -> Response:
+        return JSONResponse(ErrorBody(detail, code), code.status)
 
-async def _on_precondition_failed(request: Request, error: Exception) -> Response:
-    return error_response(412, CHANGED)
-
-
-async def _on_key_reused(request: Request, error: Exception) -> Response:
-    return JSONResponse(ValidationErrorBody(REUSED, ErrorCode.KEY_REUSED), 422)
-
-
-async def _on_task_deleted(request: Request, error: Exception) -> Response:
-    return JSONResponse(ErrorBody(DELETED, ErrorCode.TASK_DELETED), 409)
+    return refuse
 
 
 async def _on_store_unavailable(request: Request, error: Exception) -> Response:
@@ -120,10 +113,10 @@ async def _on_any_exception(request: Request, error: Exception) -> Response:
 ERROR_HANDLERS: Mapping[Any, Any] = {
     HTTPException: _on_http_exception,
     InvalidRequest: _on_invalid_request,
-    TaskNotFound: _on_task_not_found,
-    PreconditionFailed: _on_precondition_failed,
-    KeyReused: _on_key_reused,
-    TaskDeleted: _on_task_deleted,
+    TaskNotFound: _refusing(ErrorCode.NOT_FOUND, NO_SUCH_TASK),
+    PreconditionFailed: _refusing(ErrorCode.PRECONDITION_FAILED, CHANGED),
+    KeyReused: _refusing(ErrorCode.KEY_REUSED, REUSED),
+    TaskDeleted: _refusing(ErrorCode.TASK_DELETED, DELETED),
     StoreUnavailable: _on_store_unavailable,
     ClientDisconnect: _on_client_disconnect,
     Exception: _on_any_exception,
