@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import httpx
@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 from taskd.tasks import Priority
 from taskd.testing import running_server
 from tests.conftest import SECRET, token_for
-from tests.support.browser import chromium, complaints
+from tests.support.browser import DEVICES, Device, chromium, complaints
 from tests.support.fuzzing import schemathesis
 from tests.support.processes import DEV, PLAIN_UVICORN, child_environ
 
@@ -198,25 +198,10 @@ def screenshots(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
     return folder
 
 
-@attrs.frozen
-class Device:
-    """What somebody looks at the page with."""
-
-    name: str
-    width: int
-    height: int
-    is_phone: bool
-    color_scheme: Literal["light", "dark"]
-
-    @contextlib.asynccontextmanager
-    async def page(self, browser: Browser, url: str) -> AsyncIterator[tuple[Page, list[str]]]:
-        """Give a page to which there is nothing but the server at *url*, and the list of all that goes wrong on it."""
-        context = await browser.new_context(
-            viewport={"width": self.width, "height": self.height},
-            is_mobile=self.is_phone,
-            has_touch=self.is_phone,
-            color_scheme=self.color_scheme,
-        )
+@contextlib.asynccontextmanager
+async def page_on(device: Device, browser: Browser, url: str) -> AsyncIterator[tuple[Page, list[str]]]:
+    """Give a page to which there is nothing but the server at *url*, and the list of all that goes wrong on it."""
+    async with device.context(browser) as context:
         # The console tells of them, too, but of the first of a kind only.
         await context.add_init_script(
             "document.addEventListener('securitypolicyviolation',"
@@ -233,19 +218,6 @@ class Device:
 
         await context.route("**/*", keep_to_server)
         yield page, heard
-        await context.close()
-
-    async def press(self, target: Locator) -> None:
-        """Click, or tap where there is no mouse."""
-        await (target.tap() if self.is_phone else target.click())
-
-
-DEVICES = [
-    Device("desktop-light", 1280, 900, is_phone=False, color_scheme="light"),
-    Device("desktop-dark", 1280, 900, is_phone=False, color_scheme="dark"),
-    Device("phone-light", 390, 844, is_phone=True, color_scheme="light"),
-    Device("phone-dark", 390, 844, is_phone=True, color_scheme="dark"),
-]
 
 
 async def overhang(page: Page, device: Device) -> int:
@@ -325,7 +297,7 @@ class TestPage:
     ) -> None:
         """A person authorises, lists and creates tasks and sees every response, without any other host."""
         token = token_for(user_id)
-        async with device.page(browser, small_server_url) as (page, heard):
+        async with page_on(device, browser, small_server_url) as (page, heard):
             await page.goto(f"{small_server_url}/docs")
             await expect(page.locator(".opblock")).not_to_have_count(0)
             widths = [await overhang(page, device)]
@@ -357,7 +329,7 @@ class TestPage:
     @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
     async def test_home(self, browser: Browser, device: Device, small_server_url: str, screenshots: Path) -> None:
         """A browser that comes to `/` is shown the way to the page, and to the document."""
-        async with device.page(browser, small_server_url) as (page, heard):
+        async with page_on(device, browser, small_server_url) as (page, heard):
             await page.goto(f"{small_server_url}/")
             width = await overhang(page, device)
             await photograph(page, screenshots / f"home-{device.name}.png")
@@ -378,7 +350,7 @@ class TestPage:
         device = DEVICES[0]
         arguments = (*PLAIN_UVICORN, "--root-path", "/prefix")
         with running_server(child_environ(small_environ), arguments) as server:
-            async with device.page(browser, server.url) as (page, heard):
+            async with page_on(device, browser, server.url) as (page, heard):
                 asked: list[str] = []
 
                 async def strip(route: Route) -> None:

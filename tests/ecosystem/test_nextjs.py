@@ -11,8 +11,9 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Locator, Page, Request, Route, expect
 
-from tests.support.browser import chromium
-from tests.support.nextjs import DEVICES, PASSWORD, Device, Frontend, Visitor, build, demonstrating, serving
+from tests.support.browser import DEVICES, Device, chromium
+from tests.support.nextjs import PASSWORD, Frontend, Visitor, build, demonstrating, serving
+from tests.support.serving import until
 
 pytestmark = pytest.mark.anyio
 
@@ -359,13 +360,18 @@ class TestOthers:
         statuses = await statuses_of_lists(visitor)
         page = await visitor.open()
         await expect(titles(page)).to_have_text(["Milk"])
-        for _ in range(2):
-            async with page.expect_response(lambda response: "/tasks?" in response.url):
-                await come_back(page)
+        for number in (2, 3):
+            # While a list is being read, the page would not ask again.
             await expect(page.locator("section")).to_have_attribute("aria-busy", "false")
+            async with page.expect_response(lambda response: "/tasks?" in response.url) as responding:
+                await come_back(page)
+            await (await responding.value).finished()
+            await until(lambda number=number: number == len(statuses))  # type: ignore[misc]
+        await expect(page.locator("section")).to_have_attribute("aria-busy", "false")
         visitor.add("Bread")
         await come_back(page)
         await expect(titles(page)).to_have_text(["Bread", "Milk"])
+        await until(lambda: len(statuses) == 4)
 
         assert [200, 304, 304, 200] == statuses
 
@@ -440,15 +446,22 @@ async def statuses_of_lists(visitor: Visitor) -> list[int]:
     """Return a list to which the status of each response with a list is added, as it came from the network."""
     session = await visitor.context.new_cdp_session(visitor.page)
     asked: set[str] = set()
+    known: dict[str, int] = {}
     statuses: list[int] = []
+
+    # The browser may report a response before its request.
+    def note(request_id: str) -> None:
+        if request_id in asked and request_id in known:
+            statuses.append(known[request_id])
 
     def note_request(event: dict[str, Any]) -> None:
         if "/tasks?" in event["request"]["url"] and event["request"]["method"] == "GET":
             asked.add(event["requestId"])
+            note(event["requestId"])
 
     def note_response(event: dict[str, Any]) -> None:
-        if event["requestId"] in asked:
-            statuses.append(event["statusCode"])
+        known[event["requestId"]] = event["statusCode"]
+        note(event["requestId"])
 
     session.on("Network.requestWillBeSent", note_request)
     session.on("Network.responseReceivedExtraInfo", note_response)

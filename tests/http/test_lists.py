@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import httpx
@@ -13,10 +12,10 @@ import pytest
 from starlette.types import ASGIApp
 
 from tests.conftest import client_of, token_for
+from tests.support.tasks import Json, create
 
 pytestmark = pytest.mark.anyio
 
-Json = dict[str, Any]
 Parameters = list[tuple[str, str]]
 
 # In the order of the contract's table.
@@ -50,14 +49,6 @@ TASKS: list[Json] = [
 def database_url(each_database_url: str) -> str:
     """Lists are the same whatever the store."""
     return each_database_url
-
-
-async def create(client: httpx.AsyncClient, url: str, **fields: Any) -> Json:
-    """Create a task with *fields* and return it."""
-    response = await client.post(url, json={"title": "a task", **fields})
-    assert 201 == response.status_code, response.text
-    task: Json = response.json()
-    return task
 
 
 @pytest.fixture

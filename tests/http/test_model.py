@@ -19,13 +19,10 @@ from tests.support.model import Model
 from tests.support.requests import LISTS, REQUESTS, List, Request, Session
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(scope="module")
+def database_url(each_database_url: str) -> str:
     """Tasks are the same whatever the store."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path_factory.mktemp('model')}/tasks.db"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+    return each_database_url
 
 
 def test_each_response_agrees_with_the_model(environ: dict[str, str], is_thorough: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import uuid
-from typing import Any
 
 import httpx
 import pytest
@@ -16,24 +15,15 @@ from starlette.types import ASGIApp
 from taskd_sql.engine.database import Limits
 from tests.conftest import client_of
 from tests.support.serving import serving
+from tests.support.tasks import Json, create
 
 pytestmark = pytest.mark.anyio
-
-Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def database_url(each_database_url: str) -> str:
     """The endpoints do the same whatever the store."""
     return each_database_url
-
-
-async def create(client: httpx.AsyncClient, url: str, **fields: Any) -> Json:
-    """Create a task with *fields* and return it."""
-    response = await client.post(url, json={"title": "a task", **fields})
-    assert 201 == response.status_code, response.text
-    task: Json = response.json()
-    return task
 
 
 def moment(text: str) -> dt.datetime:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any, Literal
 
-from playwright.async_api import Browser, Page, async_playwright
+import attrs
+from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright
 
 from tests.support.requirements import required
 
-__all__ = ["chromium", "complaints"]
+__all__ = ["DEVICES", "Device", "chromium", "complaints"]
 
 OPTIONS = [
     "--no-sandbox",
@@ -39,3 +41,39 @@ def complaints(page: Page) -> list[str]:
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.on("requestfailed", lambda request: heard.append(f"{request.method} {request.url}: {request.failure}"))
     return heard
+
+
+@attrs.frozen
+class Device:
+    """A device on which pages are viewed."""
+
+    name: str
+    width: int
+    height: int
+    is_phone: bool
+    color_scheme: Literal["light", "dark"]
+
+    @contextlib.asynccontextmanager
+    async def context(self, browser: Browser, **options: Any) -> AsyncIterator[BrowserContext]:
+        """Yield a new context of *browser* for this device, with other *options* of Playwright's."""
+        context = await browser.new_context(
+            viewport={"width": self.width, "height": self.height},
+            is_mobile=self.is_phone,
+            has_touch=self.is_phone,
+            color_scheme=self.color_scheme,
+            **options,
+        )
+        yield context
+        await context.close()
+
+    async def press(self, target: Locator) -> None:
+        """Click, or tap where there is no mouse."""
+        await (target.tap() if self.is_phone else target.click())
+
+
+DEVICES = [
+    Device("desktop-light", 1280, 900, is_phone=False, color_scheme="light"),
+    Device("desktop-dark", 1280, 900, is_phone=False, color_scheme="dark"),
+    Device("phone-light", 390, 844, is_phone=True, color_scheme="light"),
+    Device("phone-dark", 390, 844, is_phone=True, color_scheme="dark"),
+]

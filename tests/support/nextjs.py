@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import httpx
@@ -20,16 +20,18 @@ from playwright.async_api import Browser, BrowserContext, Page
 
 from taskd.testing import running_server
 from tests.conftest import PATIENT, SECRET
-from tests.support.browser import complaints
+from tests.support.browser import DEVICES, Device, complaints
 from tests.support.documentation import ROOT, blocks
 from tests.support.node import install, npm
 from tests.support.postgres import free_port
 from tests.support.requirements import required
 
-__all__ = ["DEVICES", "PASSWORD", "Device", "Frontend", "Visitor", "build", "demonstrating", "serving"]
+__all__ = ["PASSWORD", "Frontend", "Visitor", "build", "demonstrating", "serving"]
 
 EXAMPLE = Path("examples", "nextjs")
 DOCUMENT = Path("docs", "reference", "openapi.json")
+# Nothing is photographed, or checked for its contrast, while it is fading in.
+STEADY = {"locale": "en-GB", "reduced_motion": "reduce"}
 PASSWORD = "a password for the tests"
 # What Next.js and its users' tools leave in the folder.
 LEFT_BEHIND = ("node_modules", ".next", "*.d.ts", "*.tsbuildinfo")
@@ -64,7 +66,7 @@ class Frontend:
     @contextlib.asynccontextmanager
     async def visitor(self, browser: Browser, device: Device | None = None) -> AsyncIterator[Visitor]:
         """Give a new user, signed in, whose browser shows nothing yet."""
-        async with (device or DEVICES[0]).context(browser) as context:
+        async with (device or DEVICES[0]).context(browser, **STEADY) as context:
             user_id = await self.sign_up(context)
             token = (await (await context.request.get(f"{self.url}/api/auth/token")).json())["token"]
             page = await context.new_page()
@@ -203,36 +205,3 @@ class Visitor:
         """Return what taskd has."""
         listed: list[dict[str, Any]] = self.client.get(self.tasks_url).raise_for_status().json()
         return listed
-
-
-@attrs.frozen
-class Device:
-    """What somebody looks at the pages with."""
-
-    name: str
-    width: int
-    height: int
-    is_phone: bool
-    color_scheme: Literal["light", "dark"]
-
-    @contextlib.asynccontextmanager
-    async def context(self, browser: Browser) -> AsyncIterator[BrowserContext]:
-        context = await browser.new_context(
-            viewport={"width": self.width, "height": self.height},
-            is_mobile=self.is_phone,
-            has_touch=self.is_phone,
-            color_scheme=self.color_scheme,
-            locale="en-GB",
-            # Nothing is photographed, or checked for its contrast, while it is fading in.
-            reduced_motion="reduce",
-        )
-        yield context
-        await context.close()
-
-
-DEVICES = [
-    Device("desktop-light", 1280, 900, is_phone=False, color_scheme="light"),
-    Device("desktop-dark", 1280, 900, is_phone=False, color_scheme="dark"),
-    Device("phone-light", 390, 844, is_phone=True, color_scheme="light"),
-    Device("phone-dark", 390, 844, is_phone=True, color_scheme="dark"),
-]
