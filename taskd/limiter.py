@@ -6,8 +6,8 @@ import asyncio
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Protocol
 
 import attrs
 
@@ -18,6 +18,8 @@ TIMER_RESOLUTION_S = 0.001
 # Deadlines of waiters that are gone are removed once the number of all deadlines exceeds twice the number of waiters by
 # more than this.
 MAX_STALE_DEADLINES = 64
+# How many waiters of one key `take` looks at.
+MAX_LOOKED_AT = 64
 
 
 class Overloaded(Exception):
@@ -146,7 +148,7 @@ class FairLimiter:
     @capacity.setter
     def capacity(self, capacity: int) -> None:
         self._capacity = capacity
-        self._serve()
+        self.serve()
 
     @property
     def per_key(self) -> int | None:
@@ -158,7 +160,7 @@ class FairLimiter:
         self._per_key = per_key
         if len(self._turns) < len(self._queues):
             self._turns.update(dict.fromkeys(self._queues))
-            self._serve()
+            self.serve()
 
     @property
     def in_use(self) -> int:
@@ -244,6 +246,44 @@ class FairLimiter:
         else:
             self._remove(waiter)
 
+    def take(self, is_fit: Callable[[Any], bool], most: int) -> list[Any]:
+        """
+        Remove waiters from the queue, for a caller that serves them without slots of their own.
+
+        The keys take turns; those that have as many slots as they may are left out.
+
+        Args:
+            is_fit: Tells whether to remove the waiter that has a certain outcome.
+            most: How many waiters to remove at most.
+
+        Returns:
+            The outcomes of the waiters.
+        """
+        taken: list[Any] = []
+        keys = list(self._turns)
+        while keys:
+            left = []
+            for key in keys:
+                if len(taken) >= most:
+                    return taken
+                outcome = self._take_one(key, is_fit)
+                if outcome is not None:
+                    taken.append(outcome)
+                    left.append(key)
+            keys = left
+        return taken
+
+    def _take_one(self, key: Hashable, is_fit: Callable[[Any], bool]) -> Any:
+        queue = self._queues.get(key)
+        if queue is None:
+            return None
+        # However long the queue is, this must not take long.
+        for waiter in itertools.islice(queue.waiters, MAX_LOOKED_AT):
+            if is_fit(waiter.outcome):
+                self._remove(waiter)
+                return waiter.outcome
+        return None
+
     def release(self, key: Hashable) -> None:
         """
         Give back a slot that *key* holds; the next waiter gets it.
@@ -260,7 +300,7 @@ class FairLimiter:
         if self._waiters:
             if key in self._queues:
                 self._turns.setdefault(key)
-            self._serve()
+            self.serve()
 
     def _may_have_another(self, key: Hashable) -> bool:
         return self._per_key is None or self._held.get(key, 0) < self._per_key
@@ -278,8 +318,12 @@ class FairLimiter:
         if not self._waiters:
             self._delay.since = None
 
-    def _serve(self) -> None:
-        """Give free slots to the waiters whose turn it is, and refuse those that have waited too long."""
+    def serve(self) -> None:
+        """
+        Give free slots to the waiters whose turn it is, and refuse those that have waited too long.
+
+        This happens by itself whenever a slot is released, but not when a call is enqueued while a slot is free.
+        """
         while self._turns and self._in_use < self._capacity and self._refused_this_turn < self.refusals_per_turn:
             key = next(iter(self._turns))
             if not self._may_have_another(key):
@@ -328,7 +372,7 @@ class FairLimiter:
         """Resume, in the next turn of the event loop, what the limit on refusals cut short."""
         self._refused_this_turn = 0
         self._expire()
-        self._serve()
+        self.serve()
 
     def _add_deadline(self, until: float, waiter: Waiter) -> None:
         if len(self._deadlines) > 2 * len(self._waiters) + MAX_STALE_DEADLINES:

@@ -8,6 +8,7 @@ change two tables.  SQLAlchemy reserves the names of columns, so parameters must
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -48,6 +49,7 @@ __all__ = [
     "IS_UNFOLDED",
     "PING",
     "SEQ",
+    "SHARED_WRITES",
     "SINGLE",
     "TASK_COLUMNS",
     "UNFOLDED",
@@ -116,6 +118,12 @@ FOLD = (
 )
 
 
+# Limits how long the rest of the transaction waits for locks (PostgreSQL manual, section 20.11).
+_WAITS_BRIEFLY: ColumnElement[bool] = func.set_config(
+    literal_column("'lock_timeout'"), literal_column("'50ms'"), literal_column("true")
+).is_not(None)
+
+
 @attrs.frozen
 class _Raised:
     """
@@ -123,15 +131,23 @@ class _Raised:
 
     In PostgreSQL, every write locks first the task, if it exists, and then its owner, so writes cannot deadlock.  So do
     statements that leave raising `seq` to the triggers.
+
+    Attributes:
+        dialect: The dialect.
+        condition: The condition.
+        is_shared: Whether other calls share the transaction, so that the statement must not wait long for a lock.
     """
 
     dialect: Dialect
     condition: ColumnElement[Any]
+    is_shared: bool
 
     def statement(self) -> Any:
         """Return the statement that raises `seq`."""
+        # Only CASE guarantees that the limit is set before a lock is needed.
+        condition = case((_WAITS_BRIEFLY, self.condition)) if self.is_shared else self.condition
         raised = _insert(self.dialect, owners).from_select(
-            [owners.c.user_id, owners.c.seq], select(_OWNER, _ONE).where(self.condition)
+            [owners.c.user_id, owners.c.seq], select(_OWNER, _ONE).where(condition)
         )
         return raised.on_conflict_do_update(
             index_elements=[owners.c.user_id], set_={"seq": owners.c.seq + _ONE}
@@ -157,7 +173,7 @@ def _insert(dialect: Dialect, table: Any) -> Any:
     return {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[dialect.name](table)
 
 
-def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Sequence[Executable]:
+def _changing(dialect: Dialect, status: ColumnElement[Any], *, is_shared: bool, **values: Any) -> Sequence[Executable]:
     """Return the statements that set a task's *status* and other *values*, and update its times accordingly."""
     completed_at = case(
         (status == _status(Status.COMPLETED), func.coalesce(tasks.c.completed_at, _MOMENT)), else_=null()
@@ -171,7 +187,7 @@ def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Se
             .returning(*TASK_COLUMNS)
         )
 
-    return _Raised(dialect, _IS_LOCKED).write(change)
+    return _Raised(dialect, _IS_LOCKED, is_shared).write(change)
 
 
 def _status(status: Status) -> ColumnElement[Any]:
@@ -188,10 +204,11 @@ def _new_unless_kept(column: ColumnElement[Any], name: str, keep: str) -> Column
     return case((bindparam(keep, type_=Boolean()), column), else_=parameter(name, column))
 
 
-def _update(dialect: Dialect) -> Sequence[Executable]:
+def _update(dialect: Dialect, *, is_shared: bool = False) -> Sequence[Executable]:
     return _changing(
         dialect,
         _new_or_kept(tasks.c.status, "new_status"),
+        is_shared=is_shared,
         title=_new_or_kept(tasks.c.title, "new_title"),
         title_folded=_new_or_kept(tasks.c.title_folded, "new_title_folded"),
         description=_new_unless_kept(tasks.c.description, "new_description", "keep_description"),
@@ -202,16 +219,17 @@ def _update(dialect: Dialect) -> Sequence[Executable]:
     )
 
 
-def _toggle(dialect: Dialect) -> Sequence[Executable]:
+def _toggle(dialect: Dialect, *, is_shared: bool = False) -> Sequence[Executable]:
     is_completed = tasks.c.status == _status(Status.COMPLETED)
-    return _changing(dialect, case((is_completed, _status(Status.PENDING)), else_=_status(Status.COMPLETED)))
+    toggled = case((is_completed, _status(Status.PENDING)), else_=_status(Status.COMPLETED))
+    return _changing(dialect, toggled, is_shared=is_shared)
 
 
-def _delete(dialect: Dialect) -> Sequence[Executable]:
+def _delete(dialect: Dialect, *, is_shared: bool = False) -> Sequence[Executable]:
     def remove(seq: ScalarSelect[Any]) -> Any:
-        return delete(tasks).where(_IS_EXPECTED, seq.is_not(None)).returning(tasks.c.id)
+        return delete(tasks).where(_IS_EXPECTED, seq.is_not(None)).returning(tasks.c.user_id, tasks.c.id)
 
-    return _Raised(dialect, _IS_LOCKED).write(remove)
+    return _Raised(dialect, _IS_LOCKED, is_shared).write(remove)
 
 
 def _new_task(dialect: Dialect) -> Callable[[ScalarSelect[Any]], Insert]:
@@ -224,16 +242,16 @@ def _new_task(dialect: Dialect) -> Callable[[ScalarSelect[Any]], Insert]:
             _insert(dialect, tasks)
             .from_select([*given, tasks.c.version], values)
             .on_conflict_do_nothing()
-            .returning(tasks.c.version)
+            .returning(tasks.c.user_id, tasks.c.id, tasks.c.version)
         )
         return added
 
     return add
 
 
-def _create(dialect: Dialect) -> Sequence[Executable]:
+def _create(dialect: Dialect, *, is_shared: bool = False) -> Sequence[Executable]:
     is_taken = exists(select(tasks.c.id).where(IS_OWN, tasks.c.id == parameter("new_id", tasks.c.id)))
-    return _Raised(dialect, ~is_taken).write(_new_task(dialect))
+    return _Raised(dialect, ~is_taken, is_shared).write(_new_task(dialect))
 
 
 def _create_once(dialect: Dialect) -> Sequence[Executable]:
@@ -245,9 +263,10 @@ def _create_once(dialect: Dialect) -> Sequence[Executable]:
     oldest = select(keys.c.key).where(is_old).order_by(keys.c.created_at).limit(literal(FORGOTTEN_AT_ONCE))
     forget = delete(keys).where(keys.c.user_id == _OWNER, keys.c.key.in_(oldest))
     if dialect.name == "sqlite":
-        return (*_Raised(dialect, true()).write(_new_task(dialect), known), forget)
+        return (*_Raised(dialect, true(), is_shared=False).write(_new_task(dialect), known), forget)
     added = known.cte("known")
-    return _Raised(dialect, exists(select(added.c.task_id))).write(_new_task(dialect), forget.cte("forgotten"), added)
+    raised = _Raised(dialect, exists(select(added.c.task_id)), is_shared=False)
+    return raised.write(_new_task(dialect), forget.cte("forgotten"), added)
 
 
 def _note_folded(dialect: Dialect) -> Sequence[Executable]:
@@ -263,7 +282,7 @@ def _note_folded(dialect: Dialect) -> Sequence[Executable]:
 
 # The statements that run on their own and are the same in both dialects.
 SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
-# The functions that make the statements of each write.
+# The functions that make the statements of each write.  Its rows begin with the owner and the id of the task.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,
     "create_once": _create_once,
@@ -271,6 +290,13 @@ WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "toggle": _toggle,
     "delete": _delete,
     "note_folded": _note_folded,
+}
+# The same for writes that share a transaction with others of their kind.
+SHARED_WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
+    "create": partial(_create, is_shared=True),
+    "update": partial(_update, is_shared=True),
+    "toggle": partial(_toggle, is_shared=True),
+    "delete": partial(_delete, is_shared=True),
 }
 
 Processor = Callable[[Any], Any]

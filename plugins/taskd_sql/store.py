@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import attrs
-from sqlalchemy import Executable
+from sqlalchemy import Dialect, Executable
 
 from taskd.checks import Check
 from taskd.outages import OutageLog
@@ -31,8 +31,8 @@ from taskd.storage import (
     TaskStore,
 )
 from taskd.tasks import UNSET, NewTask, Task, TaskChanges
-from taskd_sql import lists, statements
-from taskd_sql.engine.database import Rows, Step, now
+from taskd_sql import lists, pipelines, statements
+from taskd_sql.engine.database import Pipeline, Rows, Step, now
 from taskd_sql.engine.errors import Refused, SchemaMismatch
 from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.engine.sqlite import SQLiteDatabase
@@ -69,6 +69,7 @@ class SQLTaskStore(TaskStore):
     _compiled: dict[Executable, Statement] = attrs.field(init=False, repr=False)
     _writes: dict[str, Sequence[Statement]] = attrs.field(init=False, repr=False)
     _lists: lists.ListStatements = attrs.field(init=False, repr=False)
+    _pipelines: dict[str, Pipeline] = attrs.field(init=False, repr=False, factory=dict)
     _service: OutageLog = attrs.field(init=False, repr=False)
     _writing: OutageLog = attrs.field(init=False, repr=False)
     _schema: OutageLog = attrs.field(init=False, repr=False)
@@ -85,6 +86,17 @@ class SQLTaskStore(TaskStore):
             for name, make in statements.WRITES.items()
         }
         self._lists = lists.ListStatements(dialect)
+        self._add_pipelines(dialect)
+
+    def _add_pipelines(self, dialect: Dialect) -> None:
+        """Prepare how calls share round trips; SQLite has no use for it."""
+        if dialect.name == "sqlite":
+            return
+        self._pipelines["get"] = pipelines.reads(self._compiled[statements.GET].sql)
+        for name, make in statements.SHARED_WRITES.items():
+            [statement] = make(dialect)
+            pipeline = pipelines.creations if name == "create" else pipelines.changes
+            self._pipelines[name] = pipeline(Statement.compile(statement, dialect).sql)
 
     @property
     def location(self) -> Location:
@@ -114,11 +126,20 @@ class SQLTaskStore(TaskStore):
         """Return the header and the rows of *query*, and one more row if the list goes on."""
         statement = self._lists.get(query)
         at_once = SHORT_LIST if query.limit is None else min(query.limit, SHORT_LIST)
-        rows = await self._read(statement, lists.arguments(owner, query, at_once + 1), owner)
+        values = lists.arguments(owner, query, at_once + 1)
+        rows = await self._read(statement, values, owner, pipeline=self._pipeline_of_list(statement))
         if len(rows) > SHORT_LIST + 1 and query.limit != SHORT_LIST:
             limit = None if query.limit is None else query.limit + 1
             rows = await self._read_many(statement, lists.arguments(owner, query, limit), owner)
         return lists.Header.of(rows.pop(0)), rows
+
+    def _pipeline_of_list(self, statement: Statement) -> Pipeline | None:
+        if isinstance(self.database, SQLiteDatabase):
+            return None
+        pipeline = self._pipelines.get(statement.sql)
+        if pipeline is None:
+            pipeline = self._pipelines[statement.sql] = pipelines.lists(statement.sql)
+        return pipeline
 
     async def _fold(self, owner: str, until: float) -> None:
         """Fold the texts that an older server has written, before *until* by the loop's clock."""
@@ -150,7 +171,8 @@ class SQLTaskStore(TaskStore):
 
     async def get(self, owner: str, task_id: UUID) -> Task:
         """Return a task."""
-        rows = await self._read(self._compiled[statements.GET], {"owner": owner, "task_id": task_id}, owner)
+        which = {"owner": owner, "task_id": task_id}
+        rows = await self._read(self._compiled[statements.GET], which, owner, task_id, self._pipelines.get("get"))
         if not rows:
             raise TaskNotFound
         return self._task(rows[0])
@@ -168,8 +190,9 @@ class SQLTaskStore(TaskStore):
         }
         if key is not None:
             return await self._create_once(owner, task, key, {**values, "now": moment})
-        if rows := await self._write("create", values, owner):
-            return task.at_version(rows[0][0])
+        if rows := await self._write("create", values, owner, task.id):
+            _, _, version = rows[0]
+            return task.at_version(version)
         if task_id is None:
             raise StoreError("a new id was not unique")
         raise PreconditionFailed
@@ -183,8 +206,9 @@ class SQLTaskStore(TaskStore):
             "forget_before": values["now"] - REMEMBERED,
         }
         while True:
-            if rows := await self._write("create_once", values, owner):
-                return task.at_version(rows[0][0])
+            if rows := await self._write("create_once", values, owner, task.id):
+                _, _, version = rows[0]
+                return task.at_version(version)
             if known := await self._read(self._compiled[statements.FIND_KEY], values, owner):
                 return self._created(known[0], key)
             # The key had expired, and was deleted between the two statements.
@@ -227,7 +251,7 @@ class SQLTaskStore(TaskStore):
     ) -> Sequence[Any]:
         """Run the write called *name* if the task has this *version*; return the row that it changed."""
         which = {"owner": owner, "task_id": task_id}
-        if rows := await self._write(name, {**which, "expected": version, **values}, owner):
+        if rows := await self._write(name, {**which, "expected": version, **values}, owner, task_id):
             return rows[0]
         if version is not None and await self._read(self._compiled[statements.GET], which, owner):
             raise PreconditionFailed
@@ -271,17 +295,26 @@ class SQLTaskStore(TaskStore):
         """Close the database."""
         await self.database.close()
 
-    async def _read(self, statement: Statement, values: Mapping[str, Any], owner: str) -> Rows:
+    async def _read(
+        self,
+        statement: Statement,
+        values: Mapping[str, Any],
+        owner: str,
+        task_id: UUID | None = None,
+        pipeline: Pipeline | None = None,
+    ) -> Rows:
         with self._logging_outages():
-            return await self.database.fetch(statement.sql, statement.arguments(values), owner=owner)
+            arguments = statement.arguments(values)
+            return await self.database.fetch(statement.sql, arguments, owner=owner, task_id=task_id, pipeline=pipeline)
 
     async def _read_many(self, statement: Statement, values: Mapping[str, Any], owner: str) -> Rows:
         with self._logging_outages():
             return await self.database.fetch_many(statement.sql, statement.arguments(values), owner=owner)
 
-    async def _write(self, name: str, values: Mapping[str, Any], owner: str) -> Rows:
+    async def _write(self, name: str, values: Mapping[str, Any], owner: str, task_id: UUID) -> Rows:
         with self._logging_outages(is_read=False) as begun_s:
-            rows = await self.database.write(self._steps(name, values), owner=owner)
+            steps, pipeline = self._steps(name, values), self._pipelines.get(name)
+            rows = await self.database.write(steps, owner=owner, task_id=task_id, pipeline=pipeline)
         # A write that changed no row would succeed even on a full disk, so it proves nothing.
         if rows:
             self._writing.succeeded(begun_s)

@@ -7,7 +7,7 @@ import contextlib
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -26,25 +26,33 @@ pytestmark = pytest.mark.anyio
 URL = "postgresql://alice@ep-cool-darkness-a1b2c3d4-pooler.us-east-2.aws.neon.tech/neondb?sslmode=require"
 
 
-@attrs.frozen
+@attrs.define
 class Connection:
     """A connection on which every statement ends in the same way."""
 
     fetch: Callable[..., Awaitable[Any]]
+    idle_since: float = 0.0
+    is_closed: bool = False
+    is_in_transaction: bool = False
 
-    def terminate(self) -> None:
-        """Do nothing: taskd terminates a connection some time after giving up on a statement."""
+    def drop_names(self) -> bool:
+        return False
+
+    async def recover(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
 
 
 @attrs.frozen
 class Pool:
-    """Lends connections, or fails to open them."""
+    """Opens connections, or fails to open them."""
 
     lend: Callable[[], Connection]
 
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        yield self.lend()
+    async def open(self) -> Connection:
+        return self.lend()
 
 
 def unable(fault: Exception) -> Pool:
@@ -100,10 +108,10 @@ async def write(store: TaskStore) -> None:
 
 async def read_by_eleven(store: TaskStore) -> None:
     """Request one more connection than there are, for users who have not used up their shares."""
-    first = [asyncio.ensure_future(store.list(f"user {number}")) for number in range(10)]
+    first = [asyncio.ensure_future(store.seq(f"user {number}")) for number in range(10)]
     await asyncio.sleep(0)
     try:
-        await store.list("alice")
+        await store.seq("alice")
     finally:
         for call in first:
             call.cancel()
@@ -131,7 +139,7 @@ async def test_quoted_lines_are_logged(monkeypatch: pytest.MonkeyPatch, caplog: 
     """Operators look up lines that they copy from the log; an ellipsis stands for parts that vary."""
     for pool, call in CALLS:
         monkeypatch.setattr(
-            "taskd_sql.engine.postgres.postgres_pool", lambda pool=pool, **_: contextlib.nullcontext(pool)
+            "taskd_sql.engine.postgres.postgres_pool", lambda *_, pool=pool, **__: contextlib.nullcontext(pool)
         )
         store = taskd_storage({"DATABASE_URL": URL, "TASKD_SQL_ACQUIRE_TIMEOUT": "0.1"})
         assert isinstance(store.database, PostgresDatabase)

@@ -75,7 +75,7 @@ class TestCancellation:
         async with locked(postgres_url) as holder:
             caller = asyncio.create_task(call_twice())
             await until_waiting(holder, 1)
-            await cancel_step_by_step(caller, 2)
+            await cancel_step_by_step(caller, 1)
             await waiting.wait()
         free.set()
 

@@ -72,7 +72,7 @@ def client_beside(client: httpx.AsyncClient, user_id: str) -> httpx.AsyncClient:
 async def limiters_of(database: PostgresDatabase | SQLiteDatabase) -> list[FairLimiter]:
     """Open *database*, unless it is open, and return what limits how many of its calls run at once."""
     if isinstance(database, PostgresDatabase):
-        return [(await database._pool.get()).limiter]
+        return [(await database._pool.get()).batches.limiter]
     opened = await database._open_connections.get()
     return [opened.writer.limiter, opened.readers.limiter]
 

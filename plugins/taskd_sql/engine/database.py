@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -15,11 +16,39 @@ from sqlalchemy import Dialect
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
 
-__all__ = ["Database", "Limits", "LongReads", "Rows", "Step", "now"]
+__all__ = ["Database", "Kind", "Limits", "LongReads", "Pipeline", "Rows", "Step", "now"]
 
 Rows = list[Sequence[Any]]
 # A statement, with the dialect's placeholders, and the values for them.
 Step = tuple[str, Sequence[Any]]
+
+
+@attrs.frozen(eq=False)
+class Kind:
+    """
+    A kind of calls that may share a turn; each of its instances is another kind.
+
+    Attributes:
+        max_calls: How many calls may share a turn.
+        is_one_per_owner: Whether no two of them may be of the same owner.
+    """
+
+    max_calls: int
+    is_one_per_owner: bool = False
+
+
+@attrs.frozen(eq=False)
+class Pipeline(Kind):
+    """
+    A kind of calls that may share a round trip to PostgreSQL: one statement is run for each call.
+
+    Attributes:
+        sql: The statement.  Others wait while it waits for a lock, so it must not wait for long.
+        split: Returns the rows of each call, given the rows of all, in order, and the owner and the task of each call.
+    """
+
+    sql: str = attrs.field(kw_only=True)
+    split: Callable[[Rows, Sequence[tuple[str, UUID | None]]], Sequence[Rows]] = attrs.field(kw_only=True)
 
 
 @attrs.frozen
@@ -66,7 +95,15 @@ class Database(Protocol):
         """Whether the tasks are on this machine."""
         ...
 
-    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, owner: str = "") -> Rows:
+    async def fetch(
+        self,
+        sql: str,
+        arguments: Sequence[Any] = (),
+        *,
+        owner: str = "",
+        task_id: UUID | None = None,
+        pipeline: Pipeline | None = None,
+    ) -> Rows:
         """
         Run one statement that changes nothing, and return its rows.
 
@@ -75,6 +112,8 @@ class Database(Protocol):
             arguments: The values for the placeholders.
             owner: Whose tasks the statement concerns; owners take turns.  "" is for calls without an owner, such as the
                 health check.
+            task_id: The task that the statement concerns, if it concerns only one.
+            pipeline: How the call may share a round trip with others.
 
         Raises:
             StoreUnavailable: The statement could not be run or got no response within the limits on a call and on its
@@ -83,7 +122,9 @@ class Database(Protocol):
         """
         ...
 
-    async def write(self, steps: Sequence[Step], *, owner: str) -> Rows:
+    async def write(
+        self, steps: Sequence[Step], *, owner: str, task_id: UUID | None = None, pipeline: Pipeline | None = None
+    ) -> Rows:
         """
         Run statements in one transaction, and return the rows of the last one that has a RETURNING clause.
 
@@ -93,6 +134,8 @@ class Database(Protocol):
         Args:
             steps: The statements; for PostgreSQL, only one.
             owner: Whose tasks the statements concern.
+            task_id: As for `fetch`.
+            pipeline: As for `fetch`.
 
         Raises:
             StoreUnavailable: As for `fetch`.

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
+import hashlib
 import logging
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
@@ -32,6 +34,8 @@ from taskd_sql.engine.errors import wrong_encoding
 
 __all__ = [
     "POSTGRES_ERRORS",
+    "Naming",
+    "PostgresConnection",
     "PostgresPool",
     "PostgresServer",
     "in_transaction",
@@ -39,6 +43,8 @@ __all__ = [
     "sqlite_connection",
     "terminate",
 ]
+
+T = TypeVar("T")
 
 CLOSE_TIMEOUT_S = 1.0
 # How often to check whether a connection's thread is still alive.
@@ -89,29 +95,150 @@ class PostgresServer:
         return connection
 
 
-@attrs.frozen
+class Naming(enum.Enum):
+    """How the statements that connections prepare are named."""
+
+    # By the connection.
+    OWN = enum.auto()
+    # By the statement: a pooler may run each transaction on another connection of its own, where another client may
+    # have prepared a statement of the same name, which must be the same statement.
+    SHARED = enum.auto()
+    # Not at all: the server parses the statement each time.  It works with any pooler, and takes one round trip, too.
+    NONE = enum.auto()
+
+
+@attrs.define(eq=False)
+class PostgresConnection:
+    """
+    An asyncpg connection, and the statements that it has prepared.  It runs one statement at a time.
+
+    Attributes:
+        raw: The `asyncpg.Connection`.
+        idle_since: When it was last used, by the loop's clock.
+    """
+
+    _pool: PostgresPool
+    _lent: Connection
+    raw: Any = attrs.field(init=False)
+    idle_since: float = attrs.field(init=False, default=0.0)
+    _naming: Naming = attrs.field(init=False)
+    _prepared: dict[str, Any] = attrs.field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        """Name statements as the pool does."""
+        self.raw = self._lent.raw_connection
+        self._naming = self._pool.naming
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has been closed, by either side."""
+        try:
+            return bool(self.raw.is_closed())
+        except asyncpg.InterfaceError:  # the pool has noticed
+            return True
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return bool(self.raw.is_in_transaction())
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
+        """Run a statement, and return its rows."""
+        statement = self._statement(sql) or await self._prepare(sql)
+        try:
+            rows: Rows = await statement.fetch(*arguments)
+        except asyncpg.InvalidCachedStatementError:
+            # A table has changed.  The server has not run the statement.
+            self._prepared.clear()
+            rows = await (await self._prepare(sql)).fetch(*arguments)
+        return rows
+
+    async def fetch_each(self, sql: str, arguments: Sequence[Sequence[Any]]) -> Rows:
+        """
+        Run a statement with each of *arguments*, in one transaction and one round trip.
+
+        Returns:
+            The rows of all of them, in the order of *arguments*.
+        """
+        statement = self._statement(sql) or await self._prepare(sql)
+        rows: Rows = await statement.fetchmany(arguments)
+        return rows
+
+    def _statement(self, sql: str) -> Any:
+        """Return the prepared statement, if there is one."""
+        if self._naming is not self._pool.naming:
+            self._naming = self._pool.naming
+            self._prepared.clear()
+        return self._prepared.get(sql)
+
+    async def _prepare(self, sql: str) -> Any:
+        statement = self._prepared[sql] = await self.raw.prepare(sql, name=_name(self._naming, sql))
+        return statement
+
+    def drop_names(self) -> bool:
+        """Stop naming statements in the whole pool, because a pooler does not know names; return whether it did."""
+        if self._naming is not Naming.SHARED:
+            return False
+        self._pool.naming = Naming.NONE
+        return True
+
+    async def recover(self) -> None:
+        """
+        Make it usable again after a statement was interrupted or failed; otherwise, close it.
+
+        This waits until the server has ended a cancelled statement.
+        """
+        try:
+            # asyncpg sends nothing before the server has ended the statement.
+            await self.raw.execute("ROLLBACK" if self.is_in_transaction else "SELECT")
+        except (*POSTGRES_ERRORS, OSError):
+            await self.close()
+
+    async def close(self) -> None:
+        """Close it."""
+        with contextlib.suppress(*POSTGRES_ERRORS, OSError, TimeoutError):
+            await self.raw.close(timeout=CLOSE_TIMEOUT_S)
+        with contextlib.suppress(*POSTGRES_ERRORS, OSError):
+            await self._lent.__aexit__()
+
+    def terminate(self) -> None:
+        """Close it at once, even if the server does not respond."""
+        terminate(self.raw)
+
+
+def _name(naming: Naming, sql: str) -> str | None:
+    """Return the name for a prepared statement, as asyncpg expects it: None is for one that it chooses."""
+    if naming is Naming.SHARED:
+        return f"taskd_{hashlib.blake2b(sql.encode(), digest_size=12).hexdigest()}"
+    return None if naming is Naming.OWN else ""
+
+
+@attrs.define(eq=False)
 class PostgresPool:
-    """A pool of asyncpg connections, which are opened when they are needed."""
+    """
+    Opens asyncpg connections.
+
+    Attributes:
+        naming: How the connections name the statements that they prepare.  It may be changed at any time.
+    """
 
     _lender: databases.Database
+    naming: Naming
 
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """Lend an `asyncpg.Connection`.  There is no time limit here on waiting for one or opening it."""
+    async def open(self) -> PostgresConnection:
+        """Return a new connection.  There is no time limit here."""
         # `databases` would keep one of these for each task, and it becomes unusable if the task is cancelled twice.
-        async with Connection(self._lender, self._lender._backend) as lent:  # noqa: SLF001
-            try:
-                yield lent.raw_connection
-            finally:
-                await _end_transaction(lent.raw_connection)
+        lent = Connection(self._lender, self._lender._backend)  # noqa: SLF001
+        return PostgresConnection(self, await lent.__aenter__())
 
 
 @contextlib.asynccontextmanager
-async def postgres_pool(**options: Any) -> AsyncIterator[PostgresPool]:
+async def postgres_pool(naming: Naming, **options: Any) -> AsyncIterator[PostgresPool]:
     """
-    Yield a new pool, created without I/O, and close it at the end; connections that are still busy then are terminated.
+    Yield a new pool, created without I/O, and close it at the end; connections that are still lent then are terminated.
 
     Args:
+        naming: How connections name the statements that they prepare, at first.
         options: The options of `asyncpg.create_pool`, including `host`, `port` and `ssl`.
     """
     _silence_drivers()
@@ -119,7 +246,7 @@ async def postgres_pool(**options: Any) -> AsyncIterator[PostgresPool]:
     lender = databases.Database("postgresql://", min_size=0, connect=server.connect, reset=_skip_reset, **options)
     await lender.connect()
     try:
-        yield PostgresPool(lender)
+        yield PostgresPool(lender, naming)
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(lender.disconnect(), CLOSE_TIMEOUT_S)
@@ -128,14 +255,6 @@ async def postgres_pool(**options: Any) -> AsyncIterator[PostgresPool]:
 def _silence_drivers() -> None:
     for name in TALKATIVE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-async def _end_transaction(connection: Any) -> None:
-    """Roll back what was not committed.  asyncpg would do so, too, but would report an error to the event loop."""
-    # The pool never reuses a connection that has failed.
-    with contextlib.suppress(*POSTGRES_ERRORS, OSError):
-        if connection.is_in_transaction():
-            await connection.execute("ROLLBACK")
 
 
 async def _skip_reset(connection: Any) -> None:
@@ -160,29 +279,29 @@ async def sqlite_connection(file: Path, busy_timeout_s: float) -> AsyncIterator[
         yield connection.raw_connection
 
 
-async def in_transaction(work: Callable[[sqlite3.Connection], Rows | None], connection: Any) -> Rows:
+async def in_transaction(work: Callable[[sqlite3.Connection], list[T] | None], connection: Any) -> list[T]:
     """
-    Do *work* in a transaction on an aiosqlite *connection*, and return its rows.
+    Do *work* in a transaction on an aiosqlite *connection*, and return its results.
 
-    If it returns None, the transaction is rolled back, and no rows are returned.  aiosqlite has no public method for
+    If it returns None, the transaction is rolled back, and no results are returned.  aiosqlite has no public method for
     running several statements in its thread at once, and handing them over one by one would take longer than running
     them.
     """
-    rows: Rows = await connection._execute(_transaction, work, connection._conn)  # noqa: SLF001
-    return rows
+    results: list[T] = await connection._execute(_transaction, work, connection._conn)  # noqa: SLF001
+    return results
 
 
-def _transaction(work: Callable[[sqlite3.Connection], Rows | None], connection: sqlite3.Connection) -> Rows:
+def _transaction(work: Callable[[sqlite3.Connection], list[T] | None], connection: sqlite3.Connection) -> list[T]:
     # Otherwise, two transactions that read first and write later could not both wait for the lock.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        rows = work(connection)
-        connection.execute("ROLLBACK" if rows is None else "COMMIT")
+        results = work(connection)
+        connection.execute("ROLLBACK" if results is None else "COMMIT")
     finally:
         # The error may already have ended the transaction, as a full disk does.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-    return rows or []
+    return results or []
 
 
 class _SQLiteConnections(SQLitePool):

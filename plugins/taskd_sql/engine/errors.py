@@ -18,6 +18,7 @@ __all__ = [
     "Interrupted",
     "Refused",
     "SchemaMismatch",
+    "is_unknown_name",
     "no_postgres",
     "postgres_error",
     "remedy_for",
@@ -48,6 +49,13 @@ class Interrupted(StoreUnavailable):
     def __init__(self, reason: str, *, may_have_run: bool) -> None:
         super().__init__(reason)
         self.may_have_run = may_have_run
+
+    def again(self) -> Interrupted:
+        """Return the same error, for another call."""
+        made = Interrupted(str(self), may_have_run=self.may_have_run)
+        for note in getattr(self, "__notes__", ()):
+            made.add_note(note)
+        return made
 
 
 # SQLSTATEs, or prefixes of them (PostgreSQL manual, appendix A).
@@ -137,6 +145,11 @@ def remedy_for(error: Exception) -> str:
 def remedy_of(error: StoreError) -> str:
     """Return what an operator can do about *error*, which this module created."""
     return " ".join(getattr(error, "__notes__", ())) or _REACH_IT
+
+
+def is_unknown_name(error: BaseException) -> bool:
+    """Tell whether *error* is about the name of a prepared statement: poolers cause this that do not know names."""
+    return getattr(error, "sqlstate", None) in _POOLER_STATES
 
 
 def timed_out(stage: str, *, may_have_run: bool) -> Interrupted:

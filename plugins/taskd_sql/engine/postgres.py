@@ -7,17 +7,22 @@ import contextlib
 import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 import attrs
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from taskd.limiter import FairLimiter, Overloaded
-from taskd.storage import StoreUnavailable
-from taskd_sql.engine.database import Database, Limits, LongReads, Rows, Step, now
-from taskd_sql.engine.drivers import POSTGRES_ERRORS, PostgresPool, postgres_pool, terminate
-from taskd_sql.engine.errors import no_postgres, postgres_error, timed_out
+from taskd.storage import StoreError, StoreUnavailable
+from taskd.time_limit import TimedOut, TimeLimit
+from taskd_sql.engine.batches import Batches, RunAlone
+from taskd_sql.engine.connections import Connections
+from taskd_sql.engine.database import Database, Limits, LongReads, Pipeline, Rows, Step, now
+from taskd_sql.engine.drivers import POSTGRES_ERRORS, Naming, PostgresConnection, postgres_pool
+from taskd_sql.engine.errors import Interrupted, is_unknown_name, no_postgres, postgres_error, timed_out
 from taskd_sql.engine.loop_bound import LoopBound
 from taskd_sql.engine.retry import Retries
 from taskd_sql.settings import SQLSettings
@@ -33,23 +38,7 @@ OWNERS_SHARE = 0.75
 logger = logging.getLogger(f"taskd.{__name__}")
 
 
-@attrs.define
-class _Pool:
-    """
-    The connections to lend.
-
-    Attributes:
-        limiter: Has one slot for each connection that the pool may open.  Calls wait for a slot, with a time limit; the
-            holder of a slot never waits for the pool, which has no time limit.
-        connected: How many holders of a slot also have a connection.
-    """
-
-    connections: PostgresPool
-    limiter: FairLimiter
-    connected: int = 0
-
-
-@attrs.frozen
+@attrs.define(eq=False)
 class _Call(Generic[T]):
     """
     Work to do on a connection.
@@ -60,13 +49,35 @@ class _Call(Generic[T]):
         until: The deadline of the call, including waiting for a connection and retries, by the loop's clock.
         timeout_s: How long the work may take.
         is_read: Whether the work changes nothing.
+        task_id: The task that the work concerns, if it concerns only one.
+        kind: How the call may share a round trip with others; None if it must run alone.
+        arguments: The arguments of its statement, if the call may share a round trip.
     """
 
-    run: Callable[[Any], Awaitable[T]]
+    run: Callable[[PostgresConnection], Awaitable[T]]
     owner: str
     until: float
     timeout_s: float
     is_read: bool = True
+    task_id: UUID | None = None
+    kind: Pipeline | None = None
+    arguments: Sequence[Any] = ()
+
+
+@attrs.define(eq=False)
+class _Pool:
+    """
+    The connections of one event loop, and the calls that wait for them.
+
+    Attributes:
+        batches: Has one slot for each connection that may be opened.  Calls wait for a slot, with a time limit; the
+            holder of a slot never waits for a connection that another call is using.
+        connected: How many holders of a slot also have a connection.
+    """
+
+    connections: Connections
+    batches: Batches[_Call[Any]]
+    connected: int = 0
 
 
 @attrs.define(eq=False)
@@ -80,11 +91,16 @@ class PostgresDatabase(Database):
     dialect: Dialect = attrs.field(init=False, factory=dialects.dialect)
     _pool: LoopBound[_Pool] = attrs.field(init=False)
     _long_reads: LongReads = attrs.field(init=False, factory=LongReads)
+    _limit: TimeLimit = attrs.field(init=False)
     _has_warned_of_binding: bool = attrs.field(init=False, default=False)
 
     @_pool.default
     def _open_at_first_use(self) -> LoopBound[_Pool]:
         return LoopBound(self._open)
+
+    @_limit.default
+    def _limit_of_statements(self) -> TimeLimit:
+        return TimeLimit(self.settings.statement_timeout_s, self.limits.cancel_timeout_s)
 
     @property
     def name(self) -> str:
@@ -111,41 +127,67 @@ class PostgresDatabase(Database):
         """How long opening a connection may take; the URL takes precedence over the setting."""
         return self.url.connect_timeout_s or self.settings.connect_timeout_s
 
-    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, owner: str = "") -> Rows:
-        """Run one statement that changes nothing on a connection from the pool; retry it if it is interrupted."""
-        return await self._retrying(self._call(_fetching(sql, arguments), owner, is_read=True))
+    async def fetch(
+        self,
+        sql: str,
+        arguments: Sequence[Any] = (),
+        *,
+        owner: str = "",
+        task_id: UUID | None = None,
+        pipeline: Pipeline | None = None,
+    ) -> Rows:
+        """Run one statement that changes nothing; retry it if it is interrupted."""
+        return await self._retrying(self._statement(sql, arguments, owner, task_id, pipeline, is_read=True))
 
-    async def write(self, steps: Sequence[Step], *, owner: str) -> Rows:
-        """Run one statement on a connection from the pool; retry it where that is safe."""
+    async def write(
+        self, steps: Sequence[Step], *, owner: str, task_id: UUID | None = None, pipeline: Pipeline | None = None
+    ) -> Rows:
+        """Run one statement; retry it where that is safe."""
         ((sql, arguments),) = steps
-        return await self._retrying(self._call(_fetching(sql, arguments), owner, is_read=False))
+        return await self._retrying(self._statement(sql, arguments, owner, task_id, pipeline, is_read=False))
+
+    def _statement(
+        self,
+        sql: str,
+        arguments: Sequence[Any],
+        owner: str,
+        task_id: UUID | None,
+        pipeline: Pipeline | None,
+        *,
+        is_read: bool,
+    ) -> _Call[Rows]:
+        until, timeout_s = now() + self.limits.call_timeout_s, self.settings.statement_timeout_s
+
+        def run(connection: PostgresConnection) -> Awaitable[Rows]:
+            return connection.fetch(sql, arguments)
+
+        return _Call(run, owner, until, timeout_s, is_read, task_id, pipeline, arguments)
 
     async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
         """Run one statement with each of *arguments*, in one transaction and about one round trip."""
 
-        def run(connection: Any) -> Awaitable[None]:
-            done: Awaitable[None] = connection.executemany(sql, arguments)
-            return done
+        def run(connection: PostgresConnection) -> Awaitable[Rows]:
+            return connection.fetch_each(sql, arguments)
 
         await self._retrying(self._call(run, owner, is_read=False))
 
-    def _call(self, run: Callable[[Any], Awaitable[T]], owner: str, *, is_read: bool) -> _Call[T]:
+    def _call(self, run: Callable[[PostgresConnection], Awaitable[T]], owner: str, *, is_read: bool) -> _Call[T]:
         return _Call(run, owner, now() + self.limits.call_timeout_s, self.settings.statement_timeout_s, is_read)
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
         """Run one statement that returns many rows, with a cursor on a pooled connection; retry it if interrupted."""
 
-        async def run(connection: Any) -> Rows:
+        async def run(connection: PostgresConnection) -> Rows:
             rows: Rows = []
             # asyncpg remembers by the text of FETCH which columns its rows have, so each statement has its own cursor.
             cursor = f"many_{zlib.crc32(sql.encode()):x}"
             # A cursor ends with its transaction, and PgBouncer keeps a transaction on one connection.  If this fails,
-            # the pool ends the transaction: `async with` would wait forever for a frozen server.
-            await connection.execute("BEGIN READ ONLY")
-            await connection.execute(f"DECLARE {cursor} NO SCROLL CURSOR FOR {sql}", *arguments)
-            while some := await connection.fetch(f"FETCH {self.limits.rows_at_once} FROM {cursor}"):
+            # `recover` ends the transaction: `async with` would wait forever for a frozen server.
+            await connection.raw.execute("BEGIN READ ONLY")
+            await connection.raw.execute(f"DECLARE {cursor} NO SCROLL CURSOR FOR {sql}", *arguments)
+            while some := await connection.fetch(f"FETCH {self.limits.rows_at_once} FROM {cursor}", ()):
                 rows += some
-            await connection.execute("COMMIT")
+            await connection.raw.execute("COMMIT")
             return rows
 
         until = now() + self.limits.call_timeout_s
@@ -156,7 +198,7 @@ class PostgresDatabase(Database):
     def waited_s(self, *, is_read: bool) -> float:  # noqa: ARG002  reads and writes wait in one queue
         """Return how many seconds the longest-waiting statement has been waiting for a connection."""
         pool = self._pool.current()
-        return pool.limiter.waited_s() if pool else 0.0
+        return pool.batches.limiter.waited_s() if pool else 0.0
 
     async def close(self) -> None:
         """Close the pool."""
@@ -172,8 +214,8 @@ class PostgresDatabase(Database):
             StoreUnavailable: The database did not respond.
         """
 
-        async def compare(connection: Any) -> bool:
-            return bool(connection.get_server_pid() == await connection.fetchval("SELECT pg_backend_pid()"))
+        async def compare(connection: PostgresConnection) -> bool:
+            return bool(connection.raw.get_server_pid() == await connection.raw.fetchval("SELECT pg_backend_pid()"))
 
         return await self._attempt(self._call(compare, "", is_read=True))
 
@@ -181,22 +223,22 @@ class PostgresDatabase(Database):
         return await self.retries.run(lambda: self._attempt(call), is_read=call.is_read, until=call.until)
 
     async def _attempt(self, call: _Call[T]) -> T:
-        """
-        Run *call* once.
-
-        Waiting for a connection, opening one, and the work itself each have a time limit.
-        """
-        pool = await self._pool.get()
-        if not pool.limiter.try_acquire(call.owner):
-            await self._wait_for_slot(pool, call)
+        """Run *call* once, alone or with others of its kind, when its turn comes."""
+        pool = self._pool.current() or await self._pool.get()
         try:
-            return await self._run(call, pool)
-        finally:
-            pool.limiter.release(call.owner)
+            if not pool.batches.try_begin(call.owner):
+                shared: Any = await self._wait_for_turn(pool, call)
+                if shared is not None:
+                    rows: T = shared
+                    return rows
+            return await self._lend(pool, call.owner, call.run, call.until, call.timeout_s)
+        except RunAlone:
+            call.kind = None
+            return await self._attempt(call)
 
-    async def _wait_for_slot(self, pool: _Pool, call: _Call[T]) -> None:
+    async def _wait_for_turn(self, pool: _Pool, call: _Call[Any]) -> Rows | None:
         try:
-            await pool.limiter.acquire(call.owner, min(call.until, now() + self.settings.acquire_timeout_s))
+            return await pool.batches.wait(call, min(call.until, now() + self.settings.acquire_timeout_s))
         except Overloaded:
             raise StoreUnavailable("too many requests are waiting for a connection") from None
         except TimeoutError:
@@ -204,26 +246,68 @@ class PostgresDatabase(Database):
             busy = f"none of {self.settings.pool_size} connections became free in time"
             raise StoreUnavailable(busy if pool.connected else "no connection could be opened in time") from None
 
-    async def _run(self, call: _Call[T], pool: _Pool) -> T:
-        """Connect, unless a connection is already open, and run *call*."""
-        is_connected = False
+    async def _run_batch(self, pool: _Pool, owner: str, calls: Sequence[_Call[Rows]]) -> Sequence[Rows | Exception]:
+        """
+        Run *calls*, which are of one kind, in one round trip and one transaction, in the turn of *owner*.
+
+        If that fails, each of them is run again on its own, unless it may have had its effect.
+        """
+        pipeline: Any = calls[0].kind
+
+        def run(connection: PostgresConnection) -> Awaitable[Rows]:
+            return connection.fetch_each(pipeline.sql, [call.arguments for call in calls])
+
+        until = min(call.until for call in calls)
         try:
-            async with (
-                asyncio.timeout_at(min(call.until, now() + self.connect_timeout_s)) as timeout,
-                pool.connections.connection() as connection,
-            ):
-                is_connected = True
-                timeout.reschedule(min(call.until, now() + call.timeout_s))
-                return await _watched(call.run, connection, pool, self.limits.cancel_timeout_s)
-        except TimeoutError:
-            stage = "a statement got no response" if is_connected else "no connection could be opened"
-            raise timed_out(stage, may_have_run=is_connected) from None
-        except (*POSTGRES_ERRORS, OSError) as error:
-            raise postgres_error(error, is_connected=is_connected) from None
-        except StoreUnavailable:  # connected, but the database cannot be used
-            raise
-        except Exception as error:  # noqa: BLE001  a server that is not PostgreSQL makes asyncpg raise almost anything
-            raise no_postgres(error, may_have_run=is_connected) from None
+            rows = await self._lend(pool, owner, run, until, calls[0].timeout_s)
+        except (StoreError, RunAlone) as error:
+            if isinstance(error, Interrupted) and error.may_have_run and not calls[0].is_read:
+                return [error.again() for _ in calls]
+            # The transaction has been rolled back, perhaps because of only one of them.
+            return [RunAlone() for _ in calls]
+        each: Sequence[Rows] = pipeline.split(rows, [(call.owner, call.task_id) for call in calls])
+        return each
+
+    async def _lend(
+        self,
+        pool: _Pool,
+        owner: str,
+        work: Callable[[PostgresConnection], Awaitable[T]],
+        until: float,
+        timeout_s: float,
+    ) -> T:
+        """Do *work* on a connection for *owner*, who holds a slot, and release the slot."""
+        connection = None
+        release = partial(pool.batches.limiter.release, owner)
+        try:
+            connection = pool.connections.take() or await self._connect(pool, until)
+            pool.connected += 1
+            result = await self._limited(work(connection), until, timeout_s)
+        except BaseException as error:  # noqa: BLE001  the slot must be released in any case
+            if connection is None:
+                release()
+            else:
+                pool.connected -= 1
+                pool.connections.recover(connection, release)
+            raise _translated(error, connection) from None
+        pool.connected -= 1
+        if connection.is_in_transaction:
+            pool.connections.recover(connection, release)
+        else:
+            pool.connections.give_back(connection)
+            release()
+        return result
+
+    async def _connect(self, pool: _Pool, until: float) -> PostgresConnection:
+        async with asyncio.timeout_at(min(until, now() + self.connect_timeout_s)):
+            return await pool.connections.pool.open()
+
+    async def _limited(self, work: Awaitable[T], until: float, timeout_s: float) -> T:
+        """Await *work* for at most *timeout_s* seconds, and not beyond *until*."""
+        if timeout_s == self._limit.timeout_s and now() + timeout_s <= until:
+            return await self._limit.wait(work)
+        async with asyncio.timeout_at(min(until, now() + timeout_s)):
+            return await work
 
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[_Pool]:
@@ -231,9 +315,21 @@ class PostgresDatabase(Database):
         if self.url.requires_channel_binding and not self._has_warned_of_binding:
             self._has_warned_of_binding = True
             logger.warning("channel_binding=require is not supported: %s", self._instead_of_binding())
-        async with postgres_pool(**self._options()) as connections:
-            size = self.settings.pool_size
-            yield _Pool(connections, FairLimiter(size, max(1, int(size * OWNERS_SHARE))))
+        naming = Naming.SHARED if self.is_pooled else Naming.OWN
+        async with (
+            postgres_pool(naming, **self._options()) as opener,
+            Connections(opener, self.settings.idle_timeout_s, self.limits.cancel_timeout_s).closing() as connections,
+        ):
+            yield self._new_pool(connections)
+
+    def _new_pool(self, connections: Connections) -> _Pool:
+        size = self.settings.pool_size
+
+        async def run(owner: str, calls: Sequence[_Call[Any]]) -> Sequence[Rows | Exception]:
+            return await self._run_batch(pool, owner, calls)
+
+        pool = _Pool(connections, Batches(FairLimiter(size, max(1, int(size * OWNERS_SHARE))), run))
+        return pool
 
     def _instead_of_binding(self) -> str:
         is_verified = self.url.tls is not None and self.url.tls.check_hostname
@@ -245,6 +341,7 @@ class PostgresDatabase(Database):
             "max_size": self.settings.pool_size,
             "timeout": self.connect_timeout_s,
             "max_inactive_connection_lifetime": self.settings.idle_timeout_s,
+            # Connections keep their statements themselves, but this also tells asyncpg whether to name them.
             "statement_cache_size": 0 if self.is_pooled else 100,
             "server_settings": self._server_settings(),
         }
@@ -260,26 +357,17 @@ class PostgresDatabase(Database):
         return {**name, "statement_timeout": str(round(timeout_s * 1000))}
 
 
-def _fetching(sql: str, arguments: Sequence[Any]) -> Callable[[Any], Awaitable[Rows]]:
-    def run(connection: Any) -> Awaitable[Rows]:
-        rows: Awaitable[Rows] = connection.fetch(sql, *arguments)
-        return rows
-
-    return run
-
-
-async def _watched(work: Callable[[Any], Awaitable[T]], connection: Any, pool: _Pool, cancel_timeout_s: float) -> T:
-    """
-    Do *work* on *connection*, and terminate the connection if the work is cancelled and does not end soon.
-
-    On cancellation, asyncpg asks the server to cancel the statement, so that it is not run after all; but asyncpg would
-    then wait forever for the response, which a frozen server never sends.
-    """
-    pool.connected += 1
-    try:
-        return await work(connection)
-    except asyncio.CancelledError:
-        asyncio.get_running_loop().call_later(cancel_timeout_s, terminate, connection)
-        raise
-    finally:
-        pool.connected -= 1
+def _translated(error: BaseException, connection: PostgresConnection | None) -> BaseException:
+    """Return what to raise instead of *error*, which occurred with *connection*, or in opening one."""
+    is_connected = connection is not None
+    if isinstance(error, TimedOut | TimeoutError):
+        stage = "a statement got no response" if is_connected else "no connection could be opened"
+        return timed_out(stage, may_have_run=is_connected)
+    if connection is not None and is_unknown_name(error) and connection.drop_names():
+        return RunAlone()
+    if isinstance(error, (*POSTGRES_ERRORS, OSError)):
+        return postgres_error(error, is_connected=is_connected)
+    # A server that is not PostgreSQL makes asyncpg raise almost anything.
+    if isinstance(error, Exception) and not isinstance(error, StoreUnavailable):
+        return no_postgres(error, may_have_run=is_connected)
+    return error

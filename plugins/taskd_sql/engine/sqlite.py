@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import attrs
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.sqlite import aiosqlite as dialects
 
 from taskd.limiter import FairLimiter, Overloaded
-from taskd.storage import StoreUnavailable
+from taskd.storage import StoreError, StoreUnavailable
 from taskd_sql import schema
-from taskd_sql.engine.database import Database, Limits, LongReads, Rows, Step, now
+from taskd_sql.engine.batches import Batches, RunAlone
+from taskd_sql.engine.database import Database, Kind, Limits, LongReads, Pipeline, Rows, Step, now
 from taskd_sql.engine.drivers import in_transaction, sqlite_connection
 from taskd_sql.engine.errors import sqlite_error
 from taskd_sql.engine.loop_bound import LoopBound
@@ -28,8 +31,8 @@ from taskd_sql.url import SQLiteURL
 __all__ = ["SQLiteDatabase"]
 
 # With only one reader, a long list would block all reads.  An owner may use all readers but one, so that one is left
-# for others.  More readers would not be faster, because they share this process's processors.
-READERS = 3
+# for others.  More readers than processors would not be faster.
+READERS = min(max(3, os.cpu_count() or 1), 8)
 # The bounds of the pause between two attempts to lock the whole file.
 PAUSES_S = (0.005, 0.05)
 
@@ -89,10 +92,28 @@ class _Connections:
 
 @attrs.frozen
 class _OpenConnections:
-    """The connections to one file."""
+    """The connections to one file, and the writes that wait for their turn."""
 
     writer: _Connections
+    writes: Batches[_Write]
     readers: _Connections
+
+
+@contextlib.contextmanager
+def _translating() -> Iterator[None]:
+    """Translate the errors of the block, which waits for a turn or runs statements."""
+    try:
+        yield
+    except Overloaded:
+        raise StoreUnavailable("too many requests are waiting for their turn") from None
+    except TimeoutError:
+        raise StoreUnavailable("no response in time") from None
+    except (sqlite3.Error, OSError) as error:
+        raise sqlite_error(error) from None
+    except UnicodeError:  # from an argument: not an outage
+        raise
+    except ValueError:  # aiosqlite's "Connection closed" or "no active connection"
+        raise StoreUnavailable("the connection is being closed") from None
 
 
 async def _enable_write_ahead_log(connection: Any, within_s: float) -> None:
@@ -114,6 +135,28 @@ async def _enable_write_ahead_log(connection: Any, within_s: float) -> None:
         await asyncio.sleep(random.uniform(*PAUSES_S))  # noqa: S311  not used for security
 
 
+@attrs.define(eq=False)
+class _Write:
+    """
+    A write that waits for its turn.
+
+    Attributes:
+        run: Runs it in an open transaction, and returns its rows, or None if the transaction is to be rolled back.
+        owner: Whose write it is.
+        kind: Whether it may share a transaction with others.
+        task_id: Is not used here: several changes of one task may share a transaction.
+    """
+
+    run: Callable[[sqlite3.Connection], Rows | None]
+    owner: str
+    kind: Kind | None = None
+    task_id: UUID | None = None
+
+
+# Each write takes about a tenth of a millisecond, and all that share a transaction wait for the last one.
+_SHARED = Kind(max_calls=64)
+
+
 def _run_steps(steps: Sequence[Step], connection: sqlite3.Connection) -> Rows | None:
     """Return the rows of the last statement that returns some, or None if one that should does not."""
     rows: Rows = []
@@ -122,6 +165,28 @@ def _run_steps(steps: Sequence[Step], connection: sqlite3.Connection) -> Rows | 
         if cursor.description is not None and not (rows := cursor.fetchall()):
             return None
     return rows
+
+
+def _run_each(writes: Sequence[_Write], connection: sqlite3.Connection) -> list[Rows | Exception]:
+    """Run *writes* in one transaction, each so that it leaves nothing behind if it fails."""
+    return [_run_apart(write, connection) for write in writes]
+
+
+def _run_apart(write: _Write, connection: sqlite3.Connection) -> Rows | Exception:
+    connection.execute("SAVEPOINT one")
+    rows: Rows | None = None
+    failure: Exception | None = None
+    try:
+        rows = write.run(connection)
+    except Exception as error:
+        if not connection.in_transaction:
+            # The error, such as a full disk, has ended the whole transaction.
+            raise
+        failure = sqlite_error(error) if isinstance(error, sqlite3.Error) else error
+    if rows is None:
+        connection.execute("ROLLBACK TO one")
+    connection.execute("RELEASE one")
+    return failure or rows or []
 
 
 @attrs.define(eq=False)
@@ -158,19 +223,37 @@ class SQLiteDatabase(Database):
         """Whether the tasks are on this machine: always true for SQLite."""
         return True
 
-    async def fetch(self, sql: str, arguments: Sequence[Any] = (), *, owner: str = "") -> Rows:
+    async def fetch(
+        self,
+        sql: str,
+        arguments: Sequence[Any] = (),
+        *,
+        owner: str = "",
+        task_id: UUID | None = None,  # noqa: ARG002  reads share nothing: there is no round trip
+        pipeline: Pipeline | None = None,  # noqa: ARG002
+    ) -> Rows:
         """Run one statement that changes nothing when it is its turn, on a connection that reads."""
 
         def read(connection: Any) -> Awaitable[Rows]:
             rows: Awaitable[Rows] = connection.execute_fetchall(sql, arguments)
             return rows
 
-        return await self._lend(read, owner, now() + self.limits.call_timeout_s, is_read=True)
+        return await self._read(read, owner, now() + self.limits.call_timeout_s)
 
-    async def write(self, steps: Sequence[Step], *, owner: str) -> Rows:
-        """Run statements in one transaction when it is its turn.  SQLite itself waits for locks."""
-        until = now() + self.limits.call_timeout_s
-        return await self._lend(partial(in_transaction, partial(_run_steps, steps)), owner, until, is_read=False)
+    async def write(
+        self,
+        steps: Sequence[Step],
+        *,
+        owner: str,
+        task_id: UUID | None = None,  # noqa: ARG002
+        pipeline: Pipeline | None = None,  # noqa: ARG002
+    ) -> Rows:
+        """
+        Run statements in one transaction when it is their turn.  SQLite itself waits for locks.
+
+        Writes that are waiting share a transaction, and so the time that it takes until the disk has it.
+        """
+        return await self._write(_Write(partial(_run_steps, steps), owner, _SHARED))
 
     async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
         """Run one statement with each of *arguments*, in one transaction."""
@@ -179,7 +262,39 @@ class SQLiteDatabase(Database):
             connection.executemany(sql, arguments)
             return []
 
-        await self._lend(partial(in_transaction, run), owner, now() + self.limits.call_timeout_s, is_read=False)
+        await self._write(_Write(run, owner))
+
+    async def _write(self, write: _Write) -> Rows:
+        """Run *write* when it is its turn, in a transaction of its own or in one with others."""
+        until = now() + self.limits.call_timeout_s
+        acquire_until = min(until, now() + self.settings.acquire_timeout_s)
+        with _translating():
+            opened = self._open_connections.current() or await self._open_until(acquire_until)
+            try:
+                rows = None
+                if not opened.writes.try_begin(write.owner):
+                    rows = await opened.writes.wait(write, acquire_until)
+            except RunAlone:
+                write.kind = None
+                return await self._write(write)
+            if rows is not None:
+                return rows
+            return await self._run(opened.writer, partial(in_transaction, write.run), write.owner, until)
+
+    async def _write_together(
+        self, opened: _OpenConnections, owner: str, writes: Sequence[_Write]
+    ) -> Sequence[Rows | Exception]:
+        """Run *writes* in one transaction, in the turn of *owner*; return the rows of each, or its error."""
+        work: Any = partial(in_transaction, partial(_run_each, writes))
+        try:
+            with _translating():
+                results: Any = await self._run(opened.writer, work, owner, now() + self.limits.call_timeout_s)
+        except StoreError as error:
+            # A full disk may be too full for only some of them.  After other errors, nobody knows what was written.
+            is_full = str(error).startswith("SQLITE_FULL")
+            return [RunAlone() if is_full else type(error)(str(error)) for _ in writes]
+        each: Sequence[Rows | Exception] = results
+        return each
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
         """Run one statement that returns many rows, on a connection that reads."""
@@ -193,30 +308,26 @@ class SQLiteDatabase(Database):
 
         until = now() + self.limits.call_timeout_s
         async with self._long_reads.turn(owner, min(until, now() + self.settings.acquire_timeout_s)):
-            return await self._lend(read, owner, until, is_read=True)
+            return await self._read(read, owner, until)
 
-    async def _lend(self, work: Callable[[Any], Awaitable[Rows]], owner: str, until: float, *, is_read: bool) -> Rows:
-        """Do *work* for *owner* on a connection when its turn comes, before *until* by the loop's clock."""
+    async def _read(self, work: Callable[[Any], Awaitable[Rows]], owner: str, until: float) -> Rows:
+        """Do *work* for *owner* on a connection that reads when its turn comes, before *until* by the loop's clock."""
         acquire_until = min(until, now() + self.settings.acquire_timeout_s)
-        try:
+        with _translating():
             opened = self._open_connections.current() or await self._open_until(acquire_until)
-            connections = opened.readers if is_read else opened.writer
-            if not connections.limiter.try_acquire(owner):
-                await connections.limiter.acquire(owner, acquire_until)
-            # Nothing may be awaited here: if the caller were cancelled meanwhile, the slot would be lost.
-            statement_until = min(until, now() + self.settings.statement_timeout_s)
-            async with asyncio.timeout_at(statement_until + self.limits.cancel_timeout_s):
-                return await connections.lend(work, owner)
-        except Overloaded:
-            raise StoreUnavailable("too many requests are waiting for their turn") from None
-        except TimeoutError:
-            raise StoreUnavailable("no response in time") from None
-        except (sqlite3.Error, OSError) as error:
-            raise sqlite_error(error) from None
-        except UnicodeError:  # from an argument: not an outage
-            raise
-        except ValueError:  # aiosqlite's "Connection closed" or "no active connection"
-            raise StoreUnavailable("the connection is being closed") from None
+            limiter = opened.readers.limiter
+            if not limiter.try_acquire(owner):
+                await limiter.acquire(owner, acquire_until)
+            return await self._run(opened.readers, work, owner, until)
+
+    async def _run(
+        self, connections: _Connections, work: Callable[[Any], Awaitable[Rows]], owner: str, until: float
+    ) -> Rows:
+        """Do *work* for *owner*, who holds a slot, and release the slot."""
+        # Nothing may be awaited before this: if the caller were cancelled meanwhile, the slot would be lost.
+        statement_until = min(until, now() + self.settings.statement_timeout_s)
+        async with asyncio.timeout_at(statement_until + self.limits.cancel_timeout_s):
+            return await connections.lend(work, owner)
 
     def waited_s(self, *, is_read: bool) -> float:
         """Return how many seconds the longest-waiting statement has been waiting for its turn."""
@@ -250,10 +361,17 @@ class SQLiteDatabase(Database):
                 reader = await stack.enter_async_context(sqlite_connection(self.url.file, busy_timeout_s))
                 await reader.execute_fetchall("PRAGMA query_only = ON")
                 readers.append(reader)
-            yield _OpenConnections(
-                writer=_Connections([writer], files, FairLimiter(1)),
-                readers=_Connections(readers, files, FairLimiter(READERS, READERS - 1)),
+            yield self._new_connections(
+                _Connections([writer], files, FairLimiter(1)),
+                _Connections(readers, files, FairLimiter(READERS, READERS - 1)),
             )
+
+    def _new_connections(self, writer: _Connections, readers: _Connections) -> _OpenConnections:
+        async def run(owner: str, writes: Sequence[_Write]) -> Sequence[Rows | Exception]:
+            return await self._write_together(opened, owner, writes)
+
+        opened = _OpenConnections(writer, Batches(writer.limiter, run), readers)
+        return opened
 
     async def _create_tables(self, connection: Any) -> None:
         """Create the tables in one transaction, unless there are any: others may open a new file at the same time."""
