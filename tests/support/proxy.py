@@ -101,6 +101,16 @@ class Proxy:
         """Cut all connections when data that contains *holding* arrives from a client, without passing it on."""
         self._is_fatal = lambda end, data: end.is_client and holding in data
 
+    def show_requests(self, see: Callable[[_End, bytes], None]) -> None:
+        """Call *see* with each client's end, and the data that arrives there, from now on."""
+
+        def look(end: _End, data: bytes) -> bool:
+            if end.is_client:
+                see(end, data)
+            return False
+
+        self._is_fatal = look
+
     def _admit(self) -> None:
         accepted, _ = self._listener.accept()
         self.accepted += 1
