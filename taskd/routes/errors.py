@@ -27,6 +27,7 @@ __all__ = [
     "ErrorBody",
     "ValidationErrorBody",
     "error_response",
+    "handler_of",
 ]
 
 INTERNAL_ERROR = "Internal server error"
@@ -110,7 +111,9 @@ async def _on_any_exception(request: Request, error: Exception) -> Response:
     return error_response(500, INTERNAL_ERROR)
 
 
-ERROR_HANDLERS: Mapping[Any, Any] = {
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+ERROR_HANDLERS: Mapping[Any, Handler] = {
     HTTPException: _on_http_exception,
     InvalidRequest: _on_invalid_request,
     TaskNotFound: _refusing(ErrorCode.NOT_FOUND, NO_SUCH_TASK),
@@ -121,6 +124,13 @@ ERROR_HANDLERS: Mapping[Any, Any] = {
     ClientDisconnect: _on_client_disconnect,
     Exception: _on_any_exception,
 }
+
+
+def handler_of(error: Exception) -> Handler | None:
+    """Return the handler of the expected *error*; None if it is a fault in the server or in a plugin."""
+    handlers = (ERROR_HANDLERS[each] for each in type(error).__mro__ if each in ERROR_HANDLERS)
+    handler = next(handlers, _on_any_exception)
+    return None if handler is _on_any_exception else handler
 
 
 def _returns(

@@ -13,9 +13,10 @@ from collections.abc import Container, Iterable
 from urllib.parse import quote, unquote
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskd.routes.errors import error_response
+from taskd.routes.errors import INTERNAL_ERROR, error_response, handler_of
 from taskd.routes.responses import REQUEST_ID
 from taskd.routes.router import ENCODED_SLASH, HAS_ENCODED_SLASH
 from taskd.server.caching import NEVER_STORED, UNRESTRICTED, CacheHeaders
@@ -125,14 +126,30 @@ class _Response:
 
 
 async def _run(app: ASGIApp, scope: Scope, receive: Receive, response: _Response) -> None:
+    """Run *app*; if it fails unexpectedly, log that, and respond in its place."""
     try:
-        await app(scope, receive, response.send)
+        await _handle_errors(app, scope, receive, response)
     except Exception:
+        if not response.is_started:
+            await error_response(500, INTERNAL_ERROR)(scope, receive, response.send)
         # Log the path, but never the query: people put tokens there.
         path, request_id = _encoded(scope["path"]), response.request_id.decode()
         logger.exception("%s %s failed, request id %s", scope["method"], path, request_id)
         if not response.is_finished:
             raise
+
+
+async def _handle_errors(app: ASGIApp, scope: Scope, receive: Receive, response: _Response) -> None:
+    try:
+        await app(scope, receive, response.send)
+    except Exception as error:
+        handle = handler_of(error)
+        if handle is None:
+            raise
+        if response.is_started:
+            raise RuntimeError("the application refused a request after it had started to respond") from error
+        handled = await handle(Request(scope), error)
+        await handled(scope, receive, response.send)
 
 
 def _normalise_path(scope: Scope) -> None:
