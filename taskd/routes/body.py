@@ -73,14 +73,13 @@ async def receive_body(request: Request) -> bytes:
         HTTPException: 413 if it is larger than 64 KiB.
     """
     declared = request.headers.get("content-length", "")
-    too_large = HTTPException(413, TOO_LARGE)
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
-        raise too_large
+        raise HTTPException(413, TOO_LARGE)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise too_large
+            raise HTTPException(413, TOO_LARGE)
     return bytes(body)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from urllib.parse import quote, unquote
 
 from starlette.datastructures import Headers
@@ -65,15 +65,9 @@ class HTTPMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = origin = upgrade = None
-        for name, value in scope["headers"]:
-            if name == X_REQUEST_ID and _REQUEST_ID.fullmatch(value):
-                request_id = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"upgrade":
-                upgrade = value
-        response = _Response(send, request_id or new_request_id())
+        headers = dict(scope["headers"])
+        origin, upgrade = headers.get(b"origin"), headers.get(b"upgrade")
+        response = _Response(send, _request_id(scope) if X_REQUEST_ID in headers else new_request_id())
         if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
             response.caching = NEVER_STORED
             response.caching_if_read = self._reads if scope["method"] in _READ_METHODS else NEVER_STORED
@@ -85,12 +79,15 @@ class HTTPMiddleware:
                 response.added.append((b"connection", b"close"))
         else:
             response.added += self._cors.headers(origin) if origin is not None else ()
-            if (upgrade is not None or scope["method"] == "CONNECT") and _has_body(scope):
+            if (upgrade is not None or scope["method"] == "CONNECT") and _has_body(headers):
                 app = _refuse_upgrade
             else:
                 _normalise_path(scope)
         scope[RESPONSE_HEADERS] = (*response.added, *response.caching.fields)
-        await _run(app, scope, receive, response)
+        try:
+            await app(scope, receive, response.send)
+        except Exception as error:  # noqa: BLE001  raised again unless it is handled
+            await _respond_to(error, scope, receive, response)
 
 
 class _Response:
@@ -125,10 +122,10 @@ class _Response:
         await self._send(message)
 
 
-async def _run(app: ASGIApp, scope: Scope, receive: Receive, response: _Response) -> None:
-    """Run *app*; if it fails unexpectedly, log that, and respond in its place."""
+async def _respond_to(error: Exception, scope: Scope, receive: Receive, response: _Response) -> None:
+    """Respond to a request that failed with *error*, and log an unexpected one."""
     try:
-        await _handle_errors(app, scope, receive, response)
+        await _handle(error, scope, receive, response)
     except Exception:
         if not response.is_started:
             await error_response(500, INTERNAL_ERROR)(scope, receive, response.send)
@@ -139,17 +136,15 @@ async def _run(app: ASGIApp, scope: Scope, receive: Receive, response: _Response
             raise
 
 
-async def _handle_errors(app: ASGIApp, scope: Scope, receive: Receive, response: _Response) -> None:
-    try:
-        await app(scope, receive, response.send)
-    except Exception as error:
-        handle = handler_of(error)
-        if handle is None:
-            raise
-        if response.is_started:
-            raise RuntimeError("the application refused a request after it had started to respond") from error
-        handled = await handle(Request(scope), error)
-        await handled(scope, receive, response.send)
+async def _handle(error: Exception, scope: Scope, receive: Receive, response: _Response) -> None:
+    """Send the response to an expected *error*; raise any other."""
+    handle = handler_of(error)
+    if handle is None:
+        raise error
+    if response.is_started:
+        raise RuntimeError("the application refused a request after it had started to respond") from error
+    handled = await handle(Request(scope), error)
+    await handled(scope, receive, response.send)
 
 
 def _normalise_path(scope: Scope) -> None:
@@ -183,8 +178,13 @@ def _encoded(path: str) -> str:
     return "%2F".join(map(quote, path.split(ENCODED_SLASH)))
 
 
-def _has_body(scope: Scope) -> bool:
-    headers = dict(scope["headers"])
+def _request_id(scope: Scope) -> bytes:
+    """Return the id that the request has, if it is valid, or else a new one."""
+    ids = [value for name, value in scope["headers"] if name == X_REQUEST_ID and _REQUEST_ID.fullmatch(value)]
+    return ids[-1] if ids else new_request_id()
+
+
+def _has_body(headers: Mapping[bytes, bytes]) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
