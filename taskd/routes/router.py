@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from taskd.auth import Guard
 from taskd.plugins import PluginError, Source, blaming
-from taskd.routes.errors import NOTHING_HERE
+from taskd.routes.errors import EXPECTED_ERRORS, NOTHING_HERE
 from taskd.routes.operations import Operation, is_public, operation_of
 from taskd.routes.overlaps import common_path
 
@@ -107,6 +107,8 @@ def _respond_with(route: Route) -> Respond:
         await response(request.scope, receive, send)
 
     async def run(request: Request, receive: Receive, send: Send) -> None:
+        # A route's own middleware sees the responses to expected errors.
+        request.scope["starlette.exception_handlers"] = (EXPECTED_ERRORS, {})
         await app(request.scope, receive, send)
 
     is_plain = getattr(app, "__code__", None) is _PLAIN_APP and inspect.iscoroutinefunction(endpoint)

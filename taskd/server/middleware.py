@@ -145,6 +145,8 @@ async def _handle(error: Exception, scope: Scope, receive: Receive, response: _R
         raise RuntimeError("the application refused a request after it had started to respond") from error
     handled = await handle(Request(scope), error)
     await handled(scope, receive, response.send)
+    # An error that is raised again and again would collect tracebacks.
+    error.__traceback__ = None
 
 
 def _normalise_path(scope: Scope) -> None:
