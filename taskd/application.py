@@ -21,6 +21,7 @@ from taskd.outages import OutageLog
 from taskd.plugins import Plugins, Source
 from taskd.routes.errors import ERROR_HANDLERS
 from taskd.routes.router import not_found, resources
+from taskd.routes.table import TableApp
 from taskd.server.admission import Admission
 from taskd.server.middleware import HTTPMiddleware
 from taskd.settings import read_environ
@@ -105,7 +106,7 @@ class Application:
 
     @_asgi.default
     def _with_middleware(self) -> ASGIApp:
-        app = Starlette(routes=self.routes, exception_handlers=ERROR_HANDLERS, lifespan=self._lifespan)
+        app = TableApp(self.routes, exception_handlers=ERROR_HANDLERS, lifespan=self._lifespan)
         # Only /readyz reports successes to this log.
         app.state.storage = OutageLog("The storage", logger, quiet_s=STORAGE_QUIET_S)
         app.state.openapi = self.document

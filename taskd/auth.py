@@ -18,7 +18,6 @@ import attrs
 from starlette.authentication import AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.types import Scope
 
 from taskd.errors import CodedError, ErrorCode
 from taskd.time_limit import TimedOut, TimeLimit, Timeouts
@@ -149,16 +148,16 @@ class Guard:
     def _limit_of_calls(self) -> TimeLimit:
         return TimeLimit(self.timeouts.auth_s)
 
-    async def admit(self, scope: Scope) -> None:
+    async def admit(self, conn: HTTPConnection) -> None:
         """
-        Put the verified user into *scope*, as Starlette's own middleware does.
+        Put the verified user into the scope of *conn*, as Starlette's own middleware does.
 
         Raises:
             HTTPException: 401 if there are no valid credentials for this path; 503 if they cannot be verified at the
                 moment.
         """
         try:
-            result = await self._limit.wait(self.backend.authenticate(HTTPConnection(scope)))
+            result = await self._limit.wait(self.backend.authenticate(conn))
         except MissingCredentials as error:
             raise self._missing(str(error) or MISSING) from None
         except ExpiredCredentials as error:
@@ -178,8 +177,8 @@ class Guard:
         credentials, user = result
         if not _is_authenticated(user):
             raise self._missing(MISSING)
-        self._check_identity(user.identity, scope["path_params"])
-        scope["auth"], scope["user"] = credentials, user
+        self._check_identity(user.identity, conn.path_params)
+        conn.scope["auth"], conn.scope["user"] = credentials, user
 
     def _check_identity(self, identity: object, path_params: Mapping[str, object]) -> None:
         if not isinstance(identity, str) or not is_identity(identity):

@@ -20,7 +20,7 @@ import attrs
 import msgspec
 from msgspec import UnsetType
 
-__all__ = ["DATE_TIME", "FieldType", "MustBe", "in_utc", "validated"]
+__all__ = ["DATE_TIME", "FieldType", "MustBe", "TypeCheck", "checked_time", "in_utc", "validated"]
 
 # RFC 3339, section 5.6, excluding a 13th month, a 25th hour and leap seconds.
 DATE_TIME = (
@@ -81,7 +81,7 @@ class FieldType:
         """
         try:
             result = msgspec.convert(value, self.type)
-            return _checked_time(value, result) if isinstance(result, dt.datetime) else result
+            return checked_time(value, result) if isinstance(result, dt.datetime) else result
         except (msgspec.ValidationError, ValueError, OverflowError) as error:
             raise ValueError(self.refusal or f"is not valid: {error}") from None
 
@@ -116,19 +116,38 @@ def validated(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attri
     Defaults are not checked.  The validators' messages begin with the name of the field.
     """
     annotations = get_type_hints(cls, include_extras=True)
-    return [field.evolve(validator=_validator(FieldType.of(annotations[field.name]), field)) for field in fields]
+    return [
+        field.evolve(validator=TypeCheck(FieldType.of(annotations[field.name]), field.validator)) for field in fields
+    ]
 
 
-def _validator(type_: FieldType, field: attrs.Attribute[Any]) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
-    def check_type(_: object, field: attrs.Attribute[Any], value: object) -> None:
+@attrs.frozen
+class TypeCheck:
+    """
+    The validator of a field: checks the type of its value.
+
+    Attributes:
+        type: What the field accepts.
+        own: The validator that the class itself gives to the field; it is called afterwards.
+    """
+
+    type: FieldType
+    own: Callable[[Any, attrs.Attribute[Any], Any], Any] | None = None
+
+    def __call__(self, instance: object, field: attrs.Attribute[Any], value: object) -> None:
+        """Validate the *value* of *field*."""
+        self.check_type(field, value)
+        if self.own is not None:
+            self.own(instance, field, value)
+
+    def check_type(self, field: attrs.Attribute[Any], value: object) -> None:
+        """Raise `ValueError` if *field* does not accept *value*, and it is not the default."""
         if value is field.default:
             return
         try:
-            type_.check(value)
+            self.type.check(value)
         except ValueError as error:
             raise ValueError(f"{field.name} {error}") from None
-
-    return check_type if field.validator is None else attrs.validators.and_(check_type, field.validator)
 
 
 def in_utc(value: Any) -> Any:
@@ -140,7 +159,7 @@ def in_utc(value: Any) -> Any:
         return value
 
 
-def _checked_time(text: object, moment: dt.datetime) -> dt.datetime:
+def checked_time(text: object, moment: dt.datetime) -> dt.datetime:
     """Convert *moment*, parsed from *text*, to UTC; raise an error if *text* is not an RFC 3339 date-time."""
     if not _DATE_TIME.fullmatch(str(text)):
         raise ValueError

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import MutableMapping
+from collections import OrderedDict
 
 import attrs
-import cachetools
 
 from taskd.auth import User
 from taskd_jwt.clock import Clock
@@ -34,16 +33,17 @@ class TokenCache:
 
     clock: Clock = attrs.field(default=time, repr=False)
     max_tokens: int = attrs.field(default=MAX_TOKENS, repr=False)
-    _users: MutableMapping[bytes, tuple[User, float, float]] = attrs.field(init=False, repr=False)
+    # The least recently used token comes first.
+    _users: OrderedDict[bytes, tuple[User, float, float]] = attrs.field(init=False, repr=False, factory=OrderedDict)
     _key: bytes = attrs.field(init=False, repr=False, factory=lambda: secrets.token_bytes(32))
-
-    @_users.default
-    def _empty(self) -> MutableMapping[bytes, tuple[User, float, float]]:
-        return cachetools.LRUCache(self.max_tokens)
 
     def get(self, token: str) -> User | None:
         """Return the user of *token*, if it has been verified and is still valid."""
-        user, expires_s, until_s = self._users.get(self._digest(token), (None, 0.0, 0.0))
+        digest = self._digest(token)
+        if digest not in self._users:
+            return None
+        self._users.move_to_end(digest)
+        user, expires_s, until_s = self._users[digest]
         return user if self.clock.time() < expires_s and self.clock.monotonic() < until_s else None
 
     def add(self, token: str, user: User, expires_s: float, valid_for_s: float) -> None:
@@ -56,7 +56,11 @@ class TokenCache:
             expires_s: When it expires, in seconds since 1970.
             valid_for_s: The maximum number of seconds to rely on it, even if the system's clock is set back.
         """
-        self._users[self._digest(token)] = user, expires_s, self.clock.monotonic() + valid_for_s
+        digest = self._digest(token)
+        self._users[digest] = user, expires_s, self.clock.monotonic() + valid_for_s
+        self._users.move_to_end(digest)
+        if len(self._users) > self.max_tokens:
+            self._users.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all tokens: the keys they were verified with may no longer be valid."""

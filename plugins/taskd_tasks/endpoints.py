@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 import attrs
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -67,6 +69,8 @@ from taskd_tasks.query import ListRequest
 __all__ = ["TaskEndpoints"]
 
 T = TypeVar("T")
+
+_CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _unchanged(etag: Any) -> Returns:
@@ -331,10 +335,7 @@ def _new_task_id(request: Request) -> UUID:
 def _task_id(request: Request) -> UUID:
     """Return the id in the path, which must be in canonical form (RFC 9562, section 4)."""
     text = request.path_params["id"]
-    try:
-        task_id = UUID(text)
-    except ValueError:
-        raise TaskNotFound from None
-    if str(task_id) != text:
+    if not _CANONICAL.fullmatch(text):
         raise TaskNotFound
-    return task_id
+    # Many times faster than the constructor.
+    return msgspec.convert(text, UUID)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import attrs
 import msgspec
@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from taskd.fields import FieldType
+from taskd.routes.construct import Maker
 from taskd.routes.field_errors import FieldError, InvalidBody
 from taskd.routes.media_types import why_not_json
 
@@ -72,14 +73,13 @@ async def receive_body(request: Request) -> bytes:
         HTTPException: 413 if it is larger than 64 KiB.
     """
     declared = request.headers.get("content-length", "")
-    too_large = HTTPException(413, TOO_LARGE)
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
-        raise too_large
+        raise HTTPException(413, TOO_LARGE)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise too_large
+            raise HTTPException(413, TOO_LARGE)
     return bytes(body)
 
 
@@ -110,6 +110,13 @@ def structure(value: object, cls: type[T]) -> T:
         raise InvalidBody(FieldError("body", "must be a JSON object"))
     if value and getattr(cls, "needs_known_key", False):
         _check_keys(value, cls)
+    maker = Maker.of(cast("Any", cls))  # mypy does not see that types are hashable
+    made: T | None = None if maker is None else maker.make(value)
+    return _structure_by_field(value, cls) if made is None else made
+
+
+def _structure_by_field(value: Mapping[str, Any], cls: type[T]) -> T:
+    """Make an instance, or find all that is wrong with *value*."""
     try:
         return _converter.structure(value, cls)
     except ClassValidationError as error:

@@ -22,11 +22,13 @@ from taskd.storage import KeyReused, PreconditionFailed, StoreUnavailable, TaskD
 __all__ = [
     "ERRORS",
     "ERROR_HANDLERS",
+    "EXPECTED_ERRORS",
     "INTERNAL_ERROR",
     "NOTHING_HERE",
     "ErrorBody",
     "ValidationErrorBody",
     "error_response",
+    "handler_of",
 ]
 
 INTERNAL_ERROR = "Internal server error"
@@ -110,7 +112,9 @@ async def _on_any_exception(request: Request, error: Exception) -> Response:
     return error_response(500, INTERNAL_ERROR)
 
 
-ERROR_HANDLERS: Mapping[Any, Any] = {
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+EXPECTED_ERRORS: Mapping[Any, Handler] = {
     HTTPException: _on_http_exception,
     InvalidRequest: _on_invalid_request,
     TaskNotFound: _refusing(ErrorCode.NOT_FOUND, NO_SUCH_TASK),
@@ -119,8 +123,13 @@ ERROR_HANDLERS: Mapping[Any, Any] = {
     TaskDeleted: _refusing(ErrorCode.TASK_DELETED, DELETED),
     StoreUnavailable: _on_store_unavailable,
     ClientDisconnect: _on_client_disconnect,
-    Exception: _on_any_exception,
 }
+ERROR_HANDLERS: Mapping[Any, Handler] = {**EXPECTED_ERRORS, Exception: _on_any_exception}
+
+
+def handler_of(error: Exception) -> Handler | None:
+    """Return the handler of *error*; None if the error is a fault in the server or in a plugin."""
+    return next((EXPECTED_ERRORS[each] for each in type(error).__mro__ if each in EXPECTED_ERRORS), None)
 
 
 def _returns(

@@ -12,18 +12,20 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, request_response
+from starlette.types import Receive, Scope, Send
 
 from taskd.auth import Guard
 from taskd.plugins import PluginError, Source, blaming
-from taskd.routes.errors import NOTHING_HERE
+from taskd.routes.errors import EXPECTED_ERRORS, NOTHING_HERE
 from taskd.routes.operations import Operation, is_public, operation_of
 from taskd.routes.overlaps import common_path
 
@@ -37,6 +39,12 @@ HAS_ENCODED_SLASH = "taskd.has_encoded_slash"
 
 _PARAMETER = re.compile(r"{[^}]*}")
 _LAST = "\U0010ffff"
+# The code of the ASGI app that Starlette makes for a function, unless the route has middleware.
+_PLAIN_APP = request_response(lambda _: Response()).__code__
+
+
+# Runs an endpoint for a request, whose `receive` and `send` are passed, too.
+Respond = Callable[[Request, Receive, Send], Awaitable[None]]
 
 
 @attrs.frozen
@@ -48,7 +56,7 @@ class Endpoint:
         method: The HTTP method.
         route: The plugin's route.
         source: What provides the route.
-        app: The ASGI app of the route.
+        respond: Runs the endpoint for a request.
         is_public: Whether it needs no credentials.
         docstring: The summary and the description; empty if there are none.
         operation: What else was declared for the API document.
@@ -57,7 +65,7 @@ class Endpoint:
     method: str
     route: Route
     source: Source
-    app: ASGIApp
+    respond: Respond
     is_public: bool
     docstring: str
     operation: Operation
@@ -70,7 +78,7 @@ class Endpoint:
             method=method,
             route=route,
             source=source,
-            app=route.app,
+            respond=_respond_with(route),
             is_public=is_public(route.endpoint),
             docstring=next(filter(None, map(_docstring, candidates)), ""),
             operation=next(filter(None, map(operation_of, candidates)), Operation()),
@@ -88,6 +96,23 @@ class Endpoint:
     def is_documented(self) -> bool:
         """Whether the API document includes this endpoint."""
         return self.route.include_in_schema
+
+
+def _respond_with(route: Route) -> Respond:
+    """Return what runs the endpoint of *route*: the route's ASGI app, or less if the endpoint is an async function."""
+    endpoint, app = route.endpoint, route.app
+
+    async def call(request: Request, receive: Receive, send: Send) -> None:
+        response = await endpoint(request)
+        await response(request.scope, receive, send)
+
+    async def run(request: Request, receive: Receive, send: Send) -> None:
+        # A route's own middleware sees the responses to expected errors.
+        request.scope["starlette.exception_handlers"] = (EXPECTED_ERRORS, {})
+        await app(request.scope, receive, send)
+
+    is_plain = getattr(app, "__code__", None) is _PLAIN_APP and inspect.iscoroutinefunction(endpoint)
+    return call if is_plain else run
 
 
 def _candidates(endpoint: Any, method: str) -> Iterator[Any]:
@@ -121,10 +146,11 @@ class Resource:
             raise HTTPException(405, "This path does not support this method.", {"Allow": ", ".join(self.endpoints)})
         if HAS_ENCODED_SLASH in scope:
             _decode_slashes(scope)
+        request = Request(scope, receive, send)
         if not endpoint.is_public:
-            await self.guard.admit(scope)
+            await self.guard.admit(request)
         try:
-            await endpoint.app(scope, receive, send)
+            await endpoint.respond(request, receive, send)
         except SystemExit as error:
             # SystemExit would end the server.
             raise RuntimeError(f"{endpoint} tried to exit") from error

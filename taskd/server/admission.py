@@ -96,8 +96,9 @@ class _Visit:
 
     async def send(self, message: Message) -> None:
         """Send a part of the response and give up the place: the rest is up to the client."""
-        self._has_begun = True
-        self.leave()
+        if not self._has_begun:
+            self._has_begun = True
+            self.leave()
         await self._send(message)
 
 

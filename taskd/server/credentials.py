@@ -29,7 +29,8 @@ class CredentialsReader:
     @_fields.default
     def _pattern(self) -> re.Pattern[bytes]:
         names = b"|".join(map(re.escape, sorted(self.names))) or rb"(?!)"
-        return re.compile(rb"\r\n(" + names + rb"):([^\r\n]*)", re.IGNORECASE)
+        # A dot is matched many times faster than a set of characters.
+        return re.compile(rb"\r\n((?i:" + names + rb")):(.*)(?=\r\n)")
 
     def in_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> int | None:
         """Return a hash of the credentials in *headers*, whose names are in lower case; None if there are none."""

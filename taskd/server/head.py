@@ -165,9 +165,14 @@ class Head:
         if len(lines) > max_headers:
             raise BadRequest(f"The request has more than {max_headers} headers.", 431)
         _validate(data, method)
-        fields = [line.split(b":", 1) for line in lines]
-        headers = [(name.lower(), value.strip(b" \t")) for name, value in fields]
-        framing = Framing.of(version, [each for each in headers if each[0] in FRAMING_HEADERS])
+        headers, framing_headers = [], []
+        for line in lines:
+            name, _, value = line.partition(b":")
+            header = (name.lower(), value.strip(b" \t"))
+            headers.append(header)
+            if header[0] in FRAMING_HEADERS:
+                framing_headers.append(header)
+        framing = Framing.of(version, framing_headers)
         if framing.asks_for_upgrade:
             headers = [each for each in headers if each[0] != b"upgrade"]
         raw_path, query = _split(target, method)

@@ -9,6 +9,7 @@ from taskd.server.head import BadRequest
 __all__ = ["HeadReader"]
 
 END_OF_HEAD = b"\r\n\r\n"
+CR = 13
 # Empty lines before a request are ignored (RFC 9112, section 2.2).
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _METHOD_BEGINNING = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z\r]")
@@ -33,8 +34,8 @@ class HeadReader:
 
     def is_one(self, data: bytes) -> bool:
         """Return whether *data* is exactly one head, which is the usual case and needs no buffer."""
-        is_alone = data.endswith(END_OF_HEAD) and data.find(END_OF_HEAD) == len(data) - len(END_OF_HEAD)
-        return is_alone and len(data) <= self._max_bytes and not self._buffer and not data.startswith(b"\r")
+        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+        return len(END_OF_HEAD) <= end == len(data) <= self._max_bytes and not self._buffer and data[0] != CR
 
     def take(self) -> bytes | None:
         """

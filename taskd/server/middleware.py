@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from urllib.parse import quote, unquote
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskd.routes.errors import error_response
+from taskd.routes.errors import INTERNAL_ERROR, error_response, handler_of
 from taskd.routes.responses import REQUEST_ID
 from taskd.routes.router import ENCODED_SLASH, HAS_ENCODED_SLASH
 from taskd.server.caching import NEVER_STORED, UNRESTRICTED, CacheHeaders
@@ -64,15 +65,9 @@ class HTTPMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = origin = upgrade = None
-        for name, value in scope["headers"]:
-            if name == X_REQUEST_ID and _REQUEST_ID.fullmatch(value):
-                request_id = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"upgrade":
-                upgrade = value
-        response = _Response(send, request_id or new_request_id())
+        headers = dict(scope["headers"])
+        origin, upgrade = headers.get(b"origin"), headers.get(b"upgrade")
+        response = _Response(send, _request_id(scope) if X_REQUEST_ID in headers else new_request_id())
         if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
             response.caching = NEVER_STORED
             response.caching_if_read = self._reads if scope["method"] in _READ_METHODS else NEVER_STORED
@@ -84,12 +79,15 @@ class HTTPMiddleware:
                 response.added.append((b"connection", b"close"))
         else:
             response.added += self._cors.headers(origin) if origin is not None else ()
-            if (upgrade is not None or scope["method"] == "CONNECT") and _has_body(scope):
+            if (upgrade is not None or scope["method"] == "CONNECT") and _has_body(headers):
                 app = _refuse_upgrade
             else:
                 _normalise_path(scope)
         scope[RESPONSE_HEADERS] = (*response.added, *response.caching.fields)
-        await _run(app, scope, receive, response)
+        try:
+            await app(scope, receive, response.send)
+        except Exception as error:  # noqa: BLE001  raised again unless it is handled
+            await _respond_to(error, scope, receive, response)
 
 
 class _Response:
@@ -124,15 +122,31 @@ class _Response:
         await self._send(message)
 
 
-async def _run(app: ASGIApp, scope: Scope, receive: Receive, response: _Response) -> None:
+async def _respond_to(error: Exception, scope: Scope, receive: Receive, response: _Response) -> None:
+    """Respond to a request that failed with *error*, and log an unexpected one."""
     try:
-        await app(scope, receive, response.send)
+        await _handle(error, scope, receive, response)
     except Exception:
+        if not response.is_started:
+            await error_response(500, INTERNAL_ERROR)(scope, receive, response.send)
         # Log the path, but never the query: people put tokens there.
         path, request_id = _encoded(scope["path"]), response.request_id.decode()
         logger.exception("%s %s failed, request id %s", scope["method"], path, request_id)
         if not response.is_finished:
             raise
+
+
+async def _handle(error: Exception, scope: Scope, receive: Receive, response: _Response) -> None:
+    """Send the response to an expected *error*; raise any other."""
+    handle = handler_of(error)
+    if handle is None:
+        raise error
+    if response.is_started:
+        raise RuntimeError("the application refused a request after it had started to respond") from error
+    handled = await handle(Request(scope), error)
+    await handled(scope, receive, response.send)
+    # An error that is raised again and again would collect tracebacks.
+    error.__traceback__ = None
 
 
 def _normalise_path(scope: Scope) -> None:
@@ -166,8 +180,13 @@ def _encoded(path: str) -> str:
     return "%2F".join(map(quote, path.split(ENCODED_SLASH)))
 
 
-def _has_body(scope: Scope) -> bool:
-    headers = dict(scope["headers"])
+def _request_id(scope: Scope) -> bytes:
+    """Return the id that the request has, if it is valid, or else a new one."""
+    ids = [value for name, value in scope["headers"] if name == X_REQUEST_ID and _REQUEST_ID.fullmatch(value)]
+    return ids[-1] if ids else new_request_id()
+
+
+def _has_body(headers: Mapping[bytes, bytes]) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 

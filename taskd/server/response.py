@@ -7,6 +7,7 @@ the application does not see, or fails to respond to.
 
 from __future__ import annotations
 
+import functools
 import http
 import re
 import secrets
@@ -28,6 +29,32 @@ NO_STORE = (b"cache-control", b"no-store")
 
 # What may appear in a header (RFC 9110, section 5); anything else would let a value add headers, or a whole response.
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
+
+# Headers that have the same value in many responses, so that their lines are worth remembering.
+_REPEATED = frozenset(
+    (
+        b"access-control-allow-credentials",
+        b"access-control-allow-origin",
+        b"access-control-expose-headers",
+        b"cache-control",
+        b"content-type",
+        b"date",
+        b"vary",
+        b"x-content-type-options",
+    )
+)
+
+
+@functools.lru_cache(maxsize=128)
+def _checked_line(header: tuple[bytes, bytes]) -> bytes:
+    line = b"%b: %b\r\n" % header
+    _check(line)
+    return line
+
+
+def _check(lines: bytes) -> None:
+    if not _FIELDS.fullmatch(lines):
+        raise ValueError("a header of the response is not valid")
 
 
 def _status_line(status: int) -> bytes:
@@ -77,26 +104,30 @@ class ResponseHead:
         """
         length: int | None = None
         says_close = False
-        lines = []
-        for each in (*defaults, *headers):
-            name, value = each[0].lower(), each[1]
+        lines, unchecked = [], []
+        for header in (*defaults, *headers):
+            name = header[0].lower()
+            if name in _REPEATED:
+                lines.append(_checked_line(header))
+                continue
             if name == b"content-length":
-                length = int(value)
+                length = int(header[1])
             elif name == b"connection":
-                says_close = says_close or b"close" in value.lower()
-            # Framing is up to the connection.
-            if name != b"transfer-encoding":
-                lines.append(b"%b: %b\r\n" % each)
+                says_close = says_close or b"close" in header[1].lower()
+            elif name == b"transfer-encoding":
+                # Framing is up to the connection.
+                continue
+            line = b"%b: %b\r\n" % header
+            lines.append(line)
+            unchecked.append(line)
+        _check(b"".join(unchecked))
         is_chunked = has_body and length is None and http_version == "1.1"
         closes = closes or says_close or (has_body and length is None and not is_chunked)
         if is_chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
         if closes and not says_close:
             lines.append(b"connection: close\r\n")
-        fields = b"".join(lines)
-        if not _FIELDS.fullmatch(fields):
-            raise ValueError("a header of the response is not valid")
-        data = b"%b%b\r\n" % (_STATUS_LINES[status], fields)
+        data = b"%b%b\r\n" % (_STATUS_LINES[status], b"".join(lines))
         return cls(data, length if has_body else 0, is_chunked=is_chunked, closes=closes)
 
 

@@ -206,6 +206,46 @@ def test_a_class_can_be_validated_in_code(values: tuple[Any, ...]) -> None:
         Checked(*values)
 
 
+def _shout(text: str) -> str:
+    return text.upper() * len(text)
+
+
+def _never_odd(_: object, field: Any, value: int) -> None:
+    if value % 2:
+        raise ValueError(f"{field.name} must be even")
+
+
+@attrs.define(field_transformer=validated)
+class Plain:
+    """A class with a converter that can break a rule, and a validator."""
+
+    code: Annotated[str, msgspec.Meta(max_length=4)] = attrs.field(default="ab", converter=_shout)
+    count: int = attrs.field(default=0, validator=_never_odd)
+
+
+@attrs.define(field_transformer=validated)
+class Counted(Plain):
+    """A class whose constructor does more than set fields."""
+
+    total: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self.total = self.count + 1
+
+
+@pytest.mark.parametrize("cls", [Plain, Counted])
+@pytest.mark.parametrize("values", [{}, {"code": "x"}, {"code": "abc"}, {"count": 2}, {"count": 1}, {"count": "2"}])
+def test_a_body_and_a_constructor_make_the_same(cls: type[Any], values: dict[str, Any]) -> None:
+    """Converters, defaults, other validators and hooks of a class work for bodies, too."""
+    try:
+        expected = cls(**values)
+    except ValueError:
+        with pytest.raises(InvalidBody):
+            structure(values, cls)
+    else:
+        assert expected == structure(values, cls)
+
+
 VALUES = st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3) | st.just(["a"]) | st.just(0.5)
 # This validator ignores the format of UUIDs, and the schema does not contain the class's own rules.
 FIELDS = [field.name for field in attrs.fields(Note) if field.name not in ("pair", "ref")]

@@ -278,7 +278,50 @@ async def refuse(request):
 """
 
 
+IN_MIDDLEWARE = """
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+class Sign:
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def sign(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-signed", b"yes")]
+            await send(message)
+
+        await self.app(scope, receive, sign)
+
+@taskd.routes.public
+async def greet(request):
+    return PlainTextResponse(request.path_params["name"])
+
+@taskd.routes.public
+def fail(request):
+    raise HTTPException(418)
+"""
+
+
 class TestErrors:
+    async def test_a_route_has_its_own_middleware(self, site: Site) -> None:
+        """The middleware sees all responses of its route, also those to errors, whatever kind of function it wraps."""
+        routes = routes_source(
+            "Route('/greet/{name}', greet, middleware=[Middleware(Sign)])",
+            "Route('/fail', fail, middleware=[Middleware(Sign)])",
+            "Route('/alone', fail)",
+        )
+        site.install("notes", IN_MIDDLEWARE + routes)
+        app = build()
+
+        responses = [await get(app, path) for path in ("/greet/bob", "/fail", "/alone")]
+
+        assert [(200, "yes"), (418, "yes"), (418, None)] == [
+            (response.status_code, response.headers.get("x-signed")) for response in responses
+        ]
+        assert ["bad_request"] * 2 == [response.json()["code"] for response in responses[1:]]
+
     async def test_an_invalid_parameter_is_refused_like_an_invalid_body(self, site: Site) -> None:
         """The response has another code, but the same form."""
         site.install("notes", PICKY + routes_source("Route('/notes', refuse)"))
