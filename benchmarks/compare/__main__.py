@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.compare import machine, tables, wrk
+from benchmarks.compare import bars, documentation, machine, tables, wrk
 from benchmarks.compare.databases import Databases
 from benchmarks.compare.keys import published
 from benchmarks.compare.measuring import Extent, Measuring
@@ -64,6 +64,9 @@ def options() -> argparse.ArgumentParser:
     add("--tasks", type=int, default=Population().tasks, help="how many tasks there are at the start")
     add("--users", type=int, default=Population().users, help="how many users they belong to")
     add("--json", type=Path, metavar="FILE", help="where to write everything that was measured")
+    add("--from", type=Path, metavar="FILE", dest="earlier", help="show this JSON file, and measure nothing")
+    add("--larger", type=Path, metavar="FILE", help="compare with this JSON file of a run with more tasks")
+    add("--write-docs", action="store_true", help="write the figures into docs/explanation/performance.md")
     return parser
 
 
@@ -77,6 +80,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def measure(given: argparse.Namespace, arguments: Sequence[str]) -> Results:
     """Measure what the options say."""
+    wrk.check_installed()
     extent = Extent(given.servers, given.operations, given.connections, given.delay_ms, given.rounds, given.duration)
     population = Population(given.tasks, given.users)
     with postgres_server() as postgres, published() as origin, tempfile.TemporaryDirectory() as folder:
@@ -101,11 +105,16 @@ def measure(given: argparse.Namespace, arguments: Sequence[str]) -> Results:
 def main(arguments: Sequence[str]) -> None:
     """Measure, and print the tables."""
     given = parsed(arguments)
-    wrk.check_installed()
-    results = measure(given, arguments)
+    results = Results.read(given.earlier) if given.earlier else measure(given, arguments)
+    larger = Results.read(given.larger) if given.larger else None
     if given.json:
         results.write(given.json)
-    print("\n\n".join(tables.sections(results)))
+    if given.write_docs:
+        documentation.write(results, larger)
+    shown = [*tables.sections(results), "\n".join(bars.table(results))]
+    if larger:
+        shown.append("\n".join(tables.of_growth(results, larger)))
+    print("\n\n".join(shown))
 
 
 if __name__ == "__main__":

@@ -152,9 +152,11 @@ class Measuring:
         deleted = None
         file = self.folder / f"{operation.name}-{'eddsa' if subject.server.by_key else 'hs256'}"
         if operation is DELETE:
-            deleted = deletable(next(self._numbers), connections, duration_s)
+            number = next(self._numbers)
+            deleted = deletable(number, connections, duration_s)
             subject.database.add(deleted)
-            file = file.with_name(f"{file.name}-{duration_s}")
+            # A measurement needs two files: its own, and one for its warm-up.
+            file = file.with_name(f"{file.name}-{number % 2}")
         elif file.exists():
             return file
         wrk.write(file, operation.requests(self.tokens[subject.server.by_key], deleted))

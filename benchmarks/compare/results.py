@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -99,6 +100,14 @@ class Results:
 
     def _turns(self, server: str, delay_ms: float) -> list[Turn]:
         return [turn for turn in self.turns if (server, delay_ms) == (turn.server, turn.delay_ms)]
+
+    def servers_at(self, delay_ms: float) -> list[str]:
+        """Return the names of the servers that were measured with this delay."""
+        return [name for name in self.servers if self._turns(name, delay_ms)]
+
+    def measured(self, delay_ms: float) -> Iterator[tuple[str, str, int]]:
+        """Return each server with each operation and each number of connections."""
+        return itertools.product(self.servers_at(delay_ms), self.operations, self.connections)
 
     @property
     def reference(self) -> str:

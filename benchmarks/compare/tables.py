@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from benchmarks.compare.results import METRICS, Metric, Results
 
-__all__ = ["about", "of_metric", "of_starts", "sections"]
+__all__ = ["about", "of_growth", "of_metric", "of_starts", "sections"]
 
 MIB = 1024 * 1024
 
@@ -29,9 +29,7 @@ def place(delay_ms: float) -> str:
 
 def of_metric(results: Results, metric: Metric, delay_ms: float) -> Iterator[str]:
     """Return the lines of a table with a column for each server, and how each compares with the reference."""
-    servers = [
-        name for name in results.servers if any((name, delay_ms) == (t.server, t.delay_ms) for t in results.turns)
-    ]
+    servers = results.servers_at(delay_ms)
     yield f"| operation | connections | {' | '.join(results.servers[name] for name in servers)} |"
     yield f"| --- | ---: |{' ---: |' * len(servers)}"
     for operation, title in results.operations.items():
@@ -52,6 +50,21 @@ def of_starts(results: Results, delay_ms: float) -> Iterator[str]:
         if cold_start_s is not None and memory_bytes is not None:
             start = _cell(cold_start_s * 1000, first_s and first_s * 1000, ",.0f")
             yield f"| {title} | {start} | {_cell(memory_bytes / MIB, first_bytes and first_bytes / MIB, ',.0f')} |"
+
+
+def of_growth(results: Results, larger: Results) -> Iterator[str]:
+    """Return the lines of a table of how many times as much each operation costs with more tasks."""
+    metrics = [METRICS[name] for name in ("server_cpu", "postgres_cpu", "p50")]
+    yield f"| server | operation | connections | {' | '.join(metric.title.split(',')[0] for metric in metrics)} |"
+    yield f"| --- | --- | ---: |{' ---: |' * len(metrics)}"
+    for server, operation, connections in larger.measured(0):
+        key = (server, 0, operation, connections)
+        cells = [_cell_of_growth(results.median(metric, *key), larger.median(metric, *key)) for metric in metrics]
+        yield f"| {larger.servers[server]} | {larger.operations[operation]} | {connections} | {' | '.join(cells)} |"
+
+
+def _cell_of_growth(before: float | None, after: float | None) -> str:
+    return f"{after / before:.2f}" if before and after else ""
 
 
 def _cell(value: float | None, reference: float | None, form: str) -> str:
