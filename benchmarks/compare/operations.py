@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from uuid import UUID
 
 import attrs
 
@@ -53,7 +54,7 @@ class Operation:
 
 
 def _gets(tokens: Tokens, _: Group | None) -> Iterator[bytes]:
-    return (request_bytes("GET", f"/api/{user}/tasks/{task}", tokens[user]) for user, task in Group("read").tasks())
+    return (request_bytes("GET", f"/api/{user}/tasks/{task}", tokens[user]) for user, task in _shuffled(Group("read")))
 
 
 def _lists(tokens: Tokens, _: Group | None) -> Iterator[bytes]:
@@ -85,9 +86,9 @@ def _deletes(tokens: Tokens, group: Group | None) -> Iterator[bytes]:
     return (request_bytes("DELETE", f"/api/{user}/tasks/{task}", tokens[user]) for user, task in _shuffled(group))
 
 
-def _shuffled(group: Group) -> list[tuple[str, object]]:
-    """Return the tasks of a group in an order that is the same for each server."""
-    listed: list[tuple[str, object]] = list(group.tasks())
+def _shuffled(group: Group) -> list[tuple[str, UUID]]:
+    """Return the tasks of a group in an order that mixes the users, and is the same for each server."""
+    listed = list(group.tasks())
     random.Random(group.first).shuffle(listed)
     return listed
 

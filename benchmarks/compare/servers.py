@@ -52,8 +52,8 @@ def _taskd(port: int) -> Sequence[str | Path]:
     return [sys.executable, "-m", "taskd", "serve", "--port", str(port)]
 
 
-def _uvicorn(app: str) -> Command:
-    options = ["--app-dir", str(SERVERS), "--no-access-log", "--loop", "uvloop", "--http", "httptools"]
+def _uvicorn(app: str, *more: str) -> Command:
+    options = ["--app-dir", str(SERVERS), "--no-access-log", "--loop", "uvloop", "--http", "httptools", *more]
 
     def command(port: int) -> Sequence[str | Path]:
         python = python_with(SERVERS / "requirements.txt")
@@ -80,7 +80,7 @@ ALL = {
         Server("litestar", "Litestar", _uvicorn("litestar_app"), JWT),
         Server("fastify", "Fastify", _fastify, JWT),
         Server("fastify-pgbouncer", "Fastify, PgBouncer", _fastify, {**JWT, "STATEMENTS": "unnamed"}, is_pooled=True),
-        Server("floor", "floor", _uvicorn("floor_app"), JWT),
+        Server("floor", "floor", _uvicorn("floor_app", "--no-proxy-headers", "--no-server-header"), JWT),
     )
 }
 

@@ -148,7 +148,7 @@ async def session() -> AsyncIterator[AsyncSession]:
         yield opened
 
 
-def owner(user_id: str, credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> str:
+async def owner(user_id: str, credentials: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> str:
     """Return the user in the path if the token is that user's."""
     try:
         claims = jwt.decode(credentials.credentials, SECRET, algorithms=["HS256"])
