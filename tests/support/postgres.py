@@ -117,23 +117,25 @@ class PostgresServer:
         """Return the state of each of taskd's connections to *database*: `idle`, `active`, …"""
         return self.psql(database, "-c", _STATES).splitlines()
 
+    @property
+    def pid(self) -> int:
+        """The id of the postmaster, the process that starts all others."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
     def freeze(self) -> None:
         """Stop all processes of the server until `thaw`, so that new connections get no response either."""
         # The postmaster comes first, so that it starts no more children, and ids of children that end are not reused.
-        postmaster = self._postmaster()
+        postmaster = self.pid
         os.kill(postmaster, signal.SIGSTOP)
         for pid in children_of(postmaster):
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         # The postmaster comes last, so that its children still exist.
-        postmaster = self._postmaster()
+        postmaster = self.pid
         for pid in children_of(postmaster):
             os.kill(pid, signal.SIGCONT)
         os.kill(postmaster, signal.SIGCONT)
-
-    def _postmaster(self) -> int:
-        return int((self.data / "postmaster.pid").read_text().split()[0])
 
 
 def children_of(parent: int) -> list[int]:

@@ -1,0 +1,1 @@
+"""Compare taskd with other servers of the same six endpoints: `python -m benchmarks.compare`."""
