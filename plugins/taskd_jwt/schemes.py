@@ -6,7 +6,7 @@ Each has its own keys and its own rules for claims, and never sees tokens with t
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import jwt
@@ -15,8 +15,10 @@ from jwt.algorithms import HMACAlgorithm
 from taskd.auth import InvalidCredentials
 from taskd_jwt.algorithms import HS256
 from taskd_jwt.claims import ClaimRules
-from taskd_jwt.jwks.cache import RemoteKeySet
 from taskd_jwt.jws import Token
+
+if TYPE_CHECKING:  # imports httpx, which a secret does not need
+    from taskd_jwt.jwks.cache import RemoteKeySet
 
 __all__ = ["KeySetScheme", "SecretScheme", "TokenScheme"]
 

@@ -16,7 +16,6 @@ from taskd.auth import InvalidCredentials, User
 from taskd_jwt import jws
 from taskd_jwt.algorithms import HS256, KEY_SET_ALGORITHMS
 from taskd_jwt.clock import Clock
-from taskd_jwt.jwks.cache import RemoteKeySet
 from taskd_jwt.jwks.timing import Timing
 from taskd_jwt.jws import Token
 from taskd_jwt.schemes import KeySetScheme, SecretScheme, TokenScheme
@@ -51,6 +50,8 @@ class Verifier:
         if settings.secret:
             secret = SecretScheme(settings.secret.value, attrs.evolve(settings.secret_rules(), clock=clock))
         if url:
+            from taskd_jwt.jwks.cache import RemoteKeySet  # noqa: PLC0415  imports httpx, which a secret does not need
+
             keys = RemoteKeySet(url, cache.clear, timing or Timing(), clock)
             key_set = KeySetScheme(keys, attrs.evolve(settings.key_set_rules(), clock=clock))
         return cls(secret, key_set, cache)

@@ -158,7 +158,6 @@ tasks = Table(
     Column("title_folded", _BYTES),
     Column("description_folded", _BYTES),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="tasks_completed_at"),
-    sqlite_with_rowid=False,
 )
 
 owners = Table(
@@ -169,7 +168,6 @@ owners = Table(
     Column("seq", BigInteger(), nullable=False),
     # Whether the texts of all of the owner's tasks are known to be folded.
     Column("is_folded", Boolean(), nullable=False, server_default=false()),
-    sqlite_with_rowid=False,
 )
 
 # The tasks that requests with an `Idempotency-Key` have created.
@@ -182,7 +180,6 @@ keys = Table(
     Column("task_id", Uuid(), nullable=False),
     Column("created_at", UTCDateTime(), nullable=False),
     Index("idempotency_keys_age", "user_id", "created_at"),
-    sqlite_with_rowid=False,
 )
 
 version = Table(
@@ -233,7 +230,9 @@ COLUMNS = {
 def creation(dialect: Dialect) -> Iterator[str]:
     """Return the statements that create the schema in an empty SQLite file."""
     for table in metadata.sorted_tables:
-        yield str(CreateTable(table).compile(dialect=dialect))
+        # Not an option of the table, because SQLAlchemy would import SQLite's dialect to check it, even for PostgreSQL.
+        end = "" if table is version else " WITHOUT ROWID"
+        yield str(CreateTable(table).compile(dialect=dialect)).rstrip() + end
         for index in table.indexes:
             yield str(CreateIndex(index).compile(dialect=dialect))
     yield from _SQLITE_TRIGGERS

@@ -36,7 +36,6 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from taskd.tasks import Status
 from taskd_sql.schema import keys, owners, tasks, version
@@ -50,7 +49,6 @@ __all__ = [
     "PING",
     "SEQ",
     "SHARED_WRITES",
-    "SINGLE",
     "TASK_COLUMNS",
     "UNFOLDED",
     "WRITES",
@@ -170,7 +168,13 @@ class _Raised:
 
 
 def _insert(dialect: Dialect, table: Any) -> Any:
-    return {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[dialect.name](table)
+    """Return an `INSERT` into *table* with the clauses that both dialects have, but SQLAlchemy's own does not."""
+    # Importing a dialect is slow, and a server uses only one of them.
+    if dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]  # noqa: PLC0415
+    return insert(table)
 
 
 def _changing(dialect: Dialect, status: ColumnElement[Any], *, is_shared: bool, **values: Any) -> Sequence[Executable]:
@@ -280,8 +284,6 @@ def _note_folded(dialect: Dialect) -> Sequence[Executable]:
     )
 
 
-# The statements that run on their own and are the same in both dialects.
-SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
 # The functions that make the statements of each write.  Its rows begin with the owner and the id of the task.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,

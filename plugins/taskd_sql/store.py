@@ -6,13 +6,13 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import attrs
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import Executable
 
 from taskd.checks import Check
 from taskd.outages import OutageLog
@@ -34,13 +34,18 @@ from taskd.tasks import UNSET, NewTask, Task, TaskChanges
 from taskd_sql import lists, pipelines, statements
 from taskd_sql.engine.database import Pipeline, Rows, Step, now
 from taskd_sql.engine.errors import Refused, SchemaMismatch
-from taskd_sql.engine.postgres import PostgresDatabase
-from taskd_sql.engine.sqlite import SQLiteDatabase
 from taskd_sql.schema import revision_in, version_error
 from taskd_sql.statements import Statement
 from taskd_sql.url import PostgresURL, SQLiteURL
 
+if TYPE_CHECKING:  # a server uses only one of them
+    from taskd_sql.engine.postgres import PostgresDatabase
+    from taskd_sql.engine.sqlite import SQLiteDatabase
+
 __all__ = ["SQLTaskStore"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 # A child of the core's logger, so that it has the same configuration.
 logger = logging.getLogger(f"taskd.{__name__}")
@@ -53,6 +58,18 @@ FOLDED_IN_A_SLICE = 10
 REMEMBERED = dt.timedelta(hours=48)
 
 _NAMES = [column.name for column in statements.TASK_COLUMNS]
+
+
+class _AtFirstUse(dict[K, V]):
+    """Makes each value when it is first used."""
+
+    def __init__(self, make: Callable[[K], V]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: K) -> V:
+        made = self[key] = self._make(key)
+        return made
 
 
 @attrs.define(eq=False)
@@ -69,40 +86,44 @@ class SQLTaskStore(TaskStore):
     _compiled: dict[Executable, Statement] = attrs.field(init=False, repr=False)
     _writes: dict[str, Sequence[Statement]] = attrs.field(init=False, repr=False)
     _lists: lists.ListStatements = attrs.field(init=False, repr=False)
-    _pipelines: dict[str, Pipeline] = attrs.field(init=False, repr=False, factory=dict)
+    _pipelines: dict[str, Pipeline | None] = attrs.field(init=False, repr=False)
+    _list_pipelines: dict[str, Pipeline] = attrs.field(init=False, repr=False)
     _service: OutageLog = attrs.field(init=False, repr=False)
     _writing: OutageLog = attrs.field(init=False, repr=False)
     _schema: OutageLog = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Compile the statements for the database's dialect, once."""
+        """Prepare to compile each statement for the database's dialect, once, when it is first used."""
         self._service = OutageLog(self.database.name, logger)
         self._writing = OutageLog(f"Writing to {self.database.name}", logger)
         self._schema = OutageLog(f"The schema of {self.database.name}", logger)
         dialect = self.database.dialect
-        self._compiled = {each: Statement.compile(each, dialect) for each in statements.SINGLE}
-        self._writes = {
-            name: [Statement.compile(each, dialect) for each in make(dialect)]
-            for name, make in statements.WRITES.items()
-        }
+        self._compiled = _AtFirstUse(lambda each: Statement.compile(each, dialect))
+        self._writes = _AtFirstUse(
+            lambda name: [Statement.compile(each, dialect) for each in statements.WRITES[name](dialect)]
+        )
         self._lists = lists.ListStatements(dialect)
-        self._add_pipelines(dialect)
+        self._pipelines = _AtFirstUse(self._pipeline)
+        self._list_pipelines = _AtFirstUse(pipelines.lists)
 
-    def _add_pipelines(self, dialect: Dialect) -> None:
-        """Prepare how calls share round trips; SQLite has no use for it."""
+    def _pipeline(self, name: str) -> Pipeline | None:
+        """Return how calls that are called *name* share round trips; SQLite has none."""
+        dialect = self.database.dialect
         if dialect.name == "sqlite":
-            return
-        self._pipelines["get"] = pipelines.reads(self._compiled[statements.GET].sql)
-        for name, make in statements.SHARED_WRITES.items():
-            [statement] = make(dialect)
-            pipeline = pipelines.creations if name == "create" else pipelines.changes
-            self._pipelines[name] = pipeline(Statement.compile(statement, dialect).sql)
+            return None
+        if name == "get":
+            return pipelines.reads(self._compiled[statements.GET].sql)
+        if name not in statements.SHARED_WRITES:
+            return None
+        [statement] = statements.SHARED_WRITES[name](dialect)
+        kind = pipelines.creations if name == "create" else pipelines.changes
+        return kind(Statement.compile(statement, dialect).sql)
 
     @property
     def location(self) -> Location:
         """Describe where the tasks are, for `taskd dev`."""
         database = self.database
-        file = database.url.file if isinstance(database, SQLiteDatabase) else None
+        file = database.url.file if isinstance(database.url, SQLiteURL) else None
         description, is_local = database.location, database.is_local
         return Location(description=description, is_local=is_local, setting="DATABASE_URL", file=file)
 
@@ -127,19 +148,11 @@ class SQLTaskStore(TaskStore):
         statement = self._lists.get(query)
         at_once = SHORT_LIST if query.limit is None else min(query.limit, SHORT_LIST)
         values = lists.arguments(owner, query, at_once + 1)
-        rows = await self._read(statement, values, owner, pipeline=self._pipeline_of_list(statement))
+        rows = await self._read(statement, values, owner, pipeline=self._list_pipelines[statement.sql])
         if len(rows) > SHORT_LIST + 1 and query.limit != SHORT_LIST:
             limit = None if query.limit is None else query.limit + 1
             rows = await self._read_many(statement, lists.arguments(owner, query, limit), owner)
         return lists.Header.of(rows.pop(0)), rows
-
-    def _pipeline_of_list(self, statement: Statement) -> Pipeline | None:
-        if isinstance(self.database, SQLiteDatabase):
-            return None
-        pipeline = self._pipelines.get(statement.sql)
-        if pipeline is None:
-            pipeline = self._pipelines[statement.sql] = pipelines.lists(statement.sql)
-        return pipeline
 
     async def _fold(self, owner: str, until: float) -> None:
         """Fold the texts that an older server has written, before *until* by the loop's clock."""
@@ -172,7 +185,7 @@ class SQLTaskStore(TaskStore):
     async def get(self, owner: str, task_id: UUID) -> Task:
         """Return a task."""
         which = {"owner": owner, "task_id": task_id}
-        rows = await self._read(self._compiled[statements.GET], which, owner, task_id, self._pipelines.get("get"))
+        rows = await self._read(self._compiled[statements.GET], which, owner, task_id, self._pipelines["get"])
         if not rows:
             raise TaskNotFound
         return self._task(rows[0])
@@ -313,7 +326,7 @@ class SQLTaskStore(TaskStore):
 
     async def _write(self, name: str, values: Mapping[str, Any], owner: str, task_id: UUID) -> Rows:
         with self._logging_outages(is_read=False) as begun_s:
-            steps, pipeline = self._steps(name, values), self._pipelines.get(name)
+            steps, pipeline = self._steps(name, values), self._pipelines[name]
             rows = await self.database.write(steps, owner=owner, task_id=task_id, pipeline=pipeline)
         # A write that changed no row would succeed even on a full disk, so it proves nothing.
         if rows:

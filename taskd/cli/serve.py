@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from taskd.cli.commands import closing
+from taskd.server.garbage import not_collecting
 from taskd.server.running import serve as run_server
 from taskd.server.signals import ignore_hangup
 from taskd.start import starting
@@ -38,7 +39,8 @@ def serve(host: str, port: int, workers: int, grace: int) -> None:
     """
     ignore_hangup()
     # This import fails if a setting is wrong, before any worker starts.  A single worker serves this very application.
-    from taskd.asgi import app  # noqa: PLC0415
+    with not_collecting():
+        from taskd.asgi import app  # noqa: PLC0415
 
     with starting(), closing(app.plugins):
         run_server("taskd.asgi:app", host, port, workers=workers, grace_s=grace)

@@ -51,6 +51,16 @@ def document(routes: Iterable[Route], security_scheme: Mapping[str, object] | No
         PluginError: Two operations have the same name, or what an endpoint declares cannot be described.
     """
     endpoints = _documented(routes)
+    try:
+        written = _written(endpoints, security_scheme)
+    # Inspecting a plugin's class can raise any exception.  taskd does not start with a broken plugin.
+    except Exception:
+        _find_culprit(endpoints)
+        raise
+    return msgspec.json.format(written, indent=2) + b"\n"
+
+
+def _written(endpoints: Sequence[Endpoint], security_scheme: Mapping[str, object] | None) -> bytes:
     writer = _writer(endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
@@ -69,7 +79,7 @@ def document(routes: Iterable[Route], security_scheme: Mapping[str, object] | No
             "securitySchemes": {SCHEME: UNKNOWN_SCHEME if security_scheme is None else security_scheme},
         },
     }
-    return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
+    return msgspec.json.encode(whole)
 
 
 def _documented(routes: Iterable[Route]) -> list[Endpoint]:
@@ -95,26 +105,26 @@ def _check_names(endpoints: Iterable[Endpoint]) -> None:
 
 def _writer(endpoints: Sequence[Endpoint]) -> OperationWriter:
     """Return a writer that has the schemas of all types that *endpoints* and their errors need."""
-    types = []
+    types: list[Any] = []
     for endpoint in endpoints:
         check(endpoint)
-        types += _describable(endpoint)
+        types += types_of(endpoint)
     for returns in ERRORS.values():
         types += types_of_returns(returns)
     types += HEADERS.values()
     return OperationWriter(Schemas.of(types))
 
 
-def _describable(endpoint: Endpoint) -> list[Any]:
-    """Return the types of *endpoint*; raise an error that names the endpoint if its operation cannot be described."""
-    types = list(types_of(endpoint))
-    try:
-        msgspec.json.encode(OperationWriter(Schemas.of(types)).operation(endpoint))
-    # Inspecting a plugin's class can raise any exception.  taskd does not start with a broken plugin.
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PluginError(f"{endpoint} has a declaration that cannot be described: {reason}") from error
-    return types
+def _find_culprit(endpoints: Iterable[Endpoint]) -> None:
+    """Raise an error that names the first of *endpoints* that cannot be described on its own, if there is one."""
+    for endpoint in endpoints:
+        check(endpoint)
+        try:
+            types = list(types_of(endpoint))
+            msgspec.json.encode(OperationWriter(Schemas.of(types)).operation(endpoint))
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PluginError(f"{endpoint} has a declaration that cannot be described: {reason}") from error
 
 
 def _introduction() -> str:

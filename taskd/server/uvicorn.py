@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import copy
 import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import LOGGING_CONFIG
 
+from taskd.server import garbage
 from taskd.server.protocol import HTTPProtocol
 from taskd.server.signals import STOP_SIGNALS, restore_default_action
 from taskd.server.sockets import BACKLOG
@@ -34,8 +34,6 @@ LAST_REQUESTS_S = 0.5
 END_TIMEOUT_S = 10.0
 # Python's default is 250 times as long, and each step of a store's thread waits that long while the event loop is busy.
 SWITCH_INTERVAL_S = 0.00002
-# See `gc.set_threshold`; Python's defaults are 700, 10 and 10.
-GARBAGE_THRESHOLDS = (5_000, 0, 20_000)
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +155,7 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.announce()
-        _spare_garbage_collector()
+        garbage.collect_rarely()
         # This is how long the event loop waits while another thread, such as a store's, holds the GIL.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
 
@@ -174,19 +172,6 @@ class Server(uvicorn.Server):
             self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
             await asyncio.sleep(LAST_REQUESTS_S)
         await super().shutdown(sockets)
-
-
-def _spare_garbage_collector() -> None:
-    """
-    Collect garbage less often, and leave out objects that have been loaded by now.
-
-    A full collection traverses all objects, and each waiting request has a hundred: with a thousand requests waiting,
-    collections take a third of the processor time, and block all other requests while they run.  Nearly all objects are
-    freed without them.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _say_that_hangup_is_ignored() -> None:

@@ -1,5 +1,5 @@
 """
-Open connections.  This module wraps `databases`, asyncpg and aiosqlite, which no other module uses.
+Open connections to PostgreSQL.  This module wraps `databases` and asyncpg, which no other module uses.
 
 `databases` is archived, and only the part that opens and lends connections is used here: its query methods compile
 every statement again on each call, and its transactions can leak a connection.
@@ -11,24 +11,17 @@ import asyncio
 import contextlib
 import enum
 import hashlib
-import logging
-import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
-from threading import Thread
-from typing import Any, TypeVar
-from urllib.parse import quote
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
-import aiosqlite
 import asyncpg
 import attrs
 import databases
-from databases.backends.sqlite import SQLitePool
-from databases.core import Connection, DatabaseURL
+from databases.core import Connection
 
 from taskd_sql.engine import tls
-from taskd_sql.engine.database import Rows
+from taskd_sql.engine.database import silence_drivers
 from taskd_sql.engine.dns import Lookup
 from taskd_sql.engine.errors import wrong_encoding
 
@@ -38,23 +31,14 @@ __all__ = [
     "PostgresConnection",
     "PostgresPool",
     "PostgresServer",
-    "in_transaction",
     "postgres_pool",
-    "sqlite_connection",
     "terminate",
 ]
 
-T = TypeVar("T")
-
 CLOSE_TIMEOUT_S = 1.0
-# How often to check whether a connection's thread is still alive.
-THREAD_CHECK_S = 0.05
 
 # What asyncpg raises, besides OSError.
 POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-# At DEBUG, these log the arguments of statements, which contain the text of tasks; at INFO, they log nothing useful.
-TALKATIVE_LOGGERS = ("aiosqlite", "databases")
 
 
 @attrs.frozen
@@ -241,7 +225,7 @@ async def postgres_pool(naming: Naming, **options: Any) -> AsyncIterator[Postgre
         naming: How connections name the statements that they prepare, at first.
         options: The options of `asyncpg.create_pool`, including `host`, `port` and `ssl`.
     """
-    _silence_drivers()
+    silence_drivers()
     server = PostgresServer.at(options["host"], options["port"], options["ssl"] or None)
     lender = databases.Database("postgresql://", min_size=0, connect=server.connect, reset=_skip_reset, **options)
     await lender.connect()
@@ -252,11 +236,6 @@ async def postgres_pool(naming: Naming, **options: Any) -> AsyncIterator[Postgre
             await asyncio.wait_for(lender.disconnect(), CLOSE_TIMEOUT_S)
 
 
-def _silence_drivers() -> None:
-    for name in TALKATIVE_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 async def _skip_reset(connection: Any) -> None:
     """Skip asyncpg's reset, which costs a round trip: no statement here changes anything in its session."""
 
@@ -265,75 +244,3 @@ def terminate(connection: Any) -> None:
     """Terminate a connection, unless it has already been returned to its pool."""
     with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
-
-
-@contextlib.asynccontextmanager
-async def sqlite_connection(file: Path, busy_timeout_s: float) -> AsyncIterator[aiosqlite.Connection]:
-    """Open a connection to *file* that waits up to *busy_timeout_s* for locks, and close it at the end."""
-    _silence_drivers()
-    url = f"sqlite:///{quote(str(file))}"
-    database = databases.Database(url)
-    # `databases` has no public API for changing how it opens connections.
-    database._backend._pool = _SQLiteConnections(DatabaseURL(url), timeout=busy_timeout_s)  # noqa: SLF001
-    async with database.connection() as connection:
-        yield connection.raw_connection
-
-
-async def in_transaction(work: Callable[[sqlite3.Connection], list[T] | None], connection: Any) -> list[T]:
-    """
-    Do *work* in a transaction on an aiosqlite *connection*, and return its results.
-
-    If it returns None, the transaction is rolled back, and no results are returned.  aiosqlite has no public method for
-    running several statements in its thread at once, and handing them over one by one would take longer than running
-    them.
-    """
-    results: list[T] = await connection._execute(_transaction, work, connection._conn)  # noqa: SLF001
-    return results
-
-
-def _transaction(work: Callable[[sqlite3.Connection], list[T] | None], connection: sqlite3.Connection) -> list[T]:
-    # Otherwise, two transactions that read first and write later could not both wait for the lock.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        results = work(connection)
-        connection.execute("ROLLBACK" if results is None else "COMMIT")
-    finally:
-        # The error may already have ended the transaction, as a full disk does.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    return results or []
-
-
-class _SQLiteConnections(SQLitePool):
-    """
-    Opens connections, and closes them even if their threads have died.
-
-    aiosqlite starts a thread for each connection.  When Python exits, it waits for every thread that is not a daemon:
-    it would wait forever if the event loop had been stopped and nothing had closed the connections.
-    """
-
-    async def acquire(self) -> aiosqlite.Connection:
-        connection = aiosqlite.connect(self._database, isolation_level=None, check_same_thread=False, **self._options)
-        _thread_of(connection).daemon = True
-        return await connection
-
-    async def release(self, connection: aiosqlite.Connection) -> None:
-        """Close *connection*, even if its thread has died, as happens when a statement outlives its event loop."""
-        raw, thread = connection._connection, _thread_of(connection)  # noqa: SLF001
-        closing = asyncio.create_task(connection.close())
-        while thread.is_alive() and not closing.done():
-            await asyncio.wait([closing], timeout=THREAD_CHECK_S)
-        await asyncio.wait([closing], timeout=THREAD_CHECK_S)
-        while not closing.done():
-            closing.cancel()
-            await asyncio.sleep(0)
-        if not closing.cancelled():
-            closing.result()
-        elif raw is not None:
-            raw.close()
-
-
-def _thread_of(connection: Any) -> Thread:
-    # Before aiosqlite 0.22, a connection was itself a thread.
-    thread: Thread = getattr(connection, "_thread", connection)
-    return thread

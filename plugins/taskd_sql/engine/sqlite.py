@@ -21,9 +21,9 @@ from taskd.storage import StoreError, StoreUnavailable
 from taskd_sql import schema
 from taskd_sql.engine.batches import Batches, RunAlone
 from taskd_sql.engine.database import Database, Kind, Limits, LongReads, Pipeline, Rows, Step, now
-from taskd_sql.engine.drivers import in_transaction, sqlite_connection
 from taskd_sql.engine.errors import sqlite_error
 from taskd_sql.engine.loop_bound import LoopBound
+from taskd_sql.engine.sqlite_driver import in_transaction, sqlite_connection
 from taskd_sql.engine.sqlite_file import OpenFiles, prepare
 from taskd_sql.settings import SQLSettings
 from taskd_sql.url import SQLiteURL
