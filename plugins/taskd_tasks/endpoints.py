@@ -110,7 +110,8 @@ class TaskEndpoints:
 
         With `limit`, a list comes in pages: as long as there are more tasks, `Link` points to the next page. Even
         if tasks are created, deleted or changed meanwhile, no task is listed twice, and none that exists throughout is
-        skipped, unless a change affects what you filter or sort by.
+        skipped, unless a change affects what you filter or sort by. The same holds for a list of more than 500 tasks in
+        the default order, which is sent while it is read.
         """
         asked = ListRequest.of(request)
         owner = request.user.identity
