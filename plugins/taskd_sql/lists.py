@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 from sqlalchemy import (
@@ -177,8 +177,7 @@ def _is_on_page(keys: Iterator[_Key], numbers: Iterator[int]) -> ColumnElement[b
     return or_(key.is_after(start), and_(key.value == start, _is_on_page(keys, numbers)))
 
 
-@attrs.frozen
-class _Kind:
+class _Kind(NamedTuple):
     """
     What determines the statement for a query.
 
@@ -286,17 +285,15 @@ class ListStatements:
     """The statements for lists in one dialect; all but the most common one are compiled on first use."""
 
     dialect: Dialect
-    _everything: Statement = attrs.field(init=False)
-    _compiled: dict[_Kind, Statement] = attrs.field(init=False, factory=dict)
+    _compiled: dict[_Kind, Statement] = attrs.field(init=False)
 
-    @_everything.default
-    def _compile(self) -> Statement:
-        return Statement.compile(_statement(_Kind.of(EVERYTHING)), self.dialect)
+    @_compiled.default
+    def _compile(self) -> dict[_Kind, Statement]:
+        kind = _Kind.of(EVERYTHING)
+        return {kind: Statement.compile(_statement(kind), self.dialect)}
 
     def get(self, query: TaskQuery) -> Statement:
         """Return the statement for *query*."""
-        if query is EVERYTHING:
-            return self._everything
         kind = _Kind.of(query)
         if kind not in self._compiled:
             self._compiled[kind] = Statement.compile(_statement(kind), self.dialect)

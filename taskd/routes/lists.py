@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -50,16 +51,18 @@ class _PartsResponse(Response):
 
     def __init__(self, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
         super().__init__(headers={**headers, "Content-Length": str(sum(map(len, parts)))})
-        self.parts = parts
+        # Each part is freed when it has been sent: freeing all at the end would block the event loop.
+        self.parts = deque(parts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send the parts, and let the event loop run between them."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        *parts, last = self.parts
-        for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": last, "more_body": False})
+        while self.parts:
+            part = self.parts.popleft()
+            await send({"type": "http.response.body", "body": part, "more_body": bool(self.parts)})
+            del part
+            if self.parts:
+                await asyncio.sleep(0)
 
 
 class _PagesResponse(StreamingResponse):
