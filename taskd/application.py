@@ -23,6 +23,7 @@ from taskd.routes.errors import ERROR_HANDLERS
 from taskd.routes.router import not_found, resources
 from taskd.routes.table import TableApp
 from taskd.server.admission import Admission
+from taskd.server.limits import SEND_TIMEOUT
 from taskd.server.middleware import HTTPMiddleware
 from taskd.settings import read_environ
 from taskd.storage import StoreError, StoreUnavailable, TaskStore
@@ -118,6 +119,8 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection, as the ASGI specification defines it."""
+        if scope["type"] == "lifespan" and "state" in scope:
+            scope["state"][SEND_TIMEOUT] = self.plugins.settings.send_timeout_s
         await self._asgi(scope, receive, send)
 
     @asynccontextmanager

@@ -41,6 +41,8 @@ class Sort(enum.Enum):
         return Order.ASC if self in (Sort.DUE_AT, Sort.TITLE) else Order.DESC
 
 
+# Counting the members of an enum each time would take longer than everything else that `is_filtered` does.
+_STATUSES, _PRIORITIES = len(Status), len(Priority)
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 
 
@@ -126,8 +128,8 @@ class TaskQuery:
     def is_filtered(self) -> bool:
         """Whether filters may leave out tasks; paging does not count."""
         return (
-            len(self.statuses) < len(Status)
-            or len(self.priorities) < len(Priority)
+            len(self.statuses) < _STATUSES
+            or len(self.priorities) < _PRIORITIES
             or bool(self.tags)
             or self.due_after is not None
             or self.due_before is not None

@@ -213,6 +213,7 @@ class Settings:
         disabled_plugins: Plugins that are never imported.
         frontend_origins: Origins whose pages may read responses.
         queue_timeout_s: How long a request waits under overload before it is refused.
+        send_timeout_s: How long a client may leave a response unread before it is cut off.
     """
 
     auth: str = environ_config.var("jwt", help="The name of the plugin that authenticates requests.")
@@ -238,4 +239,10 @@ class Settings:
         name="TASKD_QUEUE_TIMEOUT",
         converter=seconds("TASKD_QUEUE_TIMEOUT"),
         help="How many seconds a request waits for its turn under overload before it gets a 503.",
+    )
+    send_timeout_s: float = environ_config.var(
+        "20",
+        name="TASKD_SEND_TIMEOUT",
+        converter=seconds("TASKD_SEND_TIMEOUT"),
+        help="After how many seconds a client that does not read its response is cut off.",
     )

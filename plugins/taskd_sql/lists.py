@@ -9,10 +9,9 @@ PostgreSQL and SQLite sort only for the other orders.
 from __future__ import annotations
 
 import datetime as dt
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 from sqlalchemy import (
@@ -39,7 +38,6 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 
 from taskd.queries import Order, Position, Sort, TaskQuery
-from taskd.storage import EVERYTHING
 from taskd.tasks import Priority, Status
 from taskd_sql.schema import owners, tasks
 from taskd_sql.statements import IS_OWN, IS_UNFOLDED, TASK_COLUMNS, Statement, parameter
@@ -178,8 +176,7 @@ def _is_on_page(keys: Iterator[_Key], numbers: Iterator[int]) -> ColumnElement[b
     return or_(key.is_after(start), and_(key.value == start, _is_on_page(keys, numbers)))
 
 
-@attrs.frozen
-class _Kind:
+class _Kind(NamedTuple):
     """
     What determines the statement for a query.
 
@@ -289,15 +286,8 @@ class ListStatements:
     dialect: Dialect
     _compiled: dict[_Kind, Statement] = attrs.field(init=False, factory=dict)
 
-    @functools.cached_property
-    def _everything(self) -> Statement:
-        """The most common one."""
-        return Statement.compile(_statement(_Kind.of(EVERYTHING)), self.dialect)
-
     def get(self, query: TaskQuery) -> Statement:
         """Return the statement for *query*."""
-        if query is EVERYTHING:
-            return self._everything
         kind = _Kind.of(query)
         if kind not in self._compiled:
             self._compiled[kind] = Statement.compile(_statement(kind), self.dialect)

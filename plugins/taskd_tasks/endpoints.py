@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -63,6 +64,7 @@ from taskd_tasks.headers import (
     TotalCount,
 )
 from taskd_tasks.keys import creation_key
+from taskd_tasks.pages import Pages
 from taskd_tasks.parameters import PARAMETERS
 from taskd_tasks.query import ListRequest
 
@@ -83,6 +85,11 @@ class TaskEndpoints:
     """The six endpoints for the tasks in one *store*."""
 
     store: TaskStore
+    _pages: Pages = attrs.field(init=False)
+
+    @_pages.default
+    def _pages_of_store(self) -> Pages:
+        return Pages(self.store)
 
     @operation(
         "listTasks",
@@ -107,7 +114,8 @@ class TaskEndpoints:
 
         With `limit`, a list comes in pages: as long as there are more tasks, `Link` points to the next page. Even
         if tasks are created, deleted or changed meanwhile, no task is listed twice, and none that exists throughout is
-        skipped, unless a change affects what you filter or sort by.
+        skipped, unless a change affects what you filter or sort by. The same holds for a list of more than 500 tasks in
+        the default order, which is sent while it is read.
         """
         asked = ListRequest.of(request)
         owner = request.user.identity
@@ -116,9 +124,11 @@ class TaskEndpoints:
             tag = weak_version_tag(await self.store.seq(owner))
             if is_unmodified(request, tag):
                 return list_unmodified({"ETag": tag})
-        page = await self.store.list(owner, asked.query)
+        page = await self.store.list(owner, asked.first)
         headers = {"ETag": weak_version_tag(page.seq), **asked.headers(page)}
-        writing = list_response(request, page.tasks, headers=headers)
+        is_whole = asked.first is asked.query or not page.has_more
+        more = None if is_whole else partial(self._pages.after, owner, asked.query)
+        writing = list_response(request, page.tasks, headers, more=more)
         # Another reference would keep the tasks from being freed in slices.
         del page
         return await writing

@@ -16,6 +16,7 @@ from taskd.routes import FieldError, InvalidParameter
 from taskd.storage import EVERYTHING
 from taskd.tasks import Priority, Status, Tags
 from taskd_tasks.cursors import Cursor
+from taskd_tasks.pages import PAGE_LENGTH
 from taskd_tasks.parameters import PARAMETERS
 
 __all__ = ["ListRequest"]
@@ -32,10 +33,19 @@ class ListRequest:
     Attributes:
         query: The tasks to list.
         given: The values of the parameters in the request, by name.
+        first: The tasks to read first; the others are read while these are sent.
     """
 
     query: TaskQuery
     given: Mapping[str, Any]
+    first: TaskQuery = attrs.field(init=False)
+
+    @first.default
+    def _first_page(self) -> TaskQuery:
+        # In other orders, a store would sort all tasks for each page, and a change could move a task to another page.
+        if self.query.limit is None and self.query.sort is Sort.CREATED_AT:
+            return attrs.evolve(self.query, limit=PAGE_LENGTH)
+        return self.query
 
     @classmethod
     def of(cls, request: Request) -> ListRequest:
@@ -60,7 +70,7 @@ class ListRequest:
     def headers(self, page: TaskPage) -> dict[str, str]:
         """Return the headers of the response with *page*."""
         headers = {}
-        if page.has_more:
+        if page.has_more and self.query.limit is not None:
             headers["Link"] = f'<?{self._next(page)}>; rel="next"'
         if page.total is not None:
             headers["X-Total-Count"] = str(page.total)

@@ -3,11 +3,12 @@
 from taskd.routes.body import parse_body, read_body, receive_body
 from taskd.routes.errors import NOTHING_HERE, ErrorBody
 from taskd.routes.field_errors import FieldError, InvalidBody, InvalidParameter
+from taskd.routes.lists import list_response, list_unmodified
 from taskd.routes.negotiation import accept_weights, accepts_gzip
 from taskd.routes.operations import Body, Returns, operation, public
 from taskd.routes.parameters import QueryParameters, ReadBy
 from taskd.routes.preconditions import IfMatch, is_unmodified, must_not_exist, version_tag, weak_version_tag
-from taskd.routes.responses import JSONResponse, list_response, list_unmodified, url_prefix
+from taskd.routes.responses import JSONResponse, url_prefix
 from taskd.routes.slices import in_slices
 
 __all__ = [

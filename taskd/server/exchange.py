@@ -139,6 +139,11 @@ class Exchange:
         """Return whether the client has closed its half of the connection, or the whole connection."""
         return self._is_disconnected or self._connection.has_eof
 
+    def cut_off(self) -> None:
+        """End the connection, so that the client notices that its response is incomplete."""
+        # Do not abort: the client may not have read the previous responses yet.
+        self._connection.close()
+
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Run *app* with *scope*; if it fails, respond in its place, or cut its response off."""
         try:
@@ -168,8 +173,7 @@ class Exchange:
         if self.is_complete or self._is_disconnected:
             return
         if self._response is not None:
-            # Do not abort: the client may not have read the previous responses yet.
-            self._connection.close()
+            self.cut_off()
             return
         self.keep_alive = False
         headers = (*self._connection.default_headers, *scope.get(RESPONSE_HEADERS, ()), *headers)

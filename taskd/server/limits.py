@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["Limits"]
+__all__ = ["SEND_TIMEOUT", "Limits"]
+
+# The key of the setting for `send_timeout_s` in the lifespan's state.
+SEND_TIMEOUT = "taskd.send_timeout"
 
 
 @attrs.frozen
@@ -22,7 +25,8 @@ class Limits:
             to send that first byte.
         body_timeout_s: While the server is waiting for a body, some of it must arrive in each period of this length.
         body_rate: The lowest rate at which the body may arrive in each of these periods, in bytes per second.
-        send_timeout_s: While a response is unread, some of it must be read in each period of this length.
+        send_timeout_s: While a response is unread, some of it must be read in each period of this length.  The setting
+            of the application takes precedence.
         send_rate: The lowest rate at which the response may be read in each of these periods, in bytes per second.
         linger_timeout_s: How long the client may be silent after the last response, while it may still continue to send
             (RFC 9112, section 9.6).

@@ -14,7 +14,7 @@ import logging
 import socket
 import struct
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -24,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
+from taskd.routes.lists import CUT_OFF
 from taskd.server.admission import ENQUEUE, HAS_LEFT, PLACE, Enqueue
 from taskd.server.body import BodyDecoder, ChunkedDecoder, LengthDecoder
 from taskd.server.deadline import Deadline
@@ -31,7 +32,7 @@ from taskd.server.exchange import Exchange
 from taskd.server.gates import Place
 from taskd.server.head import BadRequest, Head
 from taskd.server.head_reader import HeadReader
-from taskd.server.limits import Limits
+from taskd.server.limits import SEND_TIMEOUT, Limits
 from taskd.server.rate_limited_log import RateLimitedLog
 from taskd.server.response import Headers, error_bytes
 from taskd.server.stalled import StalledConnections
@@ -48,6 +49,7 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 class _Shared:
     """What the connections of one server share."""
 
+    limits: Limits
     stalled: StalledConnections = attrs.field(factory=StalledConnections)
     malformed: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logger))
     upgrades: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logger))
@@ -65,7 +67,7 @@ class HTTPProtocol(asyncio.Protocol):
     running an exchange, waiting for a client that does not read its response, or lingering before the end.
     """
 
-    limits: ClassVar[Limits] = Limits()
+    limits = Limits()
 
     def __init__(
         self,
@@ -84,8 +86,10 @@ class HTTPProtocol(asyncio.Protocol):
         self.loop = _loop or asyncio.get_event_loop()
         self.transport: asyncio.Transport
         if server_state not in _shared_by:
-            _shared_by[server_state] = _Shared()
+            send_timeout_s = app_state.get(SEND_TIMEOUT, self.limits.send_timeout_s)
+            _shared_by[server_state] = _Shared(attrs.evolve(self.limits, send_timeout_s=send_timeout_s))
         self._shared = _shared_by[server_state]
+        self.limits = self._shared.limits
         self._scope_of_connection: Scope
         self._deadline = Deadline(self.loop, self._on_deadline)
         # Data that has arrived but has not been processed.
@@ -327,7 +331,7 @@ class HTTPProtocol(asyncio.Protocol):
             "query_string": head.query,
             "headers": head.headers,
             "state": self.app_state.copy(),
-            "extensions": {HAS_LEFT: exchange.has_left},
+            "extensions": {HAS_LEFT: exchange.has_left, CUT_OFF: exchange.cut_off},
         }
 
     def _leave_queue(self) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-import taskd.routes.responses
+import taskd.routes.lists
 import taskd.routes.slices
 from taskd.routes import JSONResponse, in_slices, list_response
 from taskd.tasks import NewTask, Task
@@ -32,7 +32,7 @@ NOW = dt.datetime(2026, 11, 25, tzinfo=dt.timezone.utc)
 def _short_slices() -> Iterator[None]:
     """Use slices of three, so that a list of four is long."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for module in (taskd.routes.slices, taskd.routes.responses):
+        for module in (taskd.routes.slices, taskd.routes.lists):
             monkeypatch.setattr(module, "SLICE_LENGTH", 3)
         yield
 

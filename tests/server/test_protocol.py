@@ -52,10 +52,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that waits as long as any request could take."""
     folder: Path = tmp_path_factory.mktemp("impatient")
-    program = serve_with(
-        head_timeout_s=1.0, body_timeout_s=1.0, send_timeout_s=1.0, linger_timeout_s=1.0, linger_total_s=2.0
-    )
-    with running_server(environ_in(folder), program, cwd=folder) as running:
+    program = serve_with(head_timeout_s=1.0, body_timeout_s=1.0, linger_timeout_s=1.0, linger_total_s=2.0)
+    with running_server(environ_in(folder, TASKD_SEND_TIMEOUT="1"), program, cwd=folder) as running:
         assert 200 == httpx.get(f"{running.url}/readyz").status_code
         yield running
         running.stop(signal.SIGINT)
@@ -603,10 +601,10 @@ class TestPatience:
         """If too much data is unread, the clients that have not read for the longest time are cut off."""
         headers = {"Authorization": f"Bearer {token_for('dave')}"}
         # One and a half times as much as one such client may leave unread.
-        program = serve_with(unsent_bytes=3 * MIB // 2, stall_s=0.001, send_timeout_s=300.0)
+        program = serve_with(unsent_bytes=3 * MIB // 2, stall_s=0.001)
         listing = request("GET", "/api/dave/tasks", user="dave")
         with (
-            running_server(environ_in(tmp_path), program, cwd=tmp_path) as server,
+            running_server(environ_in(tmp_path, TASKD_SEND_TIMEOUT="300"), program, cwd=tmp_path) as server,
             httpx.Client(base_url=server.url, headers=headers, timeout=30) as client,
         ):
             for _ in range(100):

@@ -48,8 +48,8 @@ def _many_descriptors() -> Iterator[None]:
 @pytest.fixture
 def patient(tmp_path: Path) -> Iterator[RunningServer]:
     """A server that does not cut anybody off during a test."""
-    program = serve_with(head_timeout_s=300.0, body_timeout_s=300.0, send_timeout_s=300.0)
-    with running_server(environ_in(tmp_path), program, cwd=tmp_path) as running:
+    program = serve_with(head_timeout_s=300.0, body_timeout_s=300.0)
+    with running_server(environ_in(tmp_path, TASKD_SEND_TIMEOUT="300"), program, cwd=tmp_path) as running:
         assert 200 == httpx.get(f"{running.url}/readyz").status_code
         yield running
         running.kill()

@@ -21,6 +21,7 @@ from taskd_sql.engine.sqlite import SQLiteDatabase
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.store import SHORT_LIST, SQLTaskStore
 from tests.support.databases import Place, PostgresPlace
+from tests.support.filling import multiply
 from tests.support.pgbouncer import PgBouncer
 from tests.support.postgres import SCHEMA, PostgresServer
 from tests.support.serving import connected, until
@@ -45,15 +46,7 @@ async def opened(url: str, limits: Limits | None = None, /, **settings: str) -> 
 async def fill(place: Place, store: SQLTaskStore, count: int) -> None:
     """Create *count* tasks with the titles 1, 2, … and rising ids."""
     await store.create(OWNER, NewTask(title="1"))
-    # Later than any clock, in each database's own format.
-    new_id = "printf('f000000000007000%016d', n)"
-    if isinstance(place, PostgresPlace):
-        new_id = "('f000000000007000' || lpad(n::text, 16, '0'))::uuid"
-    place.run(
-        f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"  # noqa: S608
-        " INSERT INTO tasks (user_id, id, title, status, priority, created_at, updated_at, version)"
-        f" SELECT user_id, {new_id}, CAST(n AS text), status, priority, created_at, updated_at, 1 FROM tasks, numbers"
-    )
+    multiply(place, count)
 
 
 @pytest.mark.parametrize("count", [SHORT_LIST, SHORT_LIST + 1, 2 * ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 1])

@@ -22,10 +22,10 @@ MAX_HEAD_BYTES = Limits().head_bytes
 READ_BYTES = 65536
 
 
-def environ_in(folder: Path) -> dict[str, str]:
-    """Return the environment of a server that keeps its tasks in *folder*."""
+def environ_in(folder: Path, **settings: str) -> dict[str, str]:
+    """Return the environment of a server that keeps its tasks in *folder*, with other *settings*."""
     database = f"sqlite:///{folder}/tasks.db"
-    return child_environ({"DATABASE_URL": database, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN})
+    return child_environ({"DATABASE_URL": database, "BETTER_AUTH_SECRET": SECRET, "FRONTEND_URL": ORIGIN, **settings})
 
 
 def serve_with(**limits: float) -> tuple[str, str]:

@@ -21,7 +21,7 @@ import databases
 from databases.core import Connection
 
 from taskd_sql.engine import tls
-from taskd_sql.engine.database import silence_drivers
+from taskd_sql.engine.database import Rows, silence_drivers
 from taskd_sql.engine.dns import Lookup
 from taskd_sql.engine.errors import wrong_encoding
 
