@@ -48,9 +48,8 @@ class Bar:
     def row(self, results: Results, figure: float) -> str:
         """Return a line of the table."""
         where = f", {self.delay_ms:g} ms away" if self.delay_ms else ""
-        what = (
-            f"{WRITTEN[self.metric.name]}, {results.operations[self.operation]}, {self.connections} connections{where}"
-        )
+        clients = f"{self.connections} connection{'s' if self.connections > 1 else ''}"
+        what = f"{WRITTEN[self.metric.name]}, {results.operations[self.operation]}, {clients}{where}"
         named = f"{results.servers[self.server]}: {what}"
         against = f" x {results.servers[self.peer]}" if self.peer else " ms"
         limit = "at most" if self.metric.less_is_better else "at least"
