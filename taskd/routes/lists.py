@@ -137,6 +137,8 @@ async def list_response(
     if len(items) <= SLICE_LENGTH and more is None:
         parts = [encode(items)]
     else:
+        # Copying a hundred thousand references takes a millisecond or two, and the store has just done as much.
+        await asyncio.sleep(0)
         own = list(items)
         # Unless the caller keeps references to the items, they are freed one slice at a time.
         del items
