@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from taskd import hookimpl
 from taskd.settings import load_settings
-from taskd_sql.engine.postgres import PostgresDatabase
-from taskd_sql.engine.sqlite import SQLiteDatabase
 from taskd_sql.settings import SQLSettings
 from taskd_sql.store import SQLTaskStore
 from taskd_sql.url import PostgresURL
+
+if TYPE_CHECKING:
+    from taskd_sql.engine.postgres import PostgresDatabase
+    from taskd_sql.engine.sqlite import SQLiteDatabase
 
 __all__ = ["taskd_storage"]
 
@@ -24,4 +27,11 @@ def taskd_storage(environ: Mapping[str, str]) -> SQLTaskStore:
 
 def _database(settings: SQLSettings) -> PostgresDatabase | SQLiteDatabase:
     url = settings.url()
-    return PostgresDatabase(url, settings) if isinstance(url, PostgresURL) else SQLiteDatabase(url, settings)
+    # Importing the drivers is slow, and a server uses only one of them.
+    if isinstance(url, PostgresURL):
+        from taskd_sql.engine.postgres import PostgresDatabase  # noqa: PLC0415
+
+        return PostgresDatabase(url, settings)
+    from taskd_sql.engine.sqlite import SQLiteDatabase  # noqa: PLC0415
+
+    return SQLiteDatabase(url, settings)

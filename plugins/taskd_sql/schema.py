@@ -52,6 +52,7 @@ __all__ = [
     "REVISIONS",
     "VERSION_TABLE",
     "creation",
+    "creation_of",
     "is_newer",
     "keys",
     "metadata",
@@ -158,7 +159,6 @@ tasks = Table(
     Column("title_folded", _BYTES),
     Column("description_folded", _BYTES),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="tasks_completed_at"),
-    sqlite_with_rowid=False,
 )
 
 owners = Table(
@@ -169,7 +169,6 @@ owners = Table(
     Column("seq", BigInteger(), nullable=False),
     # Whether the texts of all of the owner's tasks are known to be folded.
     Column("is_folded", Boolean(), nullable=False, server_default=false()),
-    sqlite_with_rowid=False,
 )
 
 # The tasks that requests with an `Idempotency-Key` have created.
@@ -182,7 +181,6 @@ keys = Table(
     Column("task_id", Uuid(), nullable=False),
     Column("created_at", UTCDateTime(), nullable=False),
     Index("idempotency_keys_age", "user_id", "created_at"),
-    sqlite_with_rowid=False,
 )
 
 version = Table(
@@ -233,12 +231,20 @@ COLUMNS = {
 def creation(dialect: Dialect) -> Iterator[str]:
     """Return the statements that create the schema in an empty SQLite file."""
     for table in metadata.sorted_tables:
-        yield str(CreateTable(table).compile(dialect=dialect))
+        yield creation_of(table, dialect)
         for index in table.indexes:
             yield str(CreateIndex(index).compile(dialect=dialect))
     yield from _SQLITE_TRIGGERS
     stamp = insert(version).values(version_num=literal_column(f"'{REVISIONS[-1]}'"))
     yield str(stamp.compile(dialect=dialect))
+
+
+def creation_of(table: Table, dialect: Dialect) -> str:
+    """Return the statement that creates *table*, without its indexes."""
+    created = str(CreateTable(table).compile(dialect=dialect)).rstrip()
+    # Not an option of the table, because SQLAlchemy would import SQLite's dialect to check it, even for PostgreSQL.
+    has_rowid = dialect.name != "sqlite" or table is version
+    return created if has_rowid else f"{created} WITHOUT ROWID"
 
 
 def revision_in(rows: Sequence[Sequence[Any]]) -> str | None:

@@ -35,7 +35,6 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from taskd.tasks import Status
 from taskd_sql.schema import keys, owners, tasks, version
@@ -154,7 +153,13 @@ class _Raised:
 
 
 def _insert(dialect: Dialect, table: Any) -> Any:
-    return {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[dialect.name](table)
+    """Return an `INSERT` into *table* with the clauses that both dialects have, but SQLAlchemy's own does not."""
+    # Importing a dialect is slow, and a server uses only one of them.
+    if dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]  # noqa: PLC0415
+    return insert(table)
 
 
 def _changing(dialect: Dialect, status: ColumnElement[Any], **values: Any) -> Sequence[Executable]:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import attrs
@@ -34,11 +34,13 @@ from taskd.tasks import UNSET, NewTask, Task, TaskChanges
 from taskd_sql import lists, statements
 from taskd_sql.engine.database import Rows, Step, now
 from taskd_sql.engine.errors import Refused, SchemaMismatch
-from taskd_sql.engine.postgres import PostgresDatabase
-from taskd_sql.engine.sqlite import SQLiteDatabase
 from taskd_sql.schema import revision_in, version_error
 from taskd_sql.statements import Statement
 from taskd_sql.url import PostgresURL, SQLiteURL
+
+if TYPE_CHECKING:  # a server uses only one of them
+    from taskd_sql.engine.postgres import PostgresDatabase
+    from taskd_sql.engine.sqlite import SQLiteDatabase
 
 __all__ = ["SQLTaskStore"]
 
@@ -90,7 +92,7 @@ class SQLTaskStore(TaskStore):
     def location(self) -> Location:
         """Describe where the tasks are, for `taskd dev`."""
         database = self.database
-        file = database.url.file if isinstance(database, SQLiteDatabase) else None
+        file = database.url.file if isinstance(database.url, SQLiteURL) else None
         description, is_local = database.location, database.is_local
         return Location(description=description, is_local=is_local, setting="DATABASE_URL", file=file)
 

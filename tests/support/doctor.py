@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 import taskd_sql.checks
-import taskd_sql.plugin
+import taskd_sql.engine.postgres
 from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.migrations import runner
 from taskd_sql.plugin import taskd_storage
@@ -70,7 +70,7 @@ def examined(database_url: str, **others: str) -> Report:
 @pytest.fixture
 def _once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not try again what is down.  A command makes its store itself."""
-    monkeypatch.setattr(taskd_sql.plugin, "PostgresDatabase", partial(PostgresDatabase, retries=ONCE))
+    monkeypatch.setattr(taskd_sql.engine.postgres, "PostgresDatabase", partial(PostgresDatabase, retries=ONCE))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
@@ -15,7 +16,10 @@ from sqlalchemy import Dialect
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
 
-__all__ = ["Database", "Limits", "LongReads", "Rows", "Step", "now"]
+__all__ = ["Database", "Limits", "LongReads", "Rows", "Step", "now", "silence_drivers"]
+
+# At DEBUG, these log the arguments of statements, which contain the text of tasks; at INFO, they log nothing useful.
+TALKATIVE_LOGGERS = ("aiosqlite", "databases")
 
 Rows = list[Sequence[Any]]
 # A statement, with the dialect's placeholders, and the values for them.
@@ -163,3 +167,9 @@ class LongReads:
             yield
         finally:
             limiter.release(owner)
+
+
+def silence_drivers() -> None:
+    """Keep what the drivers say about each statement out of the log."""
+    for name in TALKATIVE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -18,9 +18,9 @@ from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
 from taskd_sql import schema
 from taskd_sql.engine.database import Database, Limits, LongReads, Rows, Step, now
-from taskd_sql.engine.drivers import in_transaction, sqlite_connection
 from taskd_sql.engine.errors import sqlite_error
 from taskd_sql.engine.loop_bound import LoopBound
+from taskd_sql.engine.sqlite_driver import in_transaction, sqlite_connection
 from taskd_sql.engine.sqlite_file import OpenFiles, prepare
 from taskd_sql.settings import SQLSettings
 from taskd_sql.url import SQLiteURL
