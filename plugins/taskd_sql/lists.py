@@ -9,6 +9,7 @@ PostgreSQL and SQLite sort only for the other orders.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -283,14 +284,14 @@ class Header:
 
 @attrs.frozen
 class ListStatements:
-    """The statements for lists in one dialect; all but the most common one are compiled on first use."""
+    """The statements for lists in one dialect; each is compiled on first use."""
 
     dialect: Dialect
-    _everything: Statement = attrs.field(init=False)
     _compiled: dict[_Kind, Statement] = attrs.field(init=False, factory=dict)
 
-    @_everything.default
-    def _compile(self) -> Statement:
+    @functools.cached_property
+    def _everything(self) -> Statement:
+        """The most common one."""
         return Statement.compile(_statement(_Kind.of(EVERYTHING)), self.dialect)
 
     def get(self, query: TaskQuery) -> Statement:

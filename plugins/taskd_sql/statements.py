@@ -47,7 +47,6 @@ __all__ = [
     "IS_UNFOLDED",
     "PING",
     "SEQ",
-    "SINGLE",
     "TASK_COLUMNS",
     "UNFOLDED",
     "WRITES",
@@ -266,8 +265,6 @@ def _note_folded(dialect: Dialect) -> Sequence[Executable]:
     )
 
 
-# The statements that run on their own and are the same in both dialects.
-SINGLE = (PING, GET, SEQ, FIND_KEY, UNFOLDED, FOLD)
 # The functions that make the statements of each write.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,

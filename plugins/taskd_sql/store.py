@@ -6,9 +6,9 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import attrs
@@ -44,6 +44,9 @@ if TYPE_CHECKING:  # a server uses only one of them
 
 __all__ = ["SQLTaskStore"]
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 # A child of the core's logger, so that it has the same configuration.
 logger = logging.getLogger(f"taskd.{__name__}")
 
@@ -55,6 +58,18 @@ FOLDED_IN_A_SLICE = 10
 REMEMBERED = dt.timedelta(hours=48)
 
 _NAMES = [column.name for column in statements.TASK_COLUMNS]
+
+
+class _AtFirstUse(dict[K, V]):
+    """Makes each value when it is first used."""
+
+    def __init__(self, make: Callable[[K], V]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: K) -> V:
+        made = self[key] = self._make(key)
+        return made
 
 
 @attrs.define(eq=False)
@@ -76,16 +91,15 @@ class SQLTaskStore(TaskStore):
     _schema: OutageLog = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Compile the statements for the database's dialect, once."""
+        """Prepare to compile each statement for the database's dialect, once, when it is first used."""
         self._service = OutageLog(self.database.name, logger)
         self._writing = OutageLog(f"Writing to {self.database.name}", logger)
         self._schema = OutageLog(f"The schema of {self.database.name}", logger)
         dialect = self.database.dialect
-        self._compiled = {each: Statement.compile(each, dialect) for each in statements.SINGLE}
-        self._writes = {
-            name: [Statement.compile(each, dialect) for each in make(dialect)]
-            for name, make in statements.WRITES.items()
-        }
+        self._compiled = _AtFirstUse(lambda each: Statement.compile(each, dialect))
+        self._writes = _AtFirstUse(
+            lambda name: [Statement.compile(each, dialect) for each in statements.WRITES[name](dialect)]
+        )
         self._lists = lists.ListStatements(dialect)
 
     @property
