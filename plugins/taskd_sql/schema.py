@@ -52,6 +52,7 @@ __all__ = [
     "REVISIONS",
     "VERSION_TABLE",
     "creation",
+    "creation_of",
     "is_newer",
     "keys",
     "metadata",
@@ -230,14 +231,20 @@ COLUMNS = {
 def creation(dialect: Dialect) -> Iterator[str]:
     """Return the statements that create the schema in an empty SQLite file."""
     for table in metadata.sorted_tables:
-        # Not an option of the table, because SQLAlchemy would import SQLite's dialect to check it, even for PostgreSQL.
-        end = "" if table is version else " WITHOUT ROWID"
-        yield str(CreateTable(table).compile(dialect=dialect)).rstrip() + end
+        yield creation_of(table, dialect)
         for index in table.indexes:
             yield str(CreateIndex(index).compile(dialect=dialect))
     yield from _SQLITE_TRIGGERS
     stamp = insert(version).values(version_num=literal_column(f"'{REVISIONS[-1]}'"))
     yield str(stamp.compile(dialect=dialect))
+
+
+def creation_of(table: Table, dialect: Dialect) -> str:
+    """Return the statement that creates *table*, without its indexes."""
+    created = str(CreateTable(table).compile(dialect=dialect)).rstrip()
+    # Not an option of the table, because SQLAlchemy would import SQLite's dialect to check it, even for PostgreSQL.
+    has_rowid = dialect.name != "sqlite" or table is version
+    return created if has_rowid else f"{created} WITHOUT ROWID"
 
 
 def revision_in(rows: Sequence[Sequence[Any]]) -> str | None:

@@ -18,7 +18,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex
 
 import taskd_sql.schema
 from taskd.queries import TaskPage, TaskQuery
@@ -133,7 +133,7 @@ class TestSchema:
         )
         dialect: Dialect = DIALECTS[type(place)]()
         for table in schema.metadata.sorted_tables:
-            by_statements.run(str(CreateTable(table).compile(dialect=dialect)))
+            by_statements.run(schema.creation_of(table, dialect))
             for index in table.indexes:
                 by_statements.run(str(CreateIndex(index).compile(dialect=dialect)))
         migrate(by_migrating)
