@@ -62,7 +62,7 @@ def options() -> argparse.ArgumentParser:
     add("--duration", type=int, default=5, metavar="SECONDS", help="how long to measure each, by default 5")
     add("--quick", action="store_true", help="one short round of GET and create on this machine; other options win")
     add("--tasks", type=int, default=Population().tasks, help="how many tasks there are at the start")
-    add("--users", type=int, default=Population().users, help="how many users they belong to")
+    add("--users", type=int, default=Population().users, help="how many users they belong to, more than 400")
     add("--json", type=Path, metavar="FILE", help="where to write everything that was measured")
     add("--from", type=Path, metavar="FILE", dest="earlier", help="show this JSON file, and measure nothing")
     add("--larger", type=Path, metavar="FILE", help="compare with this JSON file of a run with more tasks")
