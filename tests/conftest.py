@@ -17,7 +17,7 @@ from taskd.testing import lifespan
 from taskd_jwt.schemes import SecretScheme
 from tests.support.clock import Clock
 from tests.support.figures import Figures, table
-from tests.support.pgbouncer import PgBouncer, pgbouncer
+from tests.support.pgbouncer import PREPARING, PgBouncer, pgbouncer
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.processes import child_environ
 from tests.support.third_parties import Site
@@ -155,6 +155,13 @@ def postgres_url(postgres: PostgresServer) -> str:
 def pooler(postgres: PostgresServer) -> Iterator[PgBouncer]:
     """A pooler in front of the PostgreSQL server, in transaction mode."""
     with pgbouncer(postgres) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def preparing_pooler(postgres: PostgresServer) -> Iterator[PgBouncer]:
+    """A pooler like the other one, except that it supports prepared statements."""
+    with pgbouncer(postgres, PREPARING, max_prepared_statements=100) as running:
         yield running
 
 

@@ -13,6 +13,7 @@ from taskd import build_app
 from taskd.storage import StoreUnavailable
 from taskd.tasks import NewTask
 from taskd_sql.engine.database import Limits
+from taskd_sql.engine.drivers import Naming
 from taskd_sql.engine.postgres import PostgresDatabase
 from taskd_sql.plugin import taskd_storage
 from tests.conftest import SECRET
@@ -35,6 +36,7 @@ from tests.support.serving import (
     until_ready,
     until_waiting,
 )
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -375,7 +377,27 @@ class TestPooler:
 
             assert [(201, 200, 200, 200, 204)] * 40 == outcomes
             assert [] == await titles(client, url)
+            # The pooler did not know a statement by its name, so taskd has stopped using names.
+            assert Naming.NONE is await naming_of(client)
         assert " is unavailable" not in caplog.text
+
+    async def test_prepared_statements_are_kept_if_it_supports_them(
+        self, preparing_pooler: PgBouncer, proxy: Proxy, postgres_url: str, user_id: str
+    ) -> None:
+        """The server parses each statement once, whichever of the pooler's connections runs it."""
+        assert postgres_url.endswith("/tests")
+        url = f"/api/{user_id}/tasks"
+        proxy.target = preparing_pooler.port
+        through = proxy.url_through(preparing_pooler.url("tests"))
+        async with serving(through, user_id, TASKD_SQL_POOLER="yes", TASKD_SQL_POOL_SIZE="2") as client:
+            outcomes = await asyncio.gather(*[life(client, url, f"{number}") for number in range(20)])
+            wire = Wire()
+            proxy.show_requests(wire.see)
+            outcomes += await asyncio.gather(*[life(client, url, f"{number}") for number in range(20)])
+
+            assert [(201, 200, 200, 200, 204)] * 40 == outcomes
+            assert Naming.SHARED is await naming_of(client)
+        assert wire.parsed < wire.statements / 4
 
     async def test_the_log_suggests_setting_it(
         self, pooler: PgBouncer, postgres_url: str, user_id: str, caplog: pytest.LogCaptureFixture
@@ -410,6 +432,13 @@ class TestPooler:
 
             assert ["t"] == await titles(client, url)
             assert 201 == await create(client, url)
+
+
+async def naming_of(client: httpx.AsyncClient) -> Naming:
+    """Return how connections to the database of *client* name their statements."""
+    database = database_of(client)
+    assert isinstance(database, PostgresDatabase)
+    return (await database._pool.get()).connections.pool.naming
 
 
 async def life(client: httpx.AsyncClient, tasks_url: str, title: str) -> tuple[int, ...]:

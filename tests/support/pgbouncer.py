@@ -31,12 +31,23 @@ class PgBouncer:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
 
+# A PgBouncer that supports prepared statements: 1.21 or later, which Debian 12 does not have.
+PREPARING = "pgbouncer-prepared"
+
+
 @contextlib.contextmanager
-def pgbouncer(server: PostgresServer, **settings: str | int) -> Iterator[PgBouncer]:
-    """Run a pooler in front of *server*, in transaction mode with few connections unless *settings* say otherwise."""
-    program = _program()
-    with tempfile.TemporaryDirectory(prefix="taskd-pgbouncer-") as name:
-        folder = Path(name)
+def pgbouncer(server: PostgresServer, name: str = "pgbouncer", **settings: str | int) -> Iterator[PgBouncer]:
+    """
+    Run a pooler in front of *server*, in transaction mode with few connections unless *settings* say otherwise.
+
+    Args:
+        server: The server.
+        name: The program, `pgbouncer` or `PREPARING`.
+        settings: Settings of the pooler.
+    """
+    program = _program(name)
+    with tempfile.TemporaryDirectory(prefix="taskd-pgbouncer-") as temporary:
+        folder = Path(temporary)
         folder.chmod(0o755)
         pooler = PgBouncer(free_port(), folder / "log")
         configuration = folder / "pgbouncer.ini"
@@ -60,10 +71,10 @@ def pgbouncer(server: PostgresServer, **settings: str | int) -> Iterator[PgBounc
                 process.kill()
 
 
-def _program() -> str:
-    """Return the path of the program."""
+def _program(name: str) -> str:
+    """Return the path of the program called *name*."""
     # Debian installs it in a folder that is only on root's PATH.
-    return required("pgbouncer", f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    return required(name, f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 
 
 def _plain(program: str) -> dict[str, str | int]:
