@@ -63,7 +63,7 @@ def options() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="one short round of GET and create on this machine; other options win")
     add("--tasks", type=int, default=Population().tasks, help="how many tasks there are at the start")
     add("--users", type=int, default=Population().users, help="how many users they belong to, more than 400")
-    add("--json", type=Path, metavar="FILE", help="where to write everything that was measured")
+    add("--json", type=Path, metavar="FILE", help="where to write everything that is measured, after each turn")
     add("--from", type=Path, metavar="FILE", dest="earlier", help="show this JSON file, and measure nothing")
     add("--larger", type=Path, metavar="FILE", help="compare with this JSON file of a run with more tasks")
     add("--write-docs", action="store_true", help="write the figures into docs/explanation/performance.md")
@@ -79,27 +79,29 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def measure(given: argparse.Namespace, arguments: Sequence[str]) -> Results:
-    """Measure what the options say."""
+    """Measure what the options say, and write the results to the JSON file after each turn."""
     wrk.check_installed()
     extent = Extent(given.servers, given.operations, given.connections, given.delay_ms, given.rounds, given.duration)
-    population = Population(given.tasks, given.users)
+    kinds = {server.kind for server in given.servers}
     with postgres_server() as postgres, published() as origin, tempfile.TemporaryDirectory() as folder:
-        kinds = {server.kind for server in given.servers}
-        databases = Databases.filled(postgres, Path(folder), population, kinds)
+        databases = Databases.filled(postgres, Path(folder), Population(given.tasks, given.users), kinds)
         tokens = {False: tokens_for(None), True: tokens_for(origin)}
         measuring = Measuring(databases, tokens, origin, Path(folder))
-        measuring.check(given.servers)
-        measuring.take(extent)
         version = postgres.psql("postgres", "-c", "SHOW server_version").strip()
-    return Results(
-        about=machine.described(arguments, f"PostgreSQL {version}"),
-        servers={server.name: server.title for server in given.servers},
-        operations={operation.name: operation.title for operation in given.operations},
-        connections=given.connections,
-        delays_ms=given.delay_ms,
-        samples=measuring.samples,
-        turns=measuring.turns,
-    )
+        results = Results(
+            about=machine.described(arguments, f"PostgreSQL {version}"),
+            servers={server.name: server.title for server in given.servers},
+            operations={operation.name: operation.title for operation in given.operations},
+            connections=given.connections,
+            delays_ms=given.delay_ms,
+            samples=measuring.samples,
+            turns=measuring.turns,
+        )
+        measuring.check(given.servers)
+        for _ in measuring.take(extent):
+            if given.json:
+                results.write(given.json)
+    return results
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -107,8 +109,6 @@ def main(arguments: Sequence[str]) -> None:
     given = parsed(arguments)
     results = Results.read(given.earlier) if given.earlier else measure(given, arguments)
     larger = Results.read(given.larger) if given.larger else None
-    if given.json:
-        results.write(given.json)
     if given.write_docs:
         documentation.write(results, larger)
     shown = [*tables.sections(results), "\n".join(bars.table(results))]

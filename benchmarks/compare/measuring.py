@@ -100,12 +100,13 @@ class Measuring:
         # Python has compiled everything by now; starts do not wait until that is on disk.
         os.sync()
 
-    def take(self, extent: Extent) -> None:
-        """Measure everything."""
+    def take(self, extent: Extent) -> Iterator[None]:
+        """Measure everything, and yield after each turn."""
         turns = list(extent.turns())
         for number, (server, delay_ms) in enumerate(turns, 1):
             print(f"Turn {number} of {len(turns)}: {server.name}, {delay_ms:g} ms", file=sys.stderr, flush=True)
             self._take_turn(server, delay_ms, extent)
+            yield
 
     def _take_turn(self, server: Server, delay_ms: float, extent: Extent) -> None:
         with self._database(server, delay_ms) as (database, url):
