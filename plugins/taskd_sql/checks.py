@@ -115,7 +115,7 @@ def _describe(error: OSError) -> str:
 async def _pooler(database: PostgresDatabase) -> Check:
     is_direct = await database.is_direct()
     if database.is_pooled:
-        return Check("pooler", Outcome.OK, "PgBouncer: prepared statements are not kept")
+        return Check("pooler", Outcome.OK, "PgBouncer, in transaction mode")
     # Neon's proxy hides the process ids even if it does not pool connections.
     if is_direct or database.url.is_neon:
         return Check("pooler", Outcome.OK, "none: prepared statements are kept")

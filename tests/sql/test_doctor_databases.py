@@ -217,7 +217,7 @@ class TestPostgres:
         """With TASKD_SQL_POOLER=yes, a PgBouncer is as it should be."""
         report = examined(pooler.url(migrated.name), TASKD_SQL_POOLER="yes")
 
-        assert ({"ok"}, "PgBouncer: prepared statements are not kept") == (
+        assert ({"ok"}, "PgBouncer, in transaction mode") == (
             set(report.outcomes.values()),
             report.findings["pooler"],
         )
