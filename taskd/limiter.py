@@ -135,6 +135,15 @@ class FairLimiter:
     _timer: asyncio.Handle | None = attrs.field(init=False, default=None, repr=False)
     _timer_at: float = attrs.field(init=False, default=0.0, repr=False)
     _refused_this_turn: int = attrs.field(init=False, default=0, repr=False)
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None, repr=False)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop to which the limiter belongs: the one in which it is first asked for."""
+        # Before Python 3.12, asking asyncio each time takes a system call.
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     @property
     def capacity(self) -> int:
@@ -174,7 +183,7 @@ class FairLimiter:
 
     def waited_s(self) -> float:
         """Return how many seconds the longest-waiting call has been waiting; 0.0 if no call is waiting."""
-        return _now() - next(iter(self._waiters)).since if self._waiters else 0.0
+        return self.loop.time() - next(iter(self._waiters)).since if self._waiters else 0.0
 
     def try_acquire(self, key: Hashable) -> bool:
         """Take a slot for *key* and return True, unless it must wait or would overtake a waiter that could have one."""
@@ -201,7 +210,7 @@ class FairLimiter:
         """
         if self.try_acquire(key):
             return
-        outcome: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[Exception | None] = self.loop.create_future()
         waiter = self.enqueue(key, outcome, until)
         try:
             refusal = await outcome
@@ -227,7 +236,7 @@ class FairLimiter:
         """
         if len(self._waiters) >= self.max_waiting:
             raise Overloaded(f"{self.max_waiting} calls are already waiting")
-        waiter = Waiter(key, _now(), outcome)
+        waiter = Waiter(key, self.loop.time(), outcome)
         self._waiters[waiter] = None
         queue = self._queues.get(key)
         if queue is None:
@@ -341,7 +350,7 @@ class FairLimiter:
                 self._grant(waiter)
 
     def _has_waited_too_long(self, waiter: Waiter, queue: _Queue) -> bool:
-        now = _now()
+        now = self.loop.time()
         is_late = now - waiter.since > self.target_s
         # Both must be updated.  A key that is waiting for its own calls is late while others are not; and if each key
         # has only one waiter, no single key has a standing queue, but all keys together do.
@@ -362,7 +371,7 @@ class FairLimiter:
         self._remove(waiter)
         waiter.outcome.set_result(refusal)
         if not self._refused_this_turn:
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self.loop.call_soon(self._go_on)
         self._refused_this_turn += 1
         # Even a key whose waiters are all too late loses its turn after this many refusals.
         if self._refused_this_turn == self.refusals_per_turn and waiter.key in self._turns:
@@ -388,7 +397,7 @@ class FairLimiter:
             if self._timer_at <= until:
                 return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(until, self._on_timer)
+        self._timer = self.loop.call_at(until, self._on_timer)
         self._timer_at = until
 
     def _on_timer(self) -> None:
@@ -397,7 +406,7 @@ class FairLimiter:
 
     def _expire(self) -> None:
         """Refuse the waiters whose deadline has passed."""
-        latest = _now() + TIMER_RESOLUTION_S
+        latest = self.loop.time() + TIMER_RESOLUTION_S
         while self._deadlines and self._refused_this_turn < self.refusals_per_turn:
             until, _, waiter = self._deadlines[0]
             is_over = waiter.outcome.done()
@@ -407,7 +416,3 @@ class FairLimiter:
             heapq.heappop(self._deadlines)
             if not is_over:
                 self._refuse(waiter, TimeoutError())
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -124,7 +124,8 @@ class TimeLimit:
 
     def _go_on(self, steps: Steps[T], waited_for: Any) -> Steps[T]:
         call = _Call(steps)
-        watch = self._watch_of(asyncio.get_running_loop())
+        # Before Python 3.12, asking for the running loop takes a system call.
+        watch = self._watch_of(call.loop)
         watch.begin(call)
         try:
             return (yield from rest_of(steps, waited_for, call.throw, call.wait))
@@ -154,6 +155,11 @@ class _Call:
         self._cancelling = self._task.cancelling()
         self._cleanup: asyncio.TimerHandle | None = None
         self._is_late = self._is_abandoned = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop in which the call is running."""
+        return self._task.get_loop()
 
     def throw(self, error: BaseException) -> Any:
         """Throw *error* into the call, which may handle it, unless the call is abandoned."""

@@ -316,18 +316,29 @@ class SQLTaskStore(TaskStore):
         task_id: UUID | None = None,
         pipeline: Pipeline | None = None,
     ) -> Rows:
-        with self._logging_outages():
+        begun_s = time.monotonic()
+        try:
             arguments = statement.arguments(values)
-            return await self.database.fetch(statement.sql, arguments, owner=owner, task_id=task_id, pipeline=pipeline)
+            rows = await self.database.fetch(statement.sql, arguments, owner=owner, task_id=task_id, pipeline=pipeline)
+        except StoreUnavailable as error:
+            self._note_outage(error)
+            raise
+        self._service.succeeded(begun_s)
+        return rows
 
     async def _read_many(self, statement: Statement, values: Mapping[str, Any], owner: str) -> Rows:
         with self._logging_outages():
             return await self.database.fetch_many(statement.sql, statement.arguments(values), owner=owner)
 
     async def _write(self, name: str, values: Mapping[str, Any], owner: str, task_id: UUID) -> Rows:
-        with self._logging_outages(is_read=False) as begun_s:
+        begun_s = time.monotonic()
+        try:
             steps, pipeline = self._steps(name, values), self._pipelines[name]
             rows = await self.database.write(steps, owner=owner, task_id=task_id, pipeline=pipeline)
+        except StoreUnavailable as error:
+            self._note_outage(error, is_read=False)
+            raise
+        self._service.succeeded(begun_s)
         # A write that changed no row would succeed even on a full disk, so it proves nothing.
         if rows:
             self._writing.succeeded(begun_s)
@@ -348,15 +359,18 @@ class SQLTaskStore(TaskStore):
         try:
             yield begun_s
         except StoreUnavailable as error:
-            if isinstance(error, SchemaMismatch) and is_ping:
-                self._schema.failed(str(error))
-            elif isinstance(error, Refused) and not is_read:
-                self._writing.failed(str(error))
-            else:
-                self._service.failed(str(error))
-            error.is_logged = True
+            self._note_outage(error, is_read=is_read, is_ping=is_ping)
             raise
         self._service.succeeded(begun_s)
+
+    def _note_outage(self, error: StoreUnavailable, *, is_read: bool = True, is_ping: bool = False) -> None:
+        if isinstance(error, SchemaMismatch) and is_ping:
+            self._schema.failed(str(error))
+        elif isinstance(error, Refused) and not is_read:
+            self._writing.failed(str(error))
+        else:
+            self._service.failed(str(error))
+        error.is_logged = True
 
     def _task(self, row: Sequence[Any]) -> Task:
         """Return the task in the first columns of *row*."""

@@ -22,7 +22,7 @@ from taskd.health import HEALTH_PATHS
 from taskd.limiter import Overloaded
 from taskd.routes.errors import error_response
 from taskd.server.credentials import CredentialsReader
-from taskd.server.gates import GateLimits, Gates, Place, Refusals
+from taskd.server.gates import GateLimits, Gates, Place
 from taskd.storage import TaskStore
 from taskd.time_limit import Steps, rest_of, stepwise
 
@@ -41,9 +41,9 @@ MAX_KNOWN_CREDENTIALS = 10_000
 HEALTH_REQUEST = re.compile(rb"[^ ]+ (?:https?://[^/ ]*)?(?:%s)/*(?:\?[^ ]*)? " % "|".join(HEALTH_PATHS).encode())
 DETAIL = "The server is overloaded; try again later."
 
-# Takes the head of a request as it was received, and returns the request's place, for which it may have to wait; if
-# this is None, the middleware assigns one.
-Enqueue = Callable[[bytes], Place | None]
+# Takes the head of a request as it was received, and the running loop; returns the request's place, for which it may have
+# to wait.  If this is None, the middleware assigns one.
+Enqueue = Callable[[bytes, asyncio.AbstractEventLoop], Place | None]
 
 
 class _Visit:
@@ -54,11 +54,10 @@ class _Visit:
     rest of the body, or to read the response.
     """
 
-    __slots__ = ("_has_begun", "_place", "_receive", "_refusals", "_scope", "_send")
+    __slots__ = ("_has_begun", "_place", "_receive", "_scope", "_send")
 
-    def __init__(self, place: Place, refusals: Refusals, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, place: Place, scope: Scope, receive: Receive, send: Send) -> None:
         self._place = place
-        self._refusals = refusals
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -69,7 +68,7 @@ class _Visit:
         try:
             await self._place.wait()
         except (Overloaded, TimeoutError):
-            headers = {"Retry-After": await self._refusals.next()}
+            headers = {"Retry-After": await self._place.refusals.next()}
             raise HTTPException(503, DETAIL, headers) from None
         if self._place.has_waited and _has_left(self._scope):
             # Impatient clients retry: if the server also served the requests that they gave up on, it would never catch
@@ -80,7 +79,7 @@ class _Visit:
     def leave(self) -> None:
         """Give the place back, if the request has one."""
         if self._place.leave():
-            self._refusals.earn()
+            self._place.refusals.earn()
 
     async def receive(self) -> Message:
         """Return the next part of the body; give up the place while waiting for the client."""
@@ -140,13 +139,12 @@ class Admission:
                 scope["state"][ENQUEUE] = self.enqueue
             await self.app(scope, receive, send)
             return
-        gates = self._gates_here()
         place: Place | None = scope.pop(PLACE, None)
         credentials = None
         if place is None:
             credentials = self._credentials.in_headers(scope["headers"])
-            place = self._place(gates, scope, credentials)
-        visit = _Visit(place, gates.refusals, scope, receive, send)
+            place = self._place(self._gates_of(asyncio.get_running_loop()), scope, credentials)
+        visit = _Visit(place, scope, receive, send)
         try:
             await visit.enter()
         except HTTPException as refusal:
@@ -159,7 +157,7 @@ class Admission:
             if credentials is not None and "user" in scope:
                 self._remember(credentials, scope["user"].identity)
 
-    def enqueue(self, head: bytes) -> Place | None:
+    def enqueue(self, head: bytes, loop: asyncio.AbstractEventLoop) -> Place | None:
         """
         Return a place for a request of a known user, which may have to wait for it; return None for other requests.
 
@@ -167,16 +165,16 @@ class Admission:
 
         Args:
             head: The head of the request as it was received.  It need not be valid.
+            loop: The running loop.
         """
         credentials = self._credentials.in_head(head)
         user = None if credentials is None else self._users.get(credentials)
         if user is None or HEALTH_REQUEST.match(head):
             return None
         method, _, _ = head.partition(b" ")
-        return Place(self._gates_here().of_user(method.decode("latin-1")), user)
+        return Place(self._gates_of(loop).of_user(method.decode("latin-1")), user)
 
-    def _gates_here(self) -> Gates:
-        loop = asyncio.get_running_loop()
+    def _gates_of(self, loop: asyncio.AbstractEventLoop) -> Gates:
         gates = self._gates
         if gates is None or gates.loop is not loop:
             gates = self._gates = Gates.of(loop, self.store, self.timeout_s, self.limits)

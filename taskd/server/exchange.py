@@ -78,8 +78,22 @@ class Exchange:
     """
 
     __slots__ = (
-        "_connection", "_has_body", "_is_continue_due", "_is_disconnected", "_is_end_delivered", "_length",
-        "_parts", "_response", "_waiters", "body", "decoder", "failure", "head", "is_complete", "keep_alive",
+        "_connection",
+        "_has_body",
+        "_is_continue_due",
+        "_is_disconnected",
+        "_is_end_delivered",
+        "_length",
+        "_parts",
+        "_response",
+        "_unsent_head",
+        "_waiters",
+        "body",
+        "decoder",
+        "failure",
+        "head",
+        "is_complete",
+        "keep_alive",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: Head, decoder: BodyDecoder | None, *, keep_alive: bool) -> None:
@@ -96,6 +110,8 @@ class Exchange:
         # An application may wait in several tasks, as Starlette's StreamingResponse does.
         self._waiters: list[asyncio.Future[None]] = []
         self._response: ResponseHead | None = None
+        # Sent together with the first part of the body: each write is a system call, and perhaps a packet.
+        self._unsent_head = b""
         self._has_body = True
         self._length = self._parts = 0
 
@@ -163,7 +179,7 @@ class Exchange:
 
     def _stop(self, scope: Scope) -> None:
         """End the exchange, because the server is stopping and will wait no longer."""
-        if self._response is None:
+        if self._response is None or self._unsent_head:
             self._end_with(scope, 503, STOPPING, (b"retry-after", b"2"))
         else:
             self._connection.abort()
@@ -172,7 +188,7 @@ class Exchange:
         """Respond with an error if the application has not started to respond; cut off an incomplete response."""
         if self.is_complete or self._is_disconnected:
             return
-        if self._response is not None:
+        if self._response is not None and not self._unsent_head:
             self.cut_off()
             return
         self.keep_alive = False
@@ -255,22 +271,24 @@ class Exchange:
         )
         self.keep_alive = not response.closes
         self._response, self._length = response, response.length or 0
-        self._connection.write(response.data)
-        if not self._has_body:
+        if self._has_body:
+            self._unsent_head = response.data
+        else:
+            self._connection.write(response.data)
             self._complete()
 
     def _send_body(self, response: ResponseHead, content: bytes, *, more: bool) -> None:
         if response.is_chunked:
-            if content:
-                self._connection.write(b"%x\r\n%b\r\n" % (len(content), content))
+            content = b"%x\r\n%b\r\n" % (len(content), content) if content else b""
             if not more:
-                self._connection.write(b"0\r\n\r\n")
-        elif content:
-            if response.length is not None:
-                self._length -= len(content)
-                if self._length < 0:
-                    raise RuntimeError("the response is longer than its Content-Length")
-            self._connection.write(content)
+                content += b"0\r\n\r\n"
+        elif response.length is not None:
+            self._length -= len(content)
+            if self._length < 0:
+                raise RuntimeError("the response is longer than its Content-Length")
+        if self._unsent_head:
+            content, self._unsent_head = self._unsent_head + content, b""
+        self._connection.write(content)
         if not more:
             if self._length:
                 raise RuntimeError("the response is shorter than its Content-Length")

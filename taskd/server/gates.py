@@ -73,77 +73,6 @@ def _share(capacity: int) -> int:
 
 
 @attrs.define(eq=False)
-class Gate:
-    """
-    Lets in as many requests of one kind as can be served without delay.
-
-    Attributes:
-        timeout_s: How long a request may wait, in seconds.
-        store: The store whose calls the requests wait for; None if most requests need no store.
-        is_for_reads: Whether the requests read, rather than write.
-        limits: The limits of its capacity.
-    """
-
-    timeout_s: float
-    store: TaskStore | None = None
-    is_for_reads: bool = False
-    limits: GateLimits = attrs.field(factory=GateLimits)
-    limiter: FairLimiter = attrs.field(init=False, repr=False)
-    _next_look: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
-
-    @limiter.default
-    def _idle(self) -> FairLimiter:
-        start = self.limits.start
-        return FairLimiter(start, _share(start), target_s=self.timeout_s, max_waiting=self.limits.max_waiting)
-
-    def enter(self, client: Hashable, outcome: Outcome) -> Waiter | None:
-        """
-        Take a place and return None, or start waiting for one among the other requests of *client*.
-
-        Raises:
-            Overloaded: Too many requests are waiting.
-        """
-        if self.limiter.try_acquire(client):
-            return None
-        loop = asyncio.get_running_loop()
-        if self._next_look is None:
-            self._look_later(loop)
-        return self.limiter.enqueue(client, outcome, loop.time() + self.timeout_s)
-
-    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        due = loop.time() + LOOK_INTERVAL_S
-        self._next_look = loop.call_at(due, self._look, loop, due)
-
-    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        """Adapt the capacity to the lateness of this call and the waits for the store while requests are waiting."""
-        limiter, limits = self.limiter, self.limits
-        excess = max((loop.time() - due) / limits.max_lag_s, self._store_wait_s() / MAX_STORE_WAIT_S)
-        if not limiter.waiting:
-            # The old capacity says nothing about the next burst: it may have risen only because many of the requests
-            # inside were idle, waiting for their clients.
-            self._set_capacity(max(limits.start, limiter.in_use))
-            self._next_look = None
-            return
-        if excess > 1:
-            self._set_capacity(max(limits.minimum, int(limiter.capacity * max(limits.max_decrease, 1 / excess))))
-        elif limiter.in_use >= limiter.capacity * (1 - SHARE_OF_OTHERS):
-            self._set_capacity(min(limits.maximum, math.ceil(limiter.capacity * limits.increase)))
-        self._look_later(loop)
-
-    def _store_wait_s(self) -> float:
-        try:
-            return 0.0 if self.store is None else self.store.waited_s(is_read=self.is_for_reads)
-        except Exception:
-            logger.exception("The storage plugin failed to say how long calls wait, and will not be asked again")
-            self.store = None
-            return 0.0
-
-    def _set_capacity(self, capacity: int) -> None:
-        self.limiter.per_key = _share(capacity)
-        self.limiter.capacity = capacity
-
-
-@attrs.define(eq=False)
 class Refusals:
     """
     Paces refusals.
@@ -195,6 +124,79 @@ class Refusals:
             turn.set_result(None)
 
 
+@attrs.define(eq=False)
+class Gate:
+    """
+    Lets in as many requests of one kind as can be served without delay.
+
+    Attributes:
+        timeout_s: How long a request may wait, in seconds.
+        store: The store whose calls the requests wait for; None if most requests need no store.
+        is_for_reads: Whether the requests read, rather than write.
+        limits: The limits of its capacity.
+        refusals: Paces the refusals of this gate, and of others.
+    """
+
+    timeout_s: float
+    store: TaskStore | None = None
+    is_for_reads: bool = False
+    limits: GateLimits = attrs.field(factory=GateLimits)
+    refusals: Refusals = attrs.field(factory=Refusals, repr=False)
+    limiter: FairLimiter = attrs.field(init=False, repr=False)
+    _next_look: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+
+    @limiter.default
+    def _idle(self) -> FairLimiter:
+        start = self.limits.start
+        return FairLimiter(start, _share(start), target_s=self.timeout_s, max_waiting=self.limits.max_waiting)
+
+    def enter(self, client: Hashable, outcome: Outcome) -> Waiter | None:
+        """
+        Take a place and return None, or start waiting for one among the other requests of *client*.
+
+        Raises:
+            Overloaded: Too many requests are waiting.
+        """
+        if self.limiter.try_acquire(client):
+            return None
+        loop = self.limiter.loop
+        if self._next_look is None:
+            self._look_later(loop)
+        return self.limiter.enqueue(client, outcome, loop.time() + self.timeout_s)
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + LOOK_INTERVAL_S
+        self._next_look = loop.call_at(due, self._look, loop, due)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        """Adapt the capacity to the lateness of this call and the waits for the store while requests are waiting."""
+        limiter, limits = self.limiter, self.limits
+        excess = max((loop.time() - due) / limits.max_lag_s, self._store_wait_s() / MAX_STORE_WAIT_S)
+        if not limiter.waiting:
+            # The old capacity says nothing about the next burst: it may have risen only because many of the requests
+            # inside were idle, waiting for their clients.
+            self._set_capacity(max(limits.start, limiter.in_use))
+            self._next_look = None
+            return
+        if excess > 1:
+            self._set_capacity(max(limits.minimum, int(limiter.capacity * max(limits.max_decrease, 1 / excess))))
+        elif limiter.in_use >= limiter.capacity * (1 - SHARE_OF_OTHERS):
+            self._set_capacity(min(limits.maximum, math.ceil(limiter.capacity * limits.increase)))
+        self._look_later(loop)
+
+    def _store_wait_s(self) -> float:
+        try:
+            return 0.0 if self.store is None else self.store.waited_s(is_read=self.is_for_reads)
+        except Exception:
+            logger.exception("The storage plugin failed to say how long calls wait, and will not be asked again")
+            self.store = None
+            return 0.0
+
+    def _set_capacity(self, capacity: int) -> None:
+        self.limiter.per_key = _share(capacity)
+        self.limiter.capacity = capacity
+
+
 class Place:
     """
     A request's place at a gate, or in the queue in front of it.
@@ -219,6 +221,11 @@ class Place:
             self._refusal = refusal
         self.has_waited = self._waiter is not None
         self.is_inside = not self.has_waited and self._refusal is None
+
+    @property
+    def refusals(self) -> Refusals:
+        """What paces the refusals of the gate."""
+        return self._gate.refusals
 
     def call_on_turn(self, begin: Callable[[], None]) -> None:
         """Call *begin* when the wait is over, that is, when the request has its place or will be refused."""
@@ -263,7 +270,8 @@ class Place:
         if self.is_inside:
             self.is_inside = False
             # Not at once: however quick requests are, no more than the capacity may begin in one turn of the loop.
-            asyncio.get_running_loop().call_soon(self._gate.limiter.release, self._client)
+            limiter = self._gate.limiter
+            limiter.loop.call_soon(limiter.release, self._client)
             return True
         if self._waiter is not None:
             self._gate.limiter.withdraw(self._waiter)
@@ -291,21 +299,23 @@ class Gates:
     """
 
     loop: asyncio.AbstractEventLoop
+    refusals: Refusals
     health: Gate
     strangers: Gate
     reads: Gate
     writes: Gate
-    refusals: Refusals = attrs.field(init=False, factory=Refusals)
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop, store: TaskStore, timeout_s: float, limits: GateLimits) -> Gates:
         """Make the gates for *loop*."""
+        refusals = Refusals()
         return cls(
             loop,
-            health=Gate(HEALTH_TIMEOUT_S, limits=limits),
-            strangers=Gate(timeout_s, limits=limits),
-            reads=Gate(timeout_s, store, is_for_reads=True, limits=limits),
-            writes=Gate(timeout_s, store, limits=limits),
+            refusals,
+            health=Gate(HEALTH_TIMEOUT_S, limits=limits, refusals=refusals),
+            strangers=Gate(timeout_s, limits=limits, refusals=refusals),
+            reads=Gate(timeout_s, store, is_for_reads=True, limits=limits, refusals=refusals),
+            writes=Gate(timeout_s, store, limits=limits, refusals=refusals),
         )
 
     def of_user(self, method: str) -> Gate:

@@ -276,7 +276,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._is_in_head = False
         self._deadline.clear()
         self._head = data
-        self._place = self._enqueue and self._enqueue(data)
+        self._place = self._enqueue and self._enqueue(data, self.loop)
         if self._place is None:
             self._run()
         else:

@@ -377,8 +377,8 @@ def head_of(user: str, target: str = "/") -> bytes:
 )
 async def test_only_requests_of_known_users_wait_in_the_server(admission: Admission, user: str, target: str) -> None:
     """The address of an unknown client may depend on proxies, and health checks do not wait."""
-    assert admission.enqueue(head_of(user, target)) is None
-    assert admission.enqueue(head_of("alice", "/livezx")) is not None
+    assert admission.enqueue(head_of(user, target), asyncio.get_running_loop()) is None
+    assert admission.enqueue(head_of("alice", "/livezx"), asyncio.get_running_loop()) is not None
 
 
 @pytest.mark.parametrize(
@@ -420,16 +420,18 @@ async def is_known_after(settings: dict[str, str], first: dict[str, str], second
     async with client_of(app) as client:
         await client.get("/api/alice/tasks/none", headers=first)
     headers = "".join(f"{name}: {value}\r\n" for name, value in second.items())
-    place = app._asgi.app.enqueue(f"GET /api/alice/tasks HTTP/1.1\r\n{headers}\r\n".encode())
+    place = app._asgi.app.enqueue(
+        f"GET /api/alice/tasks HTTP/1.1\r\n{headers}\r\n".encode(), asyncio.get_running_loop()
+    )
     return place is not None
 
 
 async def test_a_request_that_leaves_before_its_turn_is_not_started(admission: Admission) -> None:
     """The next one gets its place."""
-    admission.enqueue(head_of("bob"))
+    admission.enqueue(head_of("bob"), asyncio.get_running_loop())
     gate = gate_of(admission)
     gate.limiter.per_key = gate.limiter.capacity = 1
-    places = [admission.enqueue(head_of("alice")) for _ in range(2)]
+    places = [admission.enqueue(head_of("alice"), asyncio.get_running_loop()) for _ in range(2)]
     begun: list[int] = []
     for number, place in enumerate(places):
         assert place is not None
@@ -445,10 +447,10 @@ async def test_a_request_that_leaves_before_its_turn_is_not_started(admission: A
 
 async def test_the_queue_is_bounded(admission: Admission) -> None:
     """Further requests are refused at once by the application, with a response like all others."""
-    admission.enqueue(head_of("bob"))
+    admission.enqueue(head_of("bob"), asyncio.get_running_loop())
     gate = gate_of(admission)
     gate.limiter.capacity = gate.limiter.max_waiting = 0
-    refused = admission.enqueue(head_of("alice"))
+    refused = admission.enqueue(head_of("alice"), asyncio.get_running_loop())
     begun: list[bool] = []
     assert refused is not None
     refused.call_on_turn(lambda: begun.append(True))

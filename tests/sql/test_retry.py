@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -221,13 +222,13 @@ async def test_no_attempt_starts_after_the_deadline() -> None:
     """A pause that would end too late is skipped: the caller gets the error at once."""
     made, retries = [], Retries(first_pause_s=1)
 
-    async def attempt() -> None:
+    async def attempt(_: object) -> None:
         made.append(now())
         raise Interrupted("no response in time", may_have_run=False)
 
     until = now() + 0.5
     with pytest.raises(Interrupted):
-        await retries.run(attempt, is_read=True, until=until)
+        await retries.run(attempt, SimpleNamespace(is_read=True, until=until))
 
     assert 1 == len(made)
     assert now() < until

@@ -160,7 +160,7 @@ class App:
     def next_plan(self) -> Plan:
         return self.plans[len(self.seen)] if len(self.seen) < len(self.plans) else Plan()
 
-    def enqueue(self, _: bytes) -> Turn | None:
+    def enqueue(self, _: bytes, __: object) -> Turn | None:
         """Make the next request wait, if that is planned."""
         if not self.next_plan.queues:
             return None

@@ -129,7 +129,7 @@ class Batches(Generic[C]):
             Overloaded: Too many calls are waiting, or this one has waited too long in a standing queue.
             StoreError: The call shared a turn, and nobody knows what became of it.
         """
-        waiting = _Waiting(call, self, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(call, self, self.limiter.loop.create_future())
         waiter = self.limiter.enqueue(call.owner, waiting, until)
         if self._timer is None and self.limiter.in_use < self.limiter.capacity:
             self._look_in(MOMENT_S)
@@ -152,7 +152,7 @@ class Batches(Generic[C]):
         batch = _Batch(members)
         for member in members:
             member.batch = batch
-        batch.task = asyncio.get_running_loop().create_task(self._finish(batch, first.call.owner))
+        batch.task = self.limiter.loop.create_task(self._finish(batch, first.call.owner))
 
     def _others(self, call: C) -> Sequence[_Waiting[C]]:
         """Take those calls from the queue that can share the turn of *call*."""
@@ -192,7 +192,7 @@ class Batches(Generic[C]):
                 member.result.set_result(result)
 
     def _look_in(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+        self._timer = self.limiter.loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         """Let those that have waited for a moment have further connections, if there are any."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import attrs
 
-from taskd_sql.engine.database import now
 from taskd_sql.engine.drivers import PostgresConnection, PostgresPool
 
 __all__ = ["Connections"]
@@ -24,11 +23,13 @@ class Connections:
 
     Args:
         pool: Opens connections.
+        loop: The event loop that uses them.
         idle_timeout_s: After how many seconds without a call a connection is closed.
         recovery_timeout_s: How long a connection may take to recover from a failed or cancelled call.
     """
 
     pool: PostgresPool
+    loop: asyncio.AbstractEventLoop
     _idle_timeout_s: float
     _recovery_timeout_s: float
     # In the order in which they became idle.
@@ -48,7 +49,7 @@ class Connections:
 
     def give_back(self, connection: PostgresConnection) -> None:
         """Keep *connection* for other calls."""
-        connection.idle_since = now()
+        connection.idle_since = self.loop.time()
         self._idle.append(connection)
         if self._timer is None:
             self._close_idle_later()
@@ -72,7 +73,7 @@ class Connections:
 
     def _close_idle_later(self) -> None:
         due = self._idle[0].idle_since + self._idle_timeout_s
-        self._timer = asyncio.get_running_loop().call_at(due, self._close_idle, due - self._idle_timeout_s)
+        self._timer = self.loop.call_at(due, self._close_idle, due - self._idle_timeout_s)
 
     def _close_idle(self, since: float) -> None:
         """Close the connections that have been idle *since* a certain time, or longer."""

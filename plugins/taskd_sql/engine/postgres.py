@@ -21,7 +21,7 @@ from taskd.time_limit import TimedOut, TimeLimit
 from taskd_sql.engine.batches import Batches, RunAlone
 from taskd_sql.engine.connections import Connections
 from taskd_sql.engine.database import Database, Limits, LongReads, Pipeline, Rows, Step, now
-from taskd_sql.engine.drivers import POSTGRES_ERRORS, Naming, PostgresConnection, postgres_pool
+from taskd_sql.engine.drivers import POSTGRES_ERRORS, Naming, PostgresConnection, PostgresPool, postgres_pool
 from taskd_sql.engine.errors import Interrupted, is_unknown_name, no_postgres, postgres_error, timed_out
 from taskd_sql.engine.loop_bound import LoopBound
 from taskd_sql.engine.retry import Retries
@@ -46,22 +46,23 @@ class _Call(Generic[T]):
     Attributes:
         run: Does the work.
         owner: Whose call it is.
-        until: The deadline of the call, including waiting for a connection and retries, by the loop's clock.
-        timeout_s: How long the work may take.
         is_read: Whether the work changes nothing.
         task_id: The task that the work concerns, if it concerns only one.
         kind: How the call may share a round trip with others; None if it must run alone.
         arguments: The arguments of its statement, if the call may share a round trip.
+        timeout_s: How long the work may take; None for as long as a statement.
+        until: The deadline of the call, including waiting for a connection and retries, by the loop's clock; zero until
+            the call begins.
     """
 
     run: Callable[[PostgresConnection], Awaitable[T]]
     owner: str
-    until: float
-    timeout_s: float
     is_read: bool = True
     task_id: UUID | None = None
     kind: Pipeline | None = None
     arguments: Sequence[Any] = ()
+    timeout_s: float | None = None
+    until: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -78,6 +79,10 @@ class _Pool:
     connections: Connections
     batches: Batches[_Call[Any]]
     connected: int = 0
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return self.connections.loop.time()
 
 
 @attrs.define(eq=False)
@@ -156,12 +161,10 @@ class PostgresDatabase(Database):
         *,
         is_read: bool,
     ) -> _Call[Rows]:
-        until, timeout_s = now() + self.limits.call_timeout_s, self.settings.statement_timeout_s
-
         def run(connection: PostgresConnection) -> Awaitable[Rows]:
             return connection.fetch(sql, arguments)
 
-        return _Call(run, owner, until, timeout_s, is_read, task_id, pipeline, arguments)
+        return _Call(run, owner, is_read, task_id, pipeline, arguments)
 
     async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
         """Run one statement with each of *arguments*, in one transaction and about one round trip."""
@@ -169,10 +172,7 @@ class PostgresDatabase(Database):
         def run(connection: PostgresConnection) -> Awaitable[Rows]:
             return connection.fetch_each(sql, arguments)
 
-        await self._retrying(self._call(run, owner, is_read=False))
-
-    def _call(self, run: Callable[[PostgresConnection], Awaitable[T]], owner: str, *, is_read: bool) -> _Call[T]:
-        return _Call(run, owner, now() + self.limits.call_timeout_s, self.settings.statement_timeout_s, is_read)
+        await self._retrying(_Call(run, owner, is_read=False))
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
         """Run one statement that returns many rows, with a cursor on a pooled connection; retry it if interrupted."""
@@ -193,7 +193,7 @@ class PostgresDatabase(Database):
         until = now() + self.limits.call_timeout_s
         async with self._long_reads.turn(owner, min(until, now() + self.settings.acquire_timeout_s)):
             # The server's time limit applies to each of the statements; together, they may take longer than that.
-            return await self._retrying(_Call(run, owner, until, self.limits.call_timeout_s))
+            return await self._retrying(_Call(run, owner, timeout_s=self.limits.call_timeout_s, until=until))
 
     def waited_s(self, *, is_read: bool) -> float:  # noqa: ARG002  reads and writes wait in one queue
         """Return how many seconds the longest-waiting statement has been waiting for a connection."""
@@ -217,14 +217,15 @@ class PostgresDatabase(Database):
         async def compare(connection: PostgresConnection) -> bool:
             return bool(connection.raw.get_server_pid() == await connection.raw.fetchval("SELECT pg_backend_pid()"))
 
-        return await self._attempt(self._call(compare, "", is_read=True))
+        return await self._attempt(_Call(compare, ""))
 
     async def _retrying(self, call: _Call[T]) -> T:
-        return await self.retries.run(lambda: self._attempt(call), is_read=call.is_read, until=call.until)
+        return await self.retries.run(self._attempt, call)
 
     async def _attempt(self, call: _Call[T]) -> T:
         """Run *call* once, alone or with others of its kind, when its turn comes."""
         pool = self._pool.current() or await self._pool.get()
+        call.until = call.until or pool.now() + self.limits.call_timeout_s
         try:
             if not pool.batches.try_begin(call.owner):
                 shared: Any = await self._wait_for_turn(pool, call)
@@ -238,7 +239,7 @@ class PostgresDatabase(Database):
 
     async def _wait_for_turn(self, pool: _Pool, call: _Call[Any]) -> Rows | None:
         try:
-            return await pool.batches.wait(call, min(call.until, now() + self.settings.acquire_timeout_s))
+            return await pool.batches.wait(call, min(call.until, pool.now() + self.settings.acquire_timeout_s))
         except Overloaded:
             raise StoreUnavailable("too many requests are waiting for a connection") from None
         except TimeoutError:
@@ -259,7 +260,7 @@ class PostgresDatabase(Database):
 
         until = min(call.until for call in calls)
         try:
-            rows = await self._lend(pool, owner, run, until, calls[0].timeout_s)
+            rows = await self._lend(pool, owner, run, until)
         except (StoreError, RunAlone) as error:
             if isinstance(error, Interrupted) and error.may_have_run and not calls[0].is_read:
                 return [error.again() for _ in calls]
@@ -274,7 +275,7 @@ class PostgresDatabase(Database):
         owner: str,
         work: Callable[[PostgresConnection], Awaitable[T]],
         until: float,
-        timeout_s: float,
+        timeout_s: float | None = None,
     ) -> T:
         """Do *work* on a connection for *owner*, who holds a slot, and release the slot."""
         connection = None
@@ -282,7 +283,7 @@ class PostgresDatabase(Database):
         try:
             connection = pool.connections.take() or await self._connect(pool, until)
             pool.connected += 1
-            result = await self._limited(work(connection), until, timeout_s)
+            result = await self._limited(pool, work(connection), until, timeout_s)
         except BaseException as error:  # noqa: BLE001  the slot must be released in any case
             if connection is None:
                 release()
@@ -299,14 +300,15 @@ class PostgresDatabase(Database):
         return result
 
     async def _connect(self, pool: _Pool, until: float) -> PostgresConnection:
-        async with asyncio.timeout_at(min(until, now() + self.connect_timeout_s)):
+        async with asyncio.timeout_at(min(until, pool.now() + self.connect_timeout_s)):
             return await pool.connections.pool.open()
 
-    async def _limited(self, work: Awaitable[T], until: float, timeout_s: float) -> T:
+    async def _limited(self, pool: _Pool, work: Awaitable[T], until: float, timeout_s: float | None) -> T:
         """Await *work* for at most *timeout_s* seconds, and not beyond *until*."""
-        if timeout_s == self._limit.timeout_s and now() + timeout_s <= until:
+        latest = pool.now() + (timeout_s or self._limit.timeout_s)
+        if timeout_s is None and latest <= until:
             return await self._limit.wait(work)
-        async with asyncio.timeout_at(min(until, now() + timeout_s)):
+        async with asyncio.timeout_at(min(until, latest)):
             return await work
 
     @contextlib.asynccontextmanager
@@ -318,9 +320,13 @@ class PostgresDatabase(Database):
         naming = Naming.SHARED if self.is_pooled else Naming.OWN
         async with (
             postgres_pool(naming, **self._options()) as opener,
-            Connections(opener, self.settings.idle_timeout_s, self.limits.cancel_timeout_s).closing() as connections,
+            self._connections(opener).closing() as connections,
         ):
             yield self._new_pool(connections)
+
+    def _connections(self, opener: PostgresPool) -> Connections:
+        loop = asyncio.get_running_loop()
+        return Connections(opener, loop, self.settings.idle_timeout_s, self.limits.cancel_timeout_s)
 
     def _new_pool(self, connections: Connections) -> _Pool:
         size = self.settings.pool_size

@@ -5,16 +5,33 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 
 from taskd_sql.engine.database import now
 from taskd_sql.engine.errors import Interrupted
 
-__all__ = ["Retries"]
+__all__ = ["Retriable", "Retries"]
 
 T = TypeVar("T")
+
+
+class Retriable(Protocol):
+    """A call that may be retried."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it changes nothing."""
+        ...
+
+    @property
+    def until(self) -> float:
+        """The time after which no retry begins, by the loop's clock."""
+        ...
+
+
+C = TypeVar("C", bound=Retriable)
 
 
 @attrs.frozen
@@ -37,28 +54,27 @@ class Retries:
     max_pause_s: float = 1.0
     jitter_s: float = 0.1
 
-    async def run(self, attempt: Callable[[], Awaitable[T]], *, is_read: bool, until: float) -> T:
+    async def run(self, attempt: Callable[[C], Awaitable[T]], call: C) -> T:
         """
         Return the result of *attempt*, retrying as long as it is interrupted.
 
         Args:
-            attempt: Runs a statement.
-            is_read: Whether the statement changes nothing.  A write is retried only if it certainly was not run.
-            until: The time after which no retry begins, by the loop's clock.
+            attempt: Runs a call.  When it fails, the call has a deadline.
+            call: The call.  A write is retried only if it certainly was not run.
 
         Raises:
             StoreError: The error from the last attempt.
         """
         for number in range(self.max_attempts - 1):
             try:
-                return await attempt()
+                return await attempt(call)
             except Interrupted as error:
                 pause_s = self._pause_s(number)
-                may_repeat = is_read or not error.may_have_run
-                if not may_repeat or now() + pause_s >= until:
+                may_repeat = call.is_read or not error.may_have_run
+                if not may_repeat or now() + pause_s >= call.until:
                     raise
             await asyncio.sleep(pause_s)
-        return await attempt()
+        return await attempt(call)
 
     def _pause_s(self, number: int) -> float:
         """Return how long to wait after attempt *number*, counted from 0."""
