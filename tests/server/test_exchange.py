@@ -88,6 +88,12 @@ async def a_head(send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
+async def a_part(send: Send) -> None:
+    """Start the response, and send some of its body."""
+    await a_head(send)
+    await send({"type": "http.response.body", "body": b"some", "more_body": True})
+
+
 def parsed(written: bytes) -> tuple[str, dict[str, str], bytes]:
     """Return the status line, the headers and the body of a response."""
     head, _, body = written.partition(b"\r\n\r\n")
@@ -134,10 +140,20 @@ async def test_a_stopping_server_sends_no_body_to_head() -> None:
 async def test_a_stopping_server_cuts_off_a_started_response() -> None:
     """The client could not tell otherwise that the response is incomplete, and might not be reading."""
     connection = Connection()
-    await stopped(connection, a_head)
+    await stopped(connection, a_part)
 
     assert connection.written.startswith(b"HTTP/1.1 200 ")
     assert ["aborted"] == connection.ends
+
+
+async def test_a_head_is_sent_with_the_first_part_of_the_body() -> None:
+    """Until then, an application that fails, or a server that stops, can still say so."""
+    connection = Connection()
+    await stopped(connection, a_head)
+    status, _, _ = parsed(connection.written)
+
+    assert "HTTP/1.1 503 Service Unavailable" == status
+    assert ["complete"] == connection.ends
 
 
 async def test_the_cancellation_of_another_task_leads_to_a_500(caplog: pytest.LogCaptureFixture) -> None:

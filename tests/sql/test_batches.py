@@ -13,14 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskd.limiter import FairLimiter
 from taskd.queries import TaskQuery
-from taskd.storage import PreconditionFailed, StoreError, TaskNotFound
+from taskd.storage import PreconditionFailed, StoreError, StoreUnavailable, TaskNotFound
 from taskd.tasks import NewTask, Priority, Task, TaskChanges
+from taskd_sql.engine.errors import Interrupted
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.store import SQLTaskStore
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import Proxy
-from tests.support.serving import connected, until_waiting
+from tests.support.serving import connected, until, until_waiting
 from tests.support.wire import Wire
 
 pytestmark = pytest.mark.anyio
@@ -215,14 +217,61 @@ class TestIsolation:
             each for each in done if isinstance(each, Task)
         ]
 
-    async def test_changes_of_one_owner_share_no_transaction(self, postgres_url: str) -> None:
+    async def test_changes_of_one_owner_share_no_transaction(self, proxy: Proxy, postgres_url: str) -> None:
         """They would hold their owner while they wait for a task: each still has its effect, in order."""
-        async with opened(postgres_url, TASKD_SQL_POOL_SIZE="1") as store:
+        async with opened(proxy.url_through(postgres_url), TASKD_SQL_POOL_SIZE="1") as store:
             [task] = await tasks_of(store, 1)
+            wire = Wire()
+            proxy.show_requests(wire.see)
             changed = await asyncio.gather(*[store.toggle(task.user_id, task.id) for _ in range(10)])
 
+            assert 10 == wire.round_trips
             assert list(range(2, 12)) == sorted(each.version for each in changed)
             assert 11 == await store.seq(task.user_id)
+
+    async def test_writes_that_lose_their_connection_are_not_repeated(self, proxy: Proxy, postgres_url: str) -> None:
+        """Nobody knows whether they had their effect; here, all of them had it."""
+        owners = [f"user {uuid4().hex}" for _ in range(8)]
+        async with opened(proxy.url_through(postgres_url), TASKD_SQL_POOL_SIZE="1") as store:
+            await tasks_of(store, 1)
+            async with connected(postgres_url) as holder, holder.transaction():
+                await holder.execute("LOCK TABLE taskd_version")
+                occupying = asyncio.ensure_future(store.ping())
+                await until_waiting(holder, 1)
+                calls = [asyncio.ensure_future(store.create(owner, NewTask(title="t"))) for owner in owners]
+                await until(lambda: len(calls) == limiter_of(store).waiting)
+                proxy.cut_on_next_response(b"INSERT 0 1")
+            await occupying
+            assert {Interrupted} == {type(each) for each in await results(calls)}
+            assert [1] * 8 == [len((await store.list(owner)).tasks) for owner in owners]
+
+    async def test_a_sqlite_file_that_is_full_fails_only_those_that_do_not_fit(self, tmp_path: Path) -> None:
+        """Whether an error ends one statement or the whole transaction, the others are committed."""
+        file = tmp_path / "tasks.db"
+        async with opened(f"sqlite:///{file}") as store:
+            await tasks_of(store, 1)
+            opened_file = await store.database._open_connections.get()  # type: ignore[union-attr]
+            [writer] = opened_file.writer.idle
+            [[pages]] = await writer.execute_fetchall("PRAGMA page_count")
+            await writer.execute_fetchall(f"PRAGMA max_page_count = {pages + 4}")
+            texts = ["short"] * 5 + ["x" * 10_000] * 5 + ["short"] * 5
+            calls = [store.create(f"user {n}", NewTask(title="t", description=text)) for n, text in enumerate(texts)]
+            done = await results(calls)
+
+            assert {StoreUnavailable, Task} >= {
+                StoreUnavailable if isinstance(e, StoreUnavailable) else type(e) for e in done
+            }
+            stored = [len((await store.list(f"user {number}")).tasks) for number in range(len(texts))]
+            assert [isinstance(each, Task) for each in done] == [count == 1 for count in stored]
+            assert 0 < sum(stored) < len(texts)
+
+
+def limiter_of(store: SQLTaskStore) -> FairLimiter:
+    """Return what limits how many calls of *store* run at once; the store must be open."""
+    pool = store.database._pool.current()  # type: ignore[union-attr]
+    assert pool is not None
+    limiter: FairLimiter = pool.batches.limiter
+    return limiter
 
 
 SQLITE_REFUSAL = """

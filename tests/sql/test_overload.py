@@ -88,7 +88,7 @@ class TestFlood:
             assert [200] * 20 == [outcome(response) for response in await asyncio.gather(*flood)]
 
     async def test_writers_to_a_file_take_turns(self, tmp_path: Path, user_id: str) -> None:
-        """A write to SQLite waits for only one of another user's twenty writes."""
+        """A write to SQLite is in the first transaction after its arrival, however many of another user's wait."""
         database_url, other_id = f"sqlite:///{tmp_path}/tasks.db", f"{user_id}-2"
         done: list[str] = []
 
@@ -102,13 +102,14 @@ class TestFlood:
                 done.append(user)
 
             async with writes_locked(database_url):
-                flood = [asyncio.create_task(write(user_id)) for _ in range(20)]
-                await until_waiting(limiters, 19)
+                flood = [asyncio.create_task(write(user_id)) for _ in range(150)]
+                await until_waiting(limiters, 149)
                 other = asyncio.create_task(write(other_id))
-                await until_waiting(limiters, 20)
+                await until_waiting(limiters, 150)
             await asyncio.gather(*flood, other)
 
-        assert 2 >= done.index(other_id)
+        # One write was running; up to 64 share a transaction.
+        assert 65 > done.index(other_id)
 
     async def test_one_user_leaves_a_connection_to_other_readers(self, tmp_path: Path, user_id: str) -> None:
         """Two slow statements do not block other users' reads, and a third one waits for them."""

@@ -23,7 +23,7 @@ __all__ = ["Batches", "RunAlone", "Shareable"]
 
 # While this many calls are running, others wait for them for a moment, instead of taking a further connection.
 RUNNING_AT_ONCE = 2
-MOMENT_S = 0.001
+MOMENT_S = 0.002
 
 
 class RunAlone(Exception):
