@@ -24,6 +24,8 @@ __all__ = ["Batches", "RunAlone", "Shareable"]
 # While this many calls are running, others wait for them for a moment, instead of taking a further connection.
 RUNNING_AT_ONCE = 2
 MOMENT_S = 0.002
+# The weight of the latest turn in the average length of turns.
+WEIGHT_OF_LATEST = 0.1
 
 
 class RunAlone(Exception):
@@ -107,6 +109,19 @@ class Batches(Generic[C]):
     limiter: FairLimiter
     _run: Callable[[str, Sequence[C]], Coroutine[Any, Any, Sequence[Rows | Exception]]]
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _turn_s: float = attrs.field(init=False, default=0.0)
+
+    def note_turn(self, seconds: float) -> None:
+        """Note how long a turn has taken."""
+        self._turn_s += (seconds - self._turn_s) * WEIGHT_OF_LATEST
+
+    def waited_s(self) -> float:
+        """
+        Return for how many seconds the longest-waiting call has been waiting, beyond the usual length of a turn.
+
+        So long a wait is no sign of overload, because the next turn may take all calls along.
+        """
+        return max(self.limiter.waited_s() - self._turn_s, 0.0)
 
     def try_begin(self, owner: str) -> bool:
         """Begin a turn of *owner* at once, if few calls are running and none is waiting."""

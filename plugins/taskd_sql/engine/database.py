@@ -171,7 +171,11 @@ class Database(Protocol):
         ...
 
     def waited_s(self, *, is_read: bool) -> float:
-        """Return how many seconds the longest-waiting statement has been waiting for a connection; 0.0 if none is."""
+        """
+        Return how many seconds the longest-waiting statement has been waiting for a connection; 0.0 if none is.
+
+        Time that a statement would wait on an idle server, too, need not count.
+        """
         ...
 
     async def close(self) -> None:

@@ -198,7 +198,7 @@ class PostgresDatabase(Database):
     def waited_s(self, *, is_read: bool) -> float:  # noqa: ARG002  reads and writes wait in one queue
         """Return how many seconds the longest-waiting statement has been waiting for a connection."""
         pool = self._pool.current()
-        return pool.batches.limiter.waited_s() if pool else 0.0
+        return pool.batches.waited_s() if pool else 0.0
 
     async def close(self) -> None:
         """Close the pool."""
@@ -278,7 +278,7 @@ class PostgresDatabase(Database):
         timeout_s: float | None = None,
     ) -> T:
         """Do *work* on a connection for *owner*, who holds a slot, and release the slot."""
-        connection = None
+        connection, begun_s = None, pool.now()
         release = partial(pool.batches.limiter.release, owner)
         try:
             connection = pool.connections.take() or await self._connect(pool, until)
@@ -292,6 +292,7 @@ class PostgresDatabase(Database):
                 pool.connections.recover(connection, release)
             raise _translated(error, connection) from None
         pool.connected -= 1
+        pool.batches.note_turn(pool.now() - begun_s)
         if connection.is_in_transaction:
             pool.connections.recover(connection, release)
         else:

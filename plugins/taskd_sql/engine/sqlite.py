@@ -279,7 +279,14 @@ class SQLiteDatabase(Database):
                 return await self._write(write)
             if rows is not None:
                 return rows
-            return await self._run(opened.writer, partial(in_transaction, write.run), write.owner, until)
+            return await self._take_turn(opened, partial(in_transaction, write.run), write.owner, until)
+
+    async def _take_turn(self, opened: _OpenConnections, work: Any, owner: str, until: float) -> Rows:
+        """Do *work* on the connection that writes for *owner*, who holds its slot, and release the slot."""
+        begun_s = now()
+        rows = await self._run(opened.writer, work, owner, until)
+        opened.writes.note_turn(now() - begun_s)
+        return rows
 
     async def _write_together(
         self, opened: _OpenConnections, owner: str, writes: Sequence[_Write]
@@ -288,7 +295,8 @@ class SQLiteDatabase(Database):
         work: Any = partial(in_transaction, partial(_run_each, writes))
         try:
             with _translating():
-                results: Any = await self._run(opened.writer, work, owner, now() + self.limits.call_timeout_s)
+                until = now() + self.limits.call_timeout_s
+                results: Any = await self._take_turn(opened, work, owner, until)
         except StoreError as error:
             # A full disk may be too full for only some of them.  After other errors, nobody knows what was written.
             is_full = str(error).startswith("SQLITE_FULL")
@@ -334,7 +342,7 @@ class SQLiteDatabase(Database):
         opened = self._open_connections.current()
         if opened is None:
             return 0.0
-        return (opened.readers if is_read else opened.writer).limiter.waited_s()
+        return opened.readers.limiter.waited_s() if is_read else opened.writes.waited_s()
 
     async def close(self) -> None:
         """Close the connections when their running statements have ended."""
