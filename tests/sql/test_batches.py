@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskd.queries import TaskQuery
-from taskd.storage import PreconditionFailed, StoreError, TaskNotFound
+from taskd.storage import PreconditionFailed, StoreError, StoreUnavailable, TaskNotFound
 from taskd.tasks import NewTask, Priority, Task, TaskChanges
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.store import SQLTaskStore
@@ -214,6 +214,23 @@ class TestIsolation:
         assert [task for number, task in enumerate(tasks) if number not in left] == [
             each for each in done if isinstance(each, Task)
         ]
+
+    async def test_the_time_limit_on_waiting_ends_with_the_wait(self, postgres_url: str) -> None:
+        """Calls that share a round trip may run for longer than they could have waited for it."""
+        limits = {"TASKD_SQL_POOL_SIZE": "1", "TASKD_SQL_ACQUIRE_TIMEOUT": "0.1"}
+        async with opened(postgres_url, **limits) as store, connected(postgres_url) as holder:
+            tasks = await tasks_of(store, 3)
+            async with holder.transaction():
+                await holder.execute("LOCK TABLE tasks")
+                first = asyncio.ensure_future(store.seq(tasks[0].user_id))
+                calls = [asyncio.ensure_future(store.get(task.user_id, task.id)) for task in tasks]
+                await first
+                await until_waiting(holder, 1)
+                with pytest.raises(StoreUnavailable, match="none of 1 connections"):
+                    await store.seq(tasks[0].user_id)
+            done = await results(calls)
+
+        assert tasks == done
 
     async def test_changes_of_one_owner_share_no_transaction(self, postgres_url: str) -> None:
         """They would hold their owner while they wait for a task: each still has its effect, in order."""
