@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -245,6 +246,22 @@ class TestPool:
             assert 201 == await create(client, url)
             assert before + 1 == proxy.accepted
 
+    async def test_rounding_keeps_no_idle_connection_open(self, proxy: Proxy, postgres_url: str, user_id: str) -> None:
+        """When the time-out is added to a time and subtracted again, the time may be an earlier one."""
+        since, timeout_s = 1 - 3 * 2**-53, 0.5
+        assert since > (since + timeout_s) - timeout_s
+        settings = {"TASKD_SQL_IDLE_TIMEOUT": f"{timeout_s}", "TASKD_SQL_POOL_SIZE": "1"}
+        async with serving(proxy.url_through(postgres_url), user_id, **settings) as client:
+            await until_ready(client)
+            connections = (await pool_of(client)).connections
+            [idle] = connections._idle
+            assert connections._timer is not None
+            connections._timer.cancel()
+            idle.idle_since = since
+            connections._close_idle_later()
+
+            await until(lambda: proxy.connections == 0)
+
     @pytest.mark.parametrize(
         ("setting", "query"), [("0.3", ""), ("600", "?connect_timeout=1")], ids=["setting", "parameter"]
     )
@@ -434,11 +451,17 @@ class TestPooler:
             assert 201 == await create(client, url)
 
 
-async def naming_of(client: httpx.AsyncClient) -> Naming:
-    """Return how connections to the database of *client* name their statements."""
+async def pool_of(client: httpx.AsyncClient) -> Any:
+    """Return the pool of connections to the database of *client*."""
     database = database_of(client)
     assert isinstance(database, PostgresDatabase)
-    return (await database._pool.get()).connections.pool.naming
+    return await database._pool.get()
+
+
+async def naming_of(client: httpx.AsyncClient) -> Naming:
+    """Return how connections to the database of *client* name their statements."""
+    naming: Naming = (await pool_of(client)).connections.pool.naming
+    return naming
 
 
 async def life(client: httpx.AsyncClient, tasks_url: str, title: str) -> tuple[int, ...]:
