@@ -175,6 +175,9 @@ class PostgresConnection:
         try:
             # asyncpg sends nothing before the server has ended the statement.
             await self.raw.execute("ROLLBACK" if self.is_in_transaction else "SELECT")
+            if self.is_in_transaction:
+                # The interrupted statement was a BEGIN, and the server has run it.
+                await self.raw.execute("ROLLBACK")
         except (*POSTGRES_ERRORS, OSError):
             await self.close()
 

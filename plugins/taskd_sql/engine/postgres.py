@@ -306,8 +306,8 @@ class PostgresDatabase(Database):
         """Await *work* for at most *timeout_s* seconds, and not beyond *until*."""
         if timeout_s == self._limit.timeout_s and now() + timeout_s <= until:
             return await self._limit.wait(work)
-        async with asyncio.timeout_at(min(until, now() + timeout_s)):
-            return await work
+        # Not `asyncio.timeout`: asyncpg ignores being cancelled once while it waits until it can send more.
+        return await TimeLimit(min(timeout_s, until - now()), self.limits.cancel_timeout_s).wait(work)
 
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[_Pool]:
