@@ -416,6 +416,44 @@ class TestPooler:
             assert Naming.SHARED is await naming_of(client)
         assert wire.parsed < wire.statements / 4
 
+    async def test_a_name_that_may_exist_is_not_used_again(
+        self, preparing_pooler: PgBouncer, proxy: Proxy, postgres_url: str, user_id: str
+    ) -> None:
+        """PgBouncer would close the connection; a call that is cancelled may have prepared its statement."""
+        assert postgres_url.endswith("/tests")
+        proxy.target = preparing_pooler.port
+        url = proxy.url_through(preparing_pooler.url("tests"))
+        store = taskd_storage({"DATABASE_URL": url, "TASKD_SQL_POOLER": "yes", "TASKD_SQL_POOL_SIZE": "1"})
+        await store.ping()
+
+        def stall_after(_: object, data: bytes) -> None:
+            if b"INSERT" in data and not call.done():
+                asyncio.get_running_loop().call_soon(proxy.stall)
+
+        proxy.show_requests(stall_after)
+        call = asyncio.create_task(store.create(user_id, NewTask(title="t")))
+        await until(lambda: proxy._is_stalled)
+        call.cancel()
+        await asyncio.wait([call])
+        proxy.resume()
+
+        assert "t" == (await store.create(user_id, NewTask(title="t"))).title
+        await store.close()
+
+    async def test_a_column_may_change_its_type(
+        self, preparing_pooler: PgBouncer, own_url: str, own_database: str, user_id: str
+    ) -> None:
+        """PgBouncer keeps statements that return the old type, so taskd stops naming its own."""
+        settings = {"TASKD_SQL_POOLER": "yes", "TASKD_SQL_POOL_SIZE": "1"}
+        store = taskd_storage({"DATABASE_URL": preparing_pooler.url(own_database), **settings})
+        task = await store.create(user_id, NewTask(title="t"))
+        await store.toggle(user_id, task.id)
+        async with connected(own_url) as connection:
+            await connection.execute("ALTER TABLE tasks ALTER COLUMN description TYPE varchar")
+
+        assert not (await store.toggle(user_id, task.id)).is_completed
+        await store.close()
+
     async def test_the_log_suggests_setting_it(
         self, pooler: PgBouncer, postgres_url: str, user_id: str, caplog: pytest.LogCaptureFixture
     ) -> None:
