@@ -217,6 +217,23 @@ class TestIsolation:
             each for each in done if isinstance(each, Task)
         ]
 
+    async def test_the_time_limit_on_waiting_ends_with_the_wait(self, postgres_url: str) -> None:
+        """Calls that share a round trip may run for longer than they could have waited for it."""
+        limits = {"TASKD_SQL_POOL_SIZE": "1", "TASKD_SQL_ACQUIRE_TIMEOUT": "0.1"}
+        async with opened(postgres_url, **limits) as store, connected(postgres_url) as holder:
+            tasks = await tasks_of(store, 3)
+            async with holder.transaction():
+                await holder.execute("LOCK TABLE tasks")
+                first = asyncio.ensure_future(store.seq(tasks[0].user_id))
+                calls = [asyncio.ensure_future(store.get(task.user_id, task.id)) for task in tasks]
+                await first
+                await until_waiting(holder, 1)
+                with pytest.raises(StoreUnavailable, match="none of 1 connections"):
+                    await store.seq(tasks[0].user_id)
+            done = await results(calls)
+
+        assert tasks == done
+
     async def test_changes_of_one_owner_share_no_transaction(self, proxy: Proxy, postgres_url: str) -> None:
         """They would hold their owner while they wait for a task: each still has its effect, in order."""
         async with opened(proxy.url_through(postgres_url), TASKD_SQL_POOL_SIZE="1") as store:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from taskd.storage import StoreUnavailable
 from taskd.tasks import NewTask
 from taskd_sql.engine.database import Limits
 from taskd_sql.engine.postgres import PostgresDatabase
@@ -95,6 +96,41 @@ class TestCancellation:
 
             assert [200] * 3 == await asyncio.gather(*calls[1::2])
             assert 200 == await read(client, url)
+
+    async def test_a_long_list_that_is_cancelled_as_it_begins_leaves_no_transaction(
+        self, proxy: Proxy, postgres_url: str, user_id: str
+    ) -> None:
+        """Its transaction is read-only, and the server may have begun it by then."""
+
+        def stall_after(_: object, data: bytes) -> None:
+            if b"BEGIN" in data:
+                asyncio.get_running_loop().call_soon(proxy.stall)
+
+        store = taskd_storage({"DATABASE_URL": proxy.url_through(postgres_url), "TASKD_SQL_POOL_SIZE": "1"})
+        await store.ping()
+        proxy.show_requests(stall_after)
+        call = asyncio.create_task(store.database.fetch_many("SELECT 1", [], owner=user_id))
+        await until(lambda: proxy._is_stalled)
+        await cancel(call, 1)
+        proxy.resume()
+
+        assert "t" == (await store.create(user_id, NewTask(title="t"))).title
+        await store.close()
+
+    async def test_a_call_that_cannot_be_sent_ends(
+        self, postgres: PostgresServer, own_url: str, own_database: str, frozen_backend: Callable[[int], None]
+    ) -> None:
+        """asyncpg ignores a cancellation while it waits until it can send more."""
+        store = taskd_storage({"DATABASE_URL": own_url, "TASKD_SQL_POOL_SIZE": "1"})
+        assert isinstance(store.database, PostgresDatabase)
+        store.database.limits = Limits(call_timeout_s=0.5, cancel_timeout_s=0.1)
+        await store.ping()
+        await store.database.write_many("SELECT $1::text", [["t"]], owner="alice")
+        frozen_backend(backend_of(postgres, own_database))
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreUnavailable):
+                await store.database.write_many("SELECT $1::text", [["t" * 2**20]] * 40, owner="alice")
+        await store.close()
 
     async def test_a_pause_between_attempts_can_be_cancelled(self, user_id: str) -> None:
         """Nobody has to wait until the next attempt."""

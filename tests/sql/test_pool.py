@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -245,6 +246,22 @@ class TestPool:
             assert 201 == await create(client, url)
             assert before + 1 == proxy.accepted
 
+    async def test_rounding_keeps_no_idle_connection_open(self, proxy: Proxy, postgres_url: str, user_id: str) -> None:
+        """When the time-out is added to a time and subtracted again, the time may be an earlier one."""
+        since, timeout_s = 1 - 3 * 2**-53, 0.5
+        assert since > (since + timeout_s) - timeout_s
+        settings = {"TASKD_SQL_IDLE_TIMEOUT": f"{timeout_s}", "TASKD_SQL_POOL_SIZE": "1"}
+        async with serving(proxy.url_through(postgres_url), user_id, **settings) as client:
+            await until_ready(client)
+            connections = (await pool_of(client)).connections
+            [idle] = connections._idle
+            assert connections._timer is not None
+            connections._timer.cancel()
+            idle.idle_since = since
+            connections._close_idle_later()
+
+            await until(lambda: proxy.connections == 0)
+
     @pytest.mark.parametrize(
         ("setting", "query"), [("0.3", ""), ("600", "?connect_timeout=1")], ids=["setting", "parameter"]
     )
@@ -399,6 +416,44 @@ class TestPooler:
             assert Naming.SHARED is await naming_of(client)
         assert wire.parsed < wire.statements / 4
 
+    async def test_a_name_that_may_exist_is_not_used_again(
+        self, preparing_pooler: PgBouncer, proxy: Proxy, postgres_url: str, user_id: str
+    ) -> None:
+        """PgBouncer would close the connection; a call that is cancelled may have prepared its statement."""
+        assert postgres_url.endswith("/tests")
+        proxy.target = preparing_pooler.port
+        url = proxy.url_through(preparing_pooler.url("tests"))
+        store = taskd_storage({"DATABASE_URL": url, "TASKD_SQL_POOLER": "yes", "TASKD_SQL_POOL_SIZE": "1"})
+        await store.ping()
+
+        def stall_after(_: object, data: bytes) -> None:
+            if b"INSERT" in data and not call.done():
+                asyncio.get_running_loop().call_soon(proxy.stall)
+
+        proxy.show_requests(stall_after)
+        call = asyncio.create_task(store.create(user_id, NewTask(title="t")))
+        await until(lambda: proxy._is_stalled)
+        call.cancel()
+        await asyncio.wait([call])
+        proxy.resume()
+
+        assert "t" == (await store.create(user_id, NewTask(title="t"))).title
+        await store.close()
+
+    async def test_a_column_may_change_its_type(
+        self, preparing_pooler: PgBouncer, own_url: str, own_database: str, user_id: str
+    ) -> None:
+        """PgBouncer keeps statements that return the old type, so taskd stops naming its own."""
+        settings = {"TASKD_SQL_POOLER": "yes", "TASKD_SQL_POOL_SIZE": "1"}
+        store = taskd_storage({"DATABASE_URL": preparing_pooler.url(own_database), **settings})
+        task = await store.create(user_id, NewTask(title="t"))
+        await store.toggle(user_id, task.id)
+        async with connected(own_url) as connection:
+            await connection.execute("ALTER TABLE tasks ALTER COLUMN description TYPE varchar")
+
+        assert not (await store.toggle(user_id, task.id)).is_completed
+        await store.close()
+
     async def test_the_log_suggests_setting_it(
         self, pooler: PgBouncer, postgres_url: str, user_id: str, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -434,11 +489,17 @@ class TestPooler:
             assert 201 == await create(client, url)
 
 
-async def naming_of(client: httpx.AsyncClient) -> Naming:
-    """Return how connections to the database of *client* name their statements."""
+async def pool_of(client: httpx.AsyncClient) -> Any:
+    """Return the pool of connections to the database of *client*."""
     database = database_of(client)
     assert isinstance(database, PostgresDatabase)
-    return (await database._pool.get()).connections.pool.naming
+    return await database._pool.get()
+
+
+async def naming_of(client: httpx.AsyncClient) -> Naming:
+    """Return how connections to the database of *client* name their statements."""
+    naming: Naming = (await pool_of(client)).connections.pool.naming
+    return naming
 
 
 async def life(client: httpx.AsyncClient, tasks_url: str, title: str) -> tuple[int, ...]:

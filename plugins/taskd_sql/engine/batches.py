@@ -71,8 +71,8 @@ class _Waiting(Generic[C]):
     batch: _Batch[C] | None = None
 
     def done(self) -> bool:
-        """Return whether it no longer waits; the limiter calls this."""
-        return self.result.done()
+        """Return whether it no longer waits for a turn; the limiter calls this."""
+        return self.batch is not None or self.result.done()
 
     def set_result(self, refusal: Exception | None) -> None:
         """End the wait for a turn; the limiter calls this."""
@@ -91,7 +91,7 @@ class _Batch(Generic[C]):
 
     def leave(self) -> None:
         """Note that a caller has been cancelled: if nobody waits for the batch any more, cancel it, too."""
-        if all(member.done() for member in self.members):
+        if all(member.result.done() for member in self.members):
             self.task.cancel()
 
 
@@ -199,7 +199,7 @@ class Batches(Generic[C]):
         except Exception as error:  # noqa: BLE001  no caller may wait forever
             results = [error] * len(members)
         for member, result in zip(members, results, strict=True):
-            if member.done():
+            if member.result.done():
                 continue
             if isinstance(result, Exception):
                 member.result.set_exception(result)

@@ -62,8 +62,8 @@ class Connections:
         try:
             async with asyncio.timeout(self._recovery_timeout_s):
                 await connection.recover()
-        except TimeoutError:
-            # A frozen server does not confirm that it has ended the statement.
+        except Exception:  # noqa: BLE001  nobody knows what state it is in
+            # A frozen server, for example, does not confirm that it has ended the statement.
             connection.terminate()
             await connection.close()
         finally:
@@ -73,12 +73,13 @@ class Connections:
 
     def _close_idle_later(self) -> None:
         due = self._idle[0].idle_since + self._idle_timeout_s
-        self._timer = self.loop.call_at(due, self._close_idle, due - self._idle_timeout_s)
+        self._timer = self.loop.call_at(due, self._close_idle, due)
 
-    def _close_idle(self, since: float) -> None:
-        """Close the connections that have been idle *since* a certain time, or longer."""
+    def _close_idle(self, due: float) -> None:
+        """Close the connections that were *due* to be closed at a certain time, or earlier."""
         self._timer = None
-        while self._idle and self._idle[0].idle_since <= since:
+        # Computed as above: after rounding, `due` less the time-out may be earlier than `idle_since`.
+        while self._idle and self._idle[0].idle_since + self._idle_timeout_s <= due:
             self._in_background(self._idle.pop(0).close())
         if self._idle:
             self._close_idle_later()

@@ -107,6 +107,8 @@ class PostgresConnection:
     idle_since: float = attrs.field(init=False, default=0.0)
     _naming: Naming = attrs.field(init=False)
     _prepared: dict[str, Any] = attrs.field(init=False, factory=dict)
+    # How many statements could not be prepared.
+    _failures: int = attrs.field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
         """Name statements as the pool does."""
@@ -133,8 +135,8 @@ class PostgresConnection:
             rows: Rows = await statement.fetch(*arguments)
         except asyncpg.InvalidCachedStatementError:
             # A table has changed.  The server has not run the statement.
-            self._prepared.clear()
-            rows = await (await self._prepare(sql)).fetch(*arguments)
+            statement = await self._prepare_again(sql)
+            rows = await statement.fetch(*arguments)
         return rows
 
     async def fetch_each(self, sql: str, arguments: Sequence[Sequence[Any]]) -> Rows:
@@ -145,7 +147,12 @@ class PostgresConnection:
             The rows of all of them, in the order of *arguments*.
         """
         statement = self._statement(sql) or await self._prepare(sql)
-        rows: Rows = await statement.fetchmany(arguments)
+        try:
+            rows: Rows = await statement.fetchmany(arguments)
+        except asyncpg.InvalidCachedStatementError:
+            # The server has rolled back the transaction.
+            statement = await self._prepare_again(sql)
+            rows = await statement.fetchmany(arguments)
         return rows
 
     def _statement(self, sql: str) -> Any:
@@ -156,8 +163,23 @@ class PostgresConnection:
         return self._prepared.get(sql)
 
     async def _prepare(self, sql: str) -> Any:
-        statement = self._prepared[sql] = await self.raw.prepare(sql, name=_name(self._naming, sql))
+        name = _name(self._naming, sql)
+        if name and self._failures:
+            name = f"{name}_{self._failures}"
+        try:
+            statement = self._prepared[sql] = await self.raw.prepare(sql, name=name)
+        except BaseException:
+            # The name may exist nevertheless, and PgBouncer closes the connection if a name is used twice.
+            self._failures += 1
+            raise
         return statement
+
+    async def _prepare_again(self, sql: str) -> Any:
+        """Forget all prepared statements, because a table has changed, and prepare this one again."""
+        self._prepared.clear()
+        # A PgBouncer would go on using the statement that it has prepared before, whatever its name.
+        self.drop_names()
+        return self._statement(sql) or await self._prepare(sql)
 
     def drop_names(self) -> bool:
         """Stop naming statements in the whole pool, because a pooler does not know names; return whether it did."""
@@ -175,6 +197,9 @@ class PostgresConnection:
         try:
             # asyncpg sends nothing before the server has ended the statement.
             await self.raw.execute("ROLLBACK" if self.is_in_transaction else "SELECT")
+            if self.is_in_transaction:
+                # The interrupted statement was a BEGIN, and the server has run it.
+                await self.raw.execute("ROLLBACK")
         except (*POSTGRES_ERRORS, OSError):
             await self.close()
 

@@ -309,8 +309,9 @@ class PostgresDatabase(Database):
         latest = pool.now() + (timeout_s or self._limit.timeout_s)
         if timeout_s is None and latest <= until:
             return await self._limit.wait(work)
-        async with asyncio.timeout_at(min(until, latest)):
-            return await work
+        # Not `asyncio.timeout`: asyncpg ignores being cancelled once while it waits until it can send more.
+        limit = TimeLimit(min(until, latest) - pool.now(), self.limits.cancel_timeout_s)
+        return await limit.wait(work)
 
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[_Pool]:
