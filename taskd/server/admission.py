@@ -41,8 +41,8 @@ MAX_KNOWN_CREDENTIALS = 10_000
 HEALTH_REQUEST = re.compile(rb"[^ ]+ (?:https?://[^/ ]*)?(?:%s)/*(?:\?[^ ]*)? " % "|".join(HEALTH_PATHS).encode())
 DETAIL = "The server is overloaded; try again later."
 
-# Takes the head of a request as it was received, and the running loop; returns the request's place, for which it may have
-# to wait.  If this is None, the middleware assigns one.
+# Takes the head of a request as it was received, and the running loop; returns the request's place, for which it may
+# have to wait.  If this is None, the middleware assigns one.
 Enqueue = Callable[[bytes, asyncio.AbstractEventLoop], Place | None]
 
 
