@@ -91,6 +91,25 @@ class TestCost:
         assert 64 <= wire.statements
         assert bound >= wire.round_trips - wire.parsed
 
+    async def test_round_trips_are_shared_after_a_column_has_changed(self, proxy: Proxy, own_url: str) -> None:
+        """The server then refuses what it has parsed before, once."""
+        async with opened(proxy.url_through(own_url), TASKD_SQL_POOL_SIZE="1") as store:
+            tasks = await tasks_of(store, 16)
+
+            def toggled() -> Awaitable[Any]:
+                # The first call has the connection for itself.
+                return asyncio.gather(store.seq("alice"), *[store.toggle(task.user_id, task.id) for task in tasks])
+
+            await toggled()
+            async with connected(own_url) as connection:
+                await connection.execute("ALTER TABLE tasks ALTER COLUMN description TYPE varchar")
+            await toggled()
+            wire = Wire()
+            proxy.show_requests(wire.see)
+            await toggled()
+
+        assert 5 >= wire.round_trips - wire.parsed
+
     async def test_through_a_pooler_a_call_is_one_round_trip(
         self, proxy: Proxy, postgres_url: str, user_id: str
     ) -> None:
