@@ -203,7 +203,8 @@ class SQLTaskStore(TaskStore):
         }
         if key is not None:
             return await self._create_once(owner, task, key, {**values, "now": moment})
-        if rows := await self._write("create", values, owner, task.id):
+        # Two calls that create the same task must not share a round trip.
+        if rows := await self._write("create", values, owner, task.id, may_share=task_id is None):
             _, _, version = rows[0]
             return task.at_version(version)
         if task_id is None:
@@ -330,10 +331,12 @@ class SQLTaskStore(TaskStore):
         with self._logging_outages():
             return await self.database.fetch_many(statement.sql, statement.arguments(values), owner=owner)
 
-    async def _write(self, name: str, values: Mapping[str, Any], owner: str, task_id: UUID) -> Rows:
+    async def _write(
+        self, name: str, values: Mapping[str, Any], owner: str, task_id: UUID, *, may_share: bool = True
+    ) -> Rows:
         begun_s = time.monotonic()
         try:
-            steps, pipeline = self._steps(name, values), self._pipelines[name]
+            steps, pipeline = self._steps(name, values), self._pipelines[name] if may_share else None
             rows = await self.database.write(steps, owner=owner, task_id=task_id, pipeline=pipeline)
         except StoreUnavailable as error:
             self._note_outage(error, is_read=False)

@@ -26,6 +26,8 @@ RUNNING_AT_ONCE = 2
 MOMENT_S = 0.002
 # The weight of the latest turn in the average length of turns.
 WEIGHT_OF_LATEST = 0.1
+# More than a round trip to a server on the same continent.
+MAX_USUAL_TURN_S = 0.05
 
 
 class RunAlone(Exception):
@@ -119,9 +121,10 @@ class Batches(Generic[C]):
         """
         Return for how many seconds the longest-waiting call has been waiting, beyond the usual length of a turn.
 
-        So long a wait is no sign of overload, because the next turn may take all calls along.
+        So long a wait is no sign of overload, because the next turn may take all calls along.  Turns that are longer
+        than a round trip are a sign.
         """
-        return max(self.limiter.waited_s() - self._turn_s, 0.0)
+        return max(self.limiter.waited_s() - min(self._turn_s, MAX_USUAL_TURN_S), 0.0)
 
     def try_begin(self, owner: str) -> bool:
         """Begin a turn of *owner* at once, if few calls are running and none is waiting."""

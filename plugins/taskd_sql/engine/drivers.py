@@ -126,7 +126,10 @@ class PostgresConnection:
     @property
     def is_in_transaction(self) -> bool:
         """Whether a transaction is open."""
-        return bool(self.raw.is_in_transaction())
+        try:
+            return bool(self.raw.is_in_transaction())
+        except asyncpg.InterfaceError:  # it has been closed
+            return False
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """Run a statement, and return its rows."""
