@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 from uuid import RFC_4122, UUID
 
@@ -187,6 +188,50 @@ class Task:
             completed_at=changed_at if status is Status.COMPLETED else None,
             version=version,
         )
+
+    @classmethod
+    def stored(cls, values: Sequence[Any]) -> Task:
+        """
+        Return a task, like the constructor, but several times faster.
+
+        Args:
+            values: The values of the fields that the constructor takes, in their order.
+        """
+        (
+            task_id,
+            user_id,
+            title,
+            description,
+            status,
+            priority,
+            due_at,
+            tags,
+            created_at,
+            updated_at,
+            completed_at,
+            version,
+        ) = values
+        task = object.__new__(cls)
+        is_completed = status is Status.COMPLETED
+        fields = {
+            "id": task_id,
+            "user_id": user_id,
+            "title": title,
+            "description": description,
+            "status": status,
+            "priority": priority,
+            "due_at": due_at,
+            "tags": tags,
+            "is_completed": is_completed,
+            "completed": is_completed,
+            "created_at": created_at,
+            "updated_at": updated_at,
+            "completed_at": completed_at,
+            "version": version,
+        }
+        # The class is frozen, but this is a new object.
+        object.__setattr__(task, "__dict__", fields)
+        return task
 
     def changed(self, changes: TaskChanges, now: dt.datetime, *, version: int) -> Task:
         """Return this task at a new *version*, with *changes* made at the time *now*."""

@@ -382,7 +382,13 @@ class SQLTaskStore(TaskStore):
 
     def _tasks(self, rows: Rows) -> Sequence[Task]:
         read = self._compiled[statements.GET].read
-        return [Task(**dict(zip(_NAMES, read(row), strict=True))) for row in rows]
+        return [_stored(read(row)) for row in rows]
+
+
+def _stored(columns: Sequence[Any]) -> Task:
+    """Return the task with these values, which are in the order of the columns."""
+    user_id, task_id, title, description, status, priority, due_at, *times, tags, version = columns
+    return Task.stored((task_id, user_id, title, description, status, priority, due_at, tags, *times, version))
 
 
 def _folding(owner: str, task_id: UUID, version: int, title: str, description: str | None) -> Mapping[str, Any]:
