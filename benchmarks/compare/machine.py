@@ -36,7 +36,9 @@ def _machine() -> str:
     memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
     gib = int(memory[1]) / 1024**2 if memory else 0
     cores = f"{os.cpu_count()} cores ({model[1] if model else platform.machine()})"
-    return f"{cores}, {gib:.0f} GiB, {platform.system()} {platform.release()}"
+    # What follows the second number names a build, and perhaps a provider.
+    release = ".".join(platform.release().split(".")[:2])
+    return f"{cores}, {gib:.0f} GiB, {platform.system()} {release}"
 
 
 def _wrk() -> str:
