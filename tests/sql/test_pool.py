@@ -232,7 +232,8 @@ class TestPool:
             calls = [create(user, url) for url, user in users.items() for _ in range(50)]
             assert [201] * 100 == await asyncio.gather(*calls)
             assert [50, 50] == [len(await titles(user, url)) for url, user in users.items()]
-            assert size == proxy.accepted == proxy.connections
+            # Calls that share round trips may need fewer.
+            assert size >= proxy.accepted == proxy.connections
 
     async def test_idle_connections_are_closed(self, proxy: Proxy, postgres_url: str, user_id: str) -> None:
         """Neon can then suspend its compute, and the next request opens a connection again."""

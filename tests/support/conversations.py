@@ -93,6 +93,7 @@ class Seen:
         refusal: The status with which the body was refused.
         is_gone: It was told that the client had gone.
         status: The status of its response; 0 if it gave none.
+        has_begun: It sent a part of the content, perhaps an empty one.
         sent: The content of its response.
         is_complete: It said that the response was complete.
         is_over: It has returned.
@@ -106,6 +107,7 @@ class Seen:
     refusal: int = 0
     is_gone: bool = False
     status: int = 0
+    has_begun: bool = False
     sent: bytes = b""
     is_complete: bool = False
     is_over: bool = False
@@ -233,7 +235,7 @@ class App:
             is_last = at == len(pieces) - 1
             if is_last and plan.failure == "endless":
                 return
-            seen.is_complete = is_last
+            seen.is_complete, seen.has_begun = is_last, True
             await send({"type": "http.response.body", "body": piece, "more_body": not is_last})
 
 
@@ -597,7 +599,9 @@ class Conversation:
         if response is None:
             return False
         assert response.interim <= (request.expects_continue and request.has_body)
-        assert (seen.status or 500) == response.status
+        # Before the first part of the content, nothing has been sent yet.
+        has_begun = seen.has_begun or not has_content
+        assert ((seen.status if has_begun else 0) or 500) == response.status
         if response.status == 500:
             return False
         if response.is_whole:
