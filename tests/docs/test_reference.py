@@ -34,6 +34,7 @@ PUBLIC = [
     "taskd.checks",
     "taskd.outages",
     "taskd.limiter",
+    "taskd.time_limit",
     "taskd.urls",
     "taskd.tls",
     "taskd.testing",
