@@ -18,11 +18,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import attrs
 import httpx
 import jwt
+
+from benchmarks.processes import running_process
 
 FOLDER = Path(__file__).parent.parent
 SECRET = "a secret for the benchmark, of more than 32 bytes"
@@ -180,25 +181,10 @@ def running(name: str, database: Path) -> Iterator[Server]:
         else:
             commands = [[python, *uvicorn, str(port), "--http", name.split(", ")[1]]]
         with log.open("wb") as output, contextlib.ExitStack() as stack:
-            processes = [stack.enter_context(_process(command, environ, folder, output)) for command in commands]
+            processes = [stack.enter_context(running_process(command, environ, folder, output)) for command in commands]
             server = _server(name, port, processes, log)
             _await(server)
             yield server
-
-
-@contextlib.contextmanager
-def _process(
-    command: list[str], environ: dict[str, str], folder: Path, output: IO[bytes]
-) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _server(name: str, port: int, processes: Sequence[subprocess.Popen[bytes]], log: Path) -> Server:

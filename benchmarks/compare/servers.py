@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 import attrs
 
 from benchmarks.compare.installing import SERVERS, fastify, python_with
+from benchmarks.processes import running_process
 from benchmarks.tokens import SECRET
 from tests.support.postgres import free_port
 
@@ -111,7 +110,7 @@ def started(server: Server, database_url: str, origin: str, request: bytes, fold
     environ = _environ(server, port, database_url, origin)
     log = folder / f"{server.name}.log"
     begun_s = time.perf_counter()
-    with log.open("wb") as output, _process(command, environ, folder, output.fileno()) as process:
+    with log.open("wb") as output, running_process(command, environ, folder, output) as process:
         while not _responds(port, request):
             if process.poll() is not None or time.perf_counter() > begun_s + START_TIMEOUT_S:
                 raise RuntimeError(f"{server.name} did not start: {log.read_text()}")
@@ -124,27 +123,6 @@ def _environ(server: Server, port: int, database_url: str, origin: str) -> dict[
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     keys = {"BETTER_AUTH_URL": origin} if server.by_key else {}
     return {**kept, **server.environ, **keys, "PORT": str(port), "DATABASE_URL": database_url}
-
-
-@contextlib.contextmanager
-def _process(
-    command: Sequence[str | Path], environ: Mapping[str, str], folder: Path, output: int
-) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        command,
-        env=environ,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _responds(port: int, request: bytes) -> bool:
