@@ -19,7 +19,6 @@ from taskd.health import health_routes
 from taskd.openapi import document as openapi
 from taskd.outages import OutageLog
 from taskd.plugins import Plugins, Source
-from taskd.routes.errors import ERROR_HANDLERS
 from taskd.routes.router import not_found, resources
 from taskd.routes.table import TableApp
 from taskd.server.admission import Admission
@@ -107,7 +106,7 @@ class Application:
 
     @_asgi.default
     def _with_middleware(self) -> ASGIApp:
-        app = TableApp(self.routes, exception_handlers=ERROR_HANDLERS, lifespan=self._lifespan)
+        app = TableApp(self.routes, lifespan=self._lifespan)
         # Only /readyz reports successes to this log.
         app.state.storage = OutageLog("The storage", logger, quiet_s=STORAGE_QUIET_S)
         app.state.openapi = self.document

@@ -8,11 +8,8 @@ from typing import Any
 import attrs
 from starlette.applications import Starlette
 from starlette.convertors import FloatConvertor, IntegerConvertor, StringConvertor, UUIDConvertor
-from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
-
-from taskd.routes.errors import NOTHING_HERE
 
 __all__ = ["RouteTable", "TableApp"]
 
@@ -100,7 +97,8 @@ class TableApp(Starlette):
         found = self._table.find(_path_in(scope))
         scope["app"] = self
         if found is None:
-            raise HTTPException(404, NOTHING_HERE)
+            await self.router.default(scope, receive, send)
+            return
         route, values = found
         # What Starlette's router sets.
         scope.setdefault("router", self.router)
