@@ -78,21 +78,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_connection",
-        "_has_body",
-        "_is_continue_due",
-        "_is_disconnected",
-        "_is_end_delivered",
-        "_length",
-        "_parts",
-        "_response",
-        "_unsent_head",
-        "_waiters",
-        "body",
-        "decoder",
-        "failure",
-        "head",
-        "is_complete",
+        "_connection", "_has_body", "_is_continue_due", "_is_disconnected", "_is_end_delivered", "_length",
+        "_parts", "_response", "_unsent_head", "_waiters", "body", "decoder", "failure", "head", "is_complete",
         "keep_alive",
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ def collect_rarely() -> None:
     collections take a third of the processor time, and block all other requests while they run.  Nearly all objects are
     freed without them.
 
-    What is garbage by now, less than a mebibyte, stays in memory: to find it would delay the first response.
+    What is garbage by now stays in memory: finding it would delay the first response.
     """
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

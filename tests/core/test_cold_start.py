@@ -31,7 +31,7 @@ START = "import sys, taskd.cli.main, taskd.asgi; print(*sys.modules)"
 def test_the_server_imports_only_what_its_settings_need(
     settings: dict[str, str], unused: set[str], tmp_path: Path
 ) -> None:
-    """Before the first request, neither other drivers are imported nor what other commands need."""
+    """Before the first request, it imports no driver of another database, and nothing that only other commands need."""
     started = subprocess.run(
         [sys.executable, "-c", START], cwd=tmp_path, env=settings, capture_output=True, text=True, check=True
     )

@@ -12,7 +12,8 @@ import contextlib
 import enum
 import hashlib
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from operator import methodcaller
 from typing import Any
 
 import asyncpg
@@ -133,14 +134,7 @@ class PostgresConnection:
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """Run a statement, and return its rows."""
-        statement = self._statement(sql) or await self._prepare(sql)
-        try:
-            rows: Rows = await statement.fetch(*arguments)
-        except asyncpg.InvalidCachedStatementError:
-            # A table has changed.  The server has not run the statement.
-            statement = await self._prepare_again(sql)
-            rows = await statement.fetch(*arguments)
-        return rows
+        return await self._run(sql, methodcaller("fetch", *arguments))
 
     async def fetch_each(self, sql: str, arguments: Sequence[Sequence[Any]]) -> Rows:
         """
@@ -149,14 +143,16 @@ class PostgresConnection:
         Returns:
             The rows of all of them, in the order of *arguments*.
         """
+        return await self._run(sql, methodcaller("fetchmany", arguments))
+
+    async def _run(self, sql: str, run: Callable[[Any], Awaitable[Rows]]) -> Rows:
+        """Run the prepared statement for *sql* with *run*."""
         statement = self._statement(sql) or await self._prepare(sql)
         try:
-            rows: Rows = await statement.fetchmany(arguments)
+            return await run(statement)
         except asyncpg.InvalidCachedStatementError:
-            # The server has rolled back the transaction.
-            statement = await self._prepare_again(sql)
-            rows = await statement.fetchmany(arguments)
-        return rows
+            # A table has changed.  The server has not run the statement, or has rolled back what it had run.
+            return await run(await self._prepare_again(sql))
 
     def _statement(self, sql: str) -> Any:
         """Return the prepared statement, if there is one."""
