@@ -3,7 +3,7 @@ Gates: each lets in as many requests of one kind as can be served without delay,
 
 A server that admits everything spends its time on requests whose clients have given up.  How many requests it should
 admit depends on the machine, on what else runs there, and on the store, so this is not a setting: the number falls
-while the event loop is late or calls have to wait for the store, and rises otherwise.  Waiting costs little, and so
+while the event loop is slow or calls have to wait for the store, and rises otherwise.  Waiting costs little, and so
 does a refusal.
 """
 
@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import logging
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
@@ -30,6 +31,8 @@ SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 # How long a call may wait for the store: long enough that some call is always ready when the store is.
 MAX_STORE_WAIT_S = 0.01
 LOOK_INTERVAL_S = 0.005
+# A request is served in about this many turns of the event loop.
+TURNS_OF_REQUEST = 6
 # The share of the capacity that one client leaves to others.
 SHARE_OF_OTHERS = 0.25
 # A refusal costs about a quarter as much as a response: at this rate, refusals cost an eighth as much as responses.
@@ -48,11 +51,12 @@ class GateLimits:
 
     Attributes:
         start: The capacity when requests begin to wait.
-        minimum: The lowest capacity.  However late the event loop is, some requests are admitted: another process may
+        minimum: The lowest capacity.  However slow the event loop is, some requests are admitted: another process may
             be using the processor.
         maximum: The highest capacity.
         max_waiting: How many requests may wait.
-        max_lag_s: How late the event loop may be: every request waits that long at each of its steps.
+        max_turns_s: How long the event loop may take for the turns in which a request is served.  They last as long as
+            all work that the requests inside have for the processor, because each has its share of each turn.
         increase: The factor by which the capacity rises at each look.  This one and the next are chosen so that the
             capacity follows a change within a fraction of a second.
         max_decrease: The lowest factor by which the capacity falls at each look.
@@ -62,7 +66,7 @@ class GateLimits:
     minimum: int = 16
     maximum: int = 10_000
     max_waiting: int = 10_000
-    max_lag_s: float = 0.003
+    max_turns_s: float = 0.005
     increase: float = 1.1
     max_decrease: float = 0.5
 
@@ -143,7 +147,7 @@ class Gate:
     limits: GateLimits = attrs.field(factory=GateLimits)
     refusals: Refusals = attrs.field(factory=Refusals, repr=False)
     limiter: FairLimiter = attrs.field(init=False, repr=False)
-    _next_look: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _next_look: asyncio.Handle | None = attrs.field(init=False, default=None)
 
     @limiter.default
     def _idle(self) -> FairLimiter:
@@ -165,13 +169,23 @@ class Gate:
         return self.limiter.enqueue(client, outcome, loop.time() + self.timeout_s)
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        due = loop.time() + LOOK_INTERVAL_S
-        self._next_look = loop.call_at(due, self._look, loop, due)
+        self._next_look = loop.call_later(LOOK_INTERVAL_S, self._look, loop)
 
-    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        """Adapt the capacity to the lateness of this call and the waits for the store while requests are waiting."""
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Measure some turns of the event loop, and then adapt the capacity."""
+        # How late a timer is would only tell of what is left of one turn, which is chance.
+        self._measure(loop, time.monotonic(), TURNS_OF_REQUEST)
+
+    def _measure(self, loop: asyncio.AbstractEventLoop, begun_s: float, turns: int) -> None:
+        if turns:
+            self._next_look = loop.call_soon(self._measure, loop, begun_s, turns - 1)
+        else:
+            self._adapt(loop, time.monotonic() - begun_s)
+
+    def _adapt(self, loop: asyncio.AbstractEventLoop, turns_s: float) -> None:
+        """Adapt the capacity to the length of turns and the waits for the store while requests are waiting."""
         limiter, limits = self.limiter, self.limits
-        excess = max((loop.time() - due) / limits.max_lag_s, self._store_wait_s() / MAX_STORE_WAIT_S)
+        excess = max(turns_s / limits.max_turns_s, self._store_wait_s() / MAX_STORE_WAIT_S)
         if not limiter.waiting:
             # The old capacity says nothing about the next burst: it may have risen only because many of the requests
             # inside were idle, waiting for their clients.

@@ -170,7 +170,7 @@ async def test_reads_do_not_wait_for_writes(admission: Admission, endpoint: Endp
 async def test_more_requests_are_admitted_if_that_does_no_harm(admission: Admission, endpoint: Endpoint) -> None:
     """Requests that wait for something outside this process, such as a slow client, do not block others."""
     # The machine that runs this may be late for other reasons.
-    gate_of(admission).limits = GateLimits(max_lag_s=60)
+    gate_of(admission).limits = GateLimits(max_turns_s=60)
     requests = [request(admission) for _ in range(10 * START_CAPACITY)]
     await until(lambda: len(endpoint.running) == len(requests))
     endpoint.may_end.set()
