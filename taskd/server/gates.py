@@ -63,10 +63,10 @@ class GateLimits:
     """
 
     start: int = 32
-    minimum: int = 16
+    minimum: int = 12
     maximum: int = 10_000
     max_waiting: int = 10_000
-    max_turns_s: float = 0.005
+    max_turns_s: float = 0.004
     increase: float = 1.1
     max_decrease: float = 0.5
 

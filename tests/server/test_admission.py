@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from taskd.auth import User
 from taskd.limiter import Overloaded
 from taskd.server.admission import HAS_LEFT, Admission
-from taskd.server.gates import LOOK_INTERVAL_S, MAX_STORE_WAIT_S, GateLimits
+from taskd.server.gates import MAX_STORE_WAIT_S, TURNS_OF_REQUEST, Gate, GateLimits
 from taskd.storage import TaskStore
 from tests.conftest import ORIGIN, SECRET, client_of
 from tests.support.serving import until
@@ -254,11 +255,11 @@ async def test_unknown_clients_do_not_block_users(admission: Admission, endpoint
     """This holds however many credentials they make up."""
     strangers = [request(admission, STRANGE, user=str(number)) for number in range(4 * START_CAPACITY)]
     gate = await first_gate(admission)
-    gate.limiter.capacity = 0
+    gate._set_capacity(0)
     await until(lambda: gate.limiter.waiting > 0)
     known = request(admission)
     await until(lambda: "/api/alice/tasks" in endpoint.running)
-    gate.limiter.capacity = START_CAPACITY
+    gate._set_capacity(START_CAPACITY)
     endpoint.may_end.set()
 
     assert {200} == {response.status_code for response in await asyncio.gather(known, *strangers)}
@@ -346,16 +347,33 @@ async def test_an_idle_gate_has_no_timer(admission: Admission, endpoint: Endpoin
     assert 0 == gate_of(admission).limiter.in_use
 
 
-async def test_a_late_event_loop_admits_fewer_requests(admission: Admission) -> None:
-    """It does so as long as it is late."""
+async def test_the_loop_is_measured_over_as_many_turns_as_a_request_takes(
+    admission: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each turn holds but a part of the work that the requests inside have for the processor."""
+    gate = gate_of(admission)
+    loop = asyncio.get_running_loop()
+    gate.limiter.enqueue("alice", loop.create_future())
+    measured: list[float] = []
+    monkeypatch.setattr(Gate, "_adapt", lambda _, __, turns_s: measured.append(turns_s))
+    gate._look(loop)
+    while not measured:
+        time.sleep(0.01)  # noqa: ASYNC251  the loop is to be slow
+        await asyncio.sleep(0)
+
+    assert measured[0] >= 0.01 * (TURNS_OF_REQUEST - 1)
+
+
+async def test_a_slow_event_loop_admits_fewer_requests(admission: Admission) -> None:
+    """It does so as long as it is slow."""
     gate = gate_of(admission)
     gate.limits = GateLimits(increase=1)
     loop = asyncio.get_running_loop()
     for _ in range(2 * START_CAPACITY):
         gate.limiter.enqueue("alice", loop.create_future())
-    for late_s, factor in ((1.0, 0.5), (0.0, 1.0)):
+    for turns_s, factor in ((1.0, 0.5), (0.0, 1.0)):
         before = gate.limiter.capacity
-        gate._look(loop, loop.time() + LOOK_INTERVAL_S - late_s)
+        gate._adapt(loop, turns_s)
 
         assert int(before * factor) == gate.limiter.capacity
 
