@@ -18,14 +18,23 @@ import attrs
 
 from taskd.settings import Settings, SettingsError
 
-__all__ = ["Installed", "Plugin", "PluginError", "find", "joined"]
+__all__ = ["Installed", "PartError", "Plugin", "PluginError", "find", "joined"]
 
-# The group of plugins' entry points.
+# The groups of plugins' entry points.  Those in the second group are imported only if a setting names them, or if
+# another plugin asks for what they make.
 GROUP = "taskd"
+ON_DEMAND = "taskd.on_demand"
+# The distribution that taskd is installed from.
+DISTRIBUTION = "taskd-server"
+_OF_TASKD = re.compile(r"taskd[-_.]+server(?![\w.-])", re.IGNORECASE | re.ASCII)
 
 
 class PluginError(Exception):
     """A plugin is broken or ambiguous, so the server does not start."""
+
+
+class PartError(PluginError):
+    """What one plugin asks another for is not there, or cannot be made; the message names both."""
 
 
 @attrs.frozen
@@ -37,16 +46,30 @@ class Plugin:
         name: The name of its entry point, by which settings select it.
         distribution: The name and the version of the distribution that contains it.
         entry_point: What to import.
+        requirements: Which versions of taskd its distribution requires, such as "taskd-server>=1".
         is_enabled: Whether the settings allow the plugin to be imported.
+        is_wanted: Whether to import it even if no other plugin asks for it.
     """
 
     name: str
     distribution: str
     entry_point: EntryPoint = attrs.field(repr=False)
+    requirements: tuple[str, ...] = attrs.field(repr=False, default=())
     is_enabled: bool = True
+    is_wanted: bool = True
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution}"
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether it is imported only if a setting names it, or another plugin asks for it."""
+        return self.entry_point.group == ON_DEMAND
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a plugin that keeps the server from starting."""
+        return f"or set TASKD_DISABLED_PLUGINS={self.name}"
 
 
 @attrs.frozen
@@ -78,7 +101,9 @@ def find(settings: Settings) -> Installed:
     names = {plugin.name for plugin in found}
     _check_names("TASKD_PLUGINS", settings.plugins or (), names)
     _check_names("TASKD_DISABLED_PLUGINS", settings.disabled_plugins, names)
-    plugins = [attrs.evolve(plugin, is_enabled=_is_enabled(plugin, settings)) for plugin in found]
+    _check_names("TASKD_STORE_WRAPPERS", settings.store_wrappers, names)
+    _check_names("TASKD_MIDDLEWARE", settings.middleware, names)
+    plugins = [_with_settings(plugin, settings) for plugin in found]
     plugins.sort(key=lambda plugin: (plugin.name, plugin.distribution))
     _check_unique(plugins)
     return Installed(tuple(plugins), tuple(ignored))
@@ -94,9 +119,12 @@ def _check_names(variable: str, wanted: Iterable[str], installed: set[str]) -> N
         raise SettingsError(variable, f"no plugin {name!r} is installed, only {joined(installed)}")
 
 
-def _is_enabled(plugin: Plugin, settings: Settings) -> bool:
+def _with_settings(plugin: Plugin, settings: Settings) -> Plugin:
+    """Return *plugin* with what the settings say about it."""
     is_allowed = settings.plugins is None or plugin.name in settings.plugins
-    return is_allowed and plugin.name not in settings.disabled_plugins
+    is_enabled = is_allowed and plugin.name not in settings.disabled_plugins
+    is_wanted = is_enabled and (not plugin.is_on_demand or plugin.name in settings.selected)
+    return attrs.evolve(plugin, is_enabled=is_enabled, is_wanted=is_wanted)
 
 
 def _check_unique(plugins: Iterable[Plugin]) -> None:
@@ -132,7 +160,8 @@ def _discover() -> tuple[list[Plugin], list[str]]:
             ignored.append(f"{folder} has no METADATA with a name in it, and is ignored: reinstall it, or delete it")
         else:
             described = f"{name} {_read(distribution, 'Version') or 'of an unknown version'}"
-            plugins = [Plugin(each.name, described, each) for each in entry_points]
+            required = _requirements(distribution)
+            plugins = [Plugin(each.name, described, each, required) for each in entry_points]
             first = found.setdefault(_normalized(name), plugins)
             if _values(first) != _values(plugins):
                 ignored.append(f"{folder} is another {name} than the one found first, and is ignored: uninstall one")
@@ -150,13 +179,21 @@ def _folder(distribution: Distribution) -> Path:
 
 def _entry_points(distribution: Distribution, folder: Path, *, is_leftover: bool) -> list[EntryPoint]:
     try:
-        return [each for each in distribution.entry_points if each.group == GROUP]
+        return [each for each in distribution.entry_points if each.group in (GROUP, ON_DEMAND)]
     except Exception as error:
         if is_leftover or not _mentions_group(folder):
             return []
         reason = f"{type(error).__name__}: {error}"
         message = f"{folder / 'entry_points.txt'} is broken: reinstall what it belongs to, or uninstall it ({reason})"
         raise PluginError(message) from error
+
+
+def _requirements(distribution: Distribution) -> tuple[str, ...]:
+    """Return which versions of taskd *distribution* requires."""
+    # How reading a missing or invalid file fails depends on the version of Python.
+    with contextlib.suppress(Exception):
+        return tuple(each for each in distribution.requires or () if _OF_TASKD.match(each.lstrip()))
+    return ()
 
 
 def _mentions_group(folder: Path) -> bool:

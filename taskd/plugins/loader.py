@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import pluggy
 
 from taskd import hooks
-from taskd.plugins.finder import Plugin, PluginError, joined
+from taskd.plugins.finder import PartError, Plugin, PluginError, joined
+from taskd.plugins.provenance import check_requirements
 from taskd.settings import SettingsError
 from taskd.time_limit import Timeouts
 
-__all__ = ["HOOKS", "LoadedPlugin", "blaming", "one_line"]
+__all__ = ["HOOKS", "Hook", "LoadedPlugin", "blaming", "one_line"]
 
 T = TypeVar("T")
 Hook = Callable[..., object]
@@ -90,6 +91,7 @@ class LoadedPlugin:
     def _register(self) -> list[str]:
         """Import the plugin, register it, and return the names of the hooks that it defines, marked or not."""
         plugin = self.plugin
+        check_requirements(plugin)
         if not EntryPoint.pattern.match(plugin.entry_point.value):
             raise PluginError(f"{plugin} cannot be loaded: {plugin.entry_point.value!r} does not name a module")
         with _advising(plugin), blaming(plugin, "cannot be loaded"), self._reporting_slowness("being imported"):
@@ -144,7 +146,7 @@ class LoadedPlugin:
 
     def blaming(self, hook: Hook) -> contextlib.AbstractContextManager[None]:
         """Turn any exception raised in the block, which uses the result of *hook*, into a `PluginError`."""
-        return blaming(self.plugin, f"failed in {hook.__name__}", SettingsError)
+        return blaming(self.plugin, f"failed in {hook.__name__}", SettingsError, PartError)
 
     @contextlib.contextmanager
     def owning_settings(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ class Client:
     def __init__(self, store: MemoryStore) -> None:
         environ = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": "sqlite:///unused.db"}
         plugins = Plugins.load(environ)
-        plugins.store = store
+        plugins._store = store
         self.app = Application.of(plugins)
         self.token = token_for(USER).encode()
 
