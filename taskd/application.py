@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from taskd.routes.router import not_found, resources
 from taskd.routes.table import TableApp
 from taskd.server.admission import Admission
 from taskd.server.limits import SEND_TIMEOUT
-from taskd.server.middleware import HTTPMiddleware
+from taskd.server.middleware import HTTPMiddleware, responding_to_errors
 from taskd.settings import read_environ
 from taskd.storage import StoreError, StoreUnavailable, TaskStore
 
@@ -116,8 +117,8 @@ class Application:
         app.router.redirect_slashes = False
         app.router.default = not_found
         inner: ASGIApp = app
-        for middleware in reversed(self.plugins.middleware()):
-            inner = middleware(inner)
+        if middleware := self.plugins.middleware():
+            inner = functools.reduce(lambda inside, wrap: wrap(inside), reversed(middleware), responding_to_errors(app))
         request_headers = self.plugins.request_headers(self.backend)
         admission = Admission(inner, self.store, self.plugins.settings.queue_timeout_s, request_headers)
         return HTTPMiddleware(admission, self.origins, request_headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterator, Mapping
 
@@ -29,6 +30,8 @@ class Environ(Mapping[str, str]):
     # The names as iteration yields them: new string objects, so that a name from elsewhere is a different object.
     _given: Mapping[str, str] = attrs.field(init=False, repr=False)
     _asked: set[str] = attrs.field(factory=set)
+    # Who reads at the moment: the last one, for which the others wait.
+    _readers: list[set[str]] = attrs.field(factory=list, repr=False)
 
     @_given.default
     def _copies(self) -> Mapping[str, str]:
@@ -45,6 +48,8 @@ class Environ(Mapping[str, str]):
         """Return the value of *name*, and remember that it was read, unless *name* comes from iteration."""
         if self._given.get(name) is not name:
             self._asked.add(name)
+            if self._readers:
+                self._readers[-1].add(name)
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -57,7 +62,16 @@ class Environ(Mapping[str, str]):
 
     def completed(self, defaults: Mapping[str, str]) -> Environ:
         """Return this environment with *defaults* for names that are not set; both share one record of names read."""
-        return Environ({**defaults, **self._values}, self._asked)
+        return Environ({**defaults, **self._values}, self._asked, self._readers)
+
+    @contextlib.contextmanager
+    def recording(self, names: set[str]) -> Iterator[None]:
+        """Add to *names* those that are read in the block, except for what an inner block records."""
+        self._readers.append(names)
+        try:
+            yield
+        finally:
+            self._readers.pop()
 
     def unread(self) -> dict[str, str | None]:
         """

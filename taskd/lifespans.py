@@ -75,9 +75,9 @@ class Lifespans:
             await TimeLimit(self._timeouts.enter_s).wait(lifespan.__aenter__())
         except TimedOut:
             message = f"{plugin} was not ready after {self._timeouts.enter_s:g} s"
-            raise PluginError(f"{message}: correct it, {plugin.remedy}") from None
+            raise PluginError(message, plugin=plugin.name) from None
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{plugin} failed to start: {one_line(error)}: correct it, {plugin.remedy}") from error
+            raise PluginError(f"{plugin} failed to start: {one_line(error)}", plugin=plugin.name) from error
         self._entered.append((plugin, lifespan))
 
     async def _leave_all(self, error: BaseException | None) -> None:

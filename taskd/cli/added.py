@@ -31,9 +31,10 @@ def added_commands(own: Container[str]) -> dict[str, click.Command]:
         for plugin, command in Plugins.load(read_environ()).commands():
             name = command.name or ""
             if not name or name in own:
-                raise PluginError(f"{plugin} adds a command {name!r}, which is taskd's own: rename it, {plugin.remedy}")
+                message = f"{plugin} adds a command {name!r}, which is taskd's own: rename it"
+                raise PluginError(message, plugin=plugin.name)
             if makers.setdefault(name, plugin) is not plugin:
                 both = f"{makers[name]} and {plugin} both add the command {name!r}"
-                raise PluginError(f"{both}: uninstall one of them, {plugin.remedy}")
+                raise PluginError(f"{both}: uninstall one of them", plugin=plugin.name)
             found[name] = command
     return found

@@ -25,29 +25,31 @@ from taskd.storage import StoreError
 
 __all__ = ["main"]
 
+# Where click's context keeps the commands of plugins.
+ADDED = "taskd.added_commands"
+
 
 class _Commands(click.Group):
     """taskd's own commands, and those of plugins, which are only looked for if they are needed."""
 
-    _of_plugins: Mapping[str, click.Command] | None = None
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted({*super().list_commands(ctx), *self._added()})
+        return sorted({*super().list_commands(ctx), *self._added(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command; None if there is none of that name."""
-        return super().get_command(ctx, cmd_name) or self._added().get(cmd_name)
+        return super().get_command(ctx, cmd_name) or self._added(ctx).get(cmd_name)
 
-    def _added(self) -> Mapping[str, click.Command]:
+    def _added(self, ctx: click.Context) -> Mapping[str, click.Command]:
         """Return the commands of plugins; none, after saying why, if they cannot be loaded."""
-        if self._of_plugins is None:
+        if ADDED not in ctx.meta:
             try:
-                self._of_plugins = added_commands(self.commands)
+                ctx.meta[ADDED] = added_commands(self.commands)
             except (PluginError, SettingsError) as error:
                 click.echo(f"taskd: commands of plugins are not available: {error}", err=True)
-                self._of_plugins = {}
-        return self._of_plugins
+                ctx.meta[ADDED] = {}
+        found: Mapping[str, click.Command] = ctx.meta[ADDED]
+        return found
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; if it fails for a reason that a user can change, say so in one line."""

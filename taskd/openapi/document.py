@@ -105,7 +105,7 @@ def _check_names(endpoints: Iterable[Endpoint]) -> None:
     for endpoint in endpoints:
         name = endpoint.operation.operation_id
         if name is not None and (other := taken.setdefault(name, endpoint)) is not endpoint:
-            raise PluginError(f"{other} and {endpoint} are both called {name!r}")
+            raise PluginError(f"{other} and {endpoint} are both called {name!r}", plugin=endpoint.source.name)
 
 
 def _writer(endpoints: Sequence[Endpoint], security_schemes: Iterable[str]) -> OperationWriter:
@@ -129,7 +129,8 @@ def _find_culprit(endpoints: Iterable[Endpoint]) -> None:
             msgspec.json.encode(OperationWriter(Schemas.of(types)).operation(endpoint))
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise PluginError(f"{endpoint} has a declaration that cannot be described: {reason}") from error
+            message = f"{endpoint} has a declaration that cannot be described: {reason}"
+            raise PluginError(message, plugin=endpoint.source.name) from error
 
 
 def _introduction() -> str:

@@ -43,10 +43,12 @@ def check(endpoint: Endpoint) -> None:
     """
     operation, path = endpoint.operation, endpoint.path
     if unknown := operation.parameters.keys() - endpoint.route.param_convertors.keys():
-        raise PluginError(f"{endpoint.source} declares {', '.join(sorted(unknown))}, which {path} does not have")
+        message = f"{endpoint.source} declares {', '.join(sorted(unknown))}, which {path} does not have"
+        raise PluginError(message, plugin=endpoint.source.name)
     if unknown_errors := operation.errors - _ERROR_NAMES.keys() - _own_statuses(endpoint):
         statuses = ", ".join(map(str, sorted(unknown_errors)))
-        raise PluginError(f"{endpoint.source} declares the errors {statuses} of {path} without a taskd.routes.Returns")
+        message = f"{endpoint.source} declares the errors {statuses} of {path} without a taskd.routes.Returns"
+        raise PluginError(message, plugin=endpoint.source.name)
 
 
 def types_of(endpoint: Endpoint) -> Iterator[Any]:

@@ -8,6 +8,7 @@ and would fail if one file of any distribution were broken.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -30,7 +31,22 @@ _OF_TASKD = re.compile(r"taskd[-_.]+server(?![\w.-])", re.IGNORECASE | re.ASCII)
 
 
 class PluginError(Exception):
-    """A plugin is broken or ambiguous, so the server does not start."""
+    """
+    A plugin is broken or ambiguous, so the server does not start.
+
+    Args:
+        message: What is wrong, and what to do about it, on one line.  It must not quote a secret.
+        plugin: The name of the plugin that could be disabled instead, if there is one.
+    """
+
+    def __init__(self, message: str, *, plugin: str = "") -> None:
+        super().__init__(message)
+        self.plugin = plugin
+
+    def __str__(self) -> str:
+        """Return the message, with a remedy that always works."""
+        remedy = f"; or set TASKD_DISABLED_PLUGINS={self.plugin}" if self.plugin else ""
+        return f"{super().__str__()}{remedy}"
 
 
 class PartError(PluginError):
@@ -44,7 +60,8 @@ class Plugin:
 
     Attributes:
         name: The name of its entry point, by which settings select it.
-        distribution: The name and the version of the distribution that contains it.
+        distribution: The name and the version of the distribution that contains it, in words.
+        version: The version of the distribution; empty if it is unknown.
         entry_point: What to import.
         requirements: Which versions of taskd its distribution requires, such as "taskd-server>=1".
         is_enabled: Whether the settings allow the plugin to be imported.
@@ -54,6 +71,7 @@ class Plugin:
     name: str
     distribution: str
     entry_point: EntryPoint = attrs.field(repr=False)
+    version: str = ""
     requirements: tuple[str, ...] = attrs.field(repr=False, default=())
     is_enabled: bool = True
     is_wanted: bool = True
@@ -67,9 +85,19 @@ class Plugin:
         return self.entry_point.group == ON_DEMAND
 
     @property
-    def remedy(self) -> str:
-        """What to do about a plugin that keeps the server from starting."""
-        return f"or set TASKD_DISABLED_PLUGINS={self.name}"
+    def file(self) -> Path | None:
+        """The file that is imported, as far as is known without importing it."""
+        name = self.entry_point.value.partition(":")[0].strip()
+        package, _, rest = name.partition(".")
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):
+            return None
+        if spec is None or spec.origin is None:
+            return None
+        inner = Path(spec.origin).parent.joinpath(*rest.split("."))
+        candidates = [inner.with_suffix(".py"), inner / "__init__.py"] if rest else [Path(spec.origin)]
+        return next((file for file in candidates if file.is_file()), None)
 
 
 @attrs.frozen
@@ -159,9 +187,10 @@ def _discover() -> tuple[list[Plugin], list[str]]:
         elif not name:
             ignored.append(f"{folder} has no METADATA with a name in it, and is ignored: reinstall it, or delete it")
         else:
-            described = f"{name} {_read(distribution, 'Version') or 'of an unknown version'}"
+            version = _read(distribution, "Version")
+            described = f"{name} {version or 'of an unknown version'}"
             required = _requirements(distribution)
-            plugins = [Plugin(each.name, described, each, required) for each in entry_points]
+            plugins = [Plugin(each.name, described, each, version, required) for each in entry_points]
             first = found.setdefault(_normalized(name), plugins)
             if _values(first) != _values(plugins):
                 ignored.append(f"{folder} is another {name} than the one found first, and is ignored: uninstall one")

@@ -101,7 +101,7 @@ class Products:
         # A scheme is not JSON, not UTF-8, or recursive, so taskd does not start.
         except Exception as error:
             message = f"{loaded.plugin} did not return JSON from {hook.__name__}"
-            raise PluginError(f"{message}: {one_line(error)}") from error
+            raise PluginError(f"{message}: {one_line(error)}", plugin=loaded.plugin.name) from error
         return schemes
 
     def keep(self, hook: Hook, maker: LoadedPlugin, made: object) -> None:

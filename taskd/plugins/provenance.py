@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,11 +29,12 @@ def check_requirements(plugin: Plugin) -> None:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
-            raise PluginError(f"{plugin} has a requirement that cannot be read ({text}): reinstall it") from error
+            message = f"{plugin} has a requirement that cannot be read ({text}): reinstall it"
+            raise PluginError(message, plugin=plugin.name) from error
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if applies and not requirement.specifier.contains(__version__, prereleases=True):
             message = f"{plugin} requires {requirement.name} {requirement.specifier}, and this is {__version__}"
-            raise PluginError(f"{message}: install another version of it")
+            raise PluginError(f"{message}: install another version of it", plugin=plugin.name)
 
 
 def check_defaults(plugins: Iterable[Plugin], unset: dict[str, str]) -> None:
@@ -55,19 +55,15 @@ def check_defaults(plugins: Iterable[Plugin], unset: dict[str, str]) -> None:
         plugin = by_name.get(name)
         if plugin is not None and not _is_own(plugin):
             message = f"{plugin} has the name of a default, but its code is not taskd's"
-            raise PluginError(f"{message}: uninstall it, or set {variable}={name} to select it")
+            raise PluginError(f"{message}: uninstall it, or set {variable}={name} to select it", plugin=name)
 
 
 def _is_own(plugin: Plugin) -> bool:
     """Tell whether *plugin* is where taskd's own plugins are, as far as is known without importing it."""
-    package = plugin.entry_point.value.partition(":")[0].partition(".")[0].strip()
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None:
+    file = plugin.file
+    if file is None:
         # Loading it will fail, and say why.
         return True
     root = Path(__file__).parent.parent.parent
     # An editable installation has the plugins in a folder of their own.
-    return Path(spec.origin).parent.parent in (root, root / "plugins")
+    return file.parent.parent in (root, root / "plugins")

@@ -137,7 +137,8 @@ class Plugins:
         hook = hooks.taskd_wrap_store
         wrapper = loaded.call(hook, StoreWrapper, store=store, environ=self.environ)
         if wrapper.store is not store:
-            raise PluginError(f"{loaded.plugin} returned a wrapper of another store from {hook.__name__}")
+            message = f"{loaded.plugin} returned a wrapper of another store from {hook.__name__}"
+            raise PluginError(message, plugin=loaded.plugin.name)
         return wrapper
 
     @property
@@ -159,7 +160,8 @@ class Plugins:
             with loaded.blaming(hook):
                 outer = wrap(app)
             if not callable(outer):
-                raise PluginError(f"{loaded.plugin} returned middleware from {hook.__name__} that makes no application")
+                message = f"{loaded.plugin} returned middleware from {hook.__name__} that makes no application"
+                raise PluginError(message, plugin=name)
             return _only_http(outer, app)
 
         return wrapped
@@ -206,7 +208,8 @@ class Plugins:
             names = getattr(backend, "request_headers", REQUEST_HEADERS)
             is_valid = not isinstance(names, str) and all(_VISIBLE.fullmatch(name) for name in names)
         if not is_valid:
-            raise PluginError(f"{plugin} must give request_headers as a list of the names of headers")
+            message = f"{plugin} must give request_headers as a list of the names of headers"
+            raise PluginError(message, plugin=plugin.name)
         return tuple(names)
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
@@ -235,7 +238,8 @@ class Plugins:
         with blaming(plugin, "failed when its store was asked for its location"):
             location: object = cast("Located", self.store).location
         if not isinstance(location, Location):
-            raise PluginError(f"{plugin} must give the location of its store as a taskd.storage.Location")
+            message = f"{plugin} must give the location of its store as a taskd.storage.Location"
+            raise PluginError(message, plugin=plugin.name)
         return location
 
     def complete_for_trial(self, file: Path) -> str:

@@ -48,6 +48,11 @@ async def response_to(app: ASGIApp, token: str, path: str = "/api/alice/tasks") 
         return await client.get(path, headers={b"Authorization": f"Bearer {token}".encode()})
 
 
+def without_remedy(message: str) -> str:
+    """Return the *message* of a `PluginError` without the remedy at its end."""
+    return message.partition("; or set TASKD_DISABLED_PLUGINS=")[0]
+
+
 def refusal(**environ: str) -> str:
     """Return the message of the `PluginError` that keeps an application from being built."""
     with pytest.raises(PluginError) as caught:
