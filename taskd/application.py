@@ -135,7 +135,7 @@ class Application:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Start what plugins run, and ping the store, to log whether it is down; at shutdown, close everything."""
         # Logging is not set up yet when the application is assembled.
-        for warning in self.plugins.warnings:
+        for warning in (*self.plugins.warnings, *self.plugins.environ.unknown()):
             logger.warning("%s", warning)
         pinging = asyncio.create_task(_ping(self.store, app.state.storage), name=EARLY_PING)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 
 import attrs
@@ -11,6 +12,8 @@ import attrs
 __all__ = ["Environ"]
 
 PREFIX = "TASKD_"
+# Kubernetes sets these in all containers if there is a service called taskd, or something that begins with taskd.
+KUBERNETES = re.compile(r"TASKD(_\w+)?_(SERVICE_(HOST|PORT)|PORT)(_\w+)?", re.ASCII)
 # How similar a name must be to a known one, as measured by `difflib`.  Names without our prefix may belong to other
 # programs.
 ALIKE, ALIKE_WITHOUT_PREFIX = 0.75, 0.9
@@ -84,16 +87,21 @@ class Environ(Mapping[str, str]):
         return {name: meant for name, meant in found.items() if meant or name.startswith(PREFIX)}
 
     def mistakes(self) -> list[str]:
-        """
-        Return a line for each name that looks like a typo.
-
-        An unknown name by itself is not a mistake: it may belong to a disabled plugin, or be set by a container's host.
-        """
+        """Return a line for each name that looks like a typo."""
         return [
             f"{name} is set, and nothing reads it: did you mean {meant}?"
             for name, meant in self.unread().items()
             if meant
         ]
+
+    def unknown(self) -> list[str]:
+        """
+        Return a line for each name that begins with `TASKD_`, resembles no known one, and was not set by Kubernetes.
+
+        It may belong to a disabled plugin.  Call this once all parts have read their settings.
+        """
+        names = [name for name, meant in self.unread().items() if not meant and not KUBERNETES.fullmatch(name)]
+        return [f"{name} is set, and nothing reads it" for name in names]
 
     def _like(self, name: str) -> str | None:
         """

@@ -135,8 +135,7 @@ def _failed(name: str, error: SettingsError | PluginError) -> Check:
 
 def _unread(environ: Environ, *, is_complete: bool) -> list[str]:
     """Return a sentence for each name that nothing reads; *is_complete* says if all parts have read their settings."""
-    unknown = [name for name, meant in environ.unread().items() if not meant] if is_complete else []
-    return [*environ.mistakes(), *(f"{name} is set, and nothing reads it" for name in unknown)]
+    return [*environ.mistakes(), *(environ.unknown() if is_complete else ())]
 
 
 async def _examined(
