@@ -86,7 +86,9 @@ def taskd_auth(environ: Mapping[str, str], parts: Parts) -> AuthenticationBacken
 
 
 @hookspec
-def taskd_security_scheme(parts: Parts) -> Mapping[str, object] | Sequence[Mapping[str, object]]:
+def taskd_security_scheme(
+    environ: Mapping[str, str], parts: Parts
+) -> Mapping[str, object] | Sequence[Mapping[str, object]]:
     """
     Return an OpenAPI 3.1 Security Scheme Object that says how clients send credentials, for the API document.
 

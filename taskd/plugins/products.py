@@ -92,7 +92,7 @@ class Products:
         if not loaded.implements(hook):
             return []
         with self._making_one((hook, name)):
-            returned: Any = loaded.call(hook, object, parts=_PartsOf(name, self))
+            returned: Any = loaded.call(hook, object, environ=self.environ, parts=_PartsOf(name, self))
         with loaded.blaming(hook):
             several = [returned] if isinstance(returned, Mapping) else list(returned)
         schemes: list[Mapping[str, object]] = [dict(loaded.checked(each, Mapping, hook)) for each in several]  # type: ignore[type-abstract]

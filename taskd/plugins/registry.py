@@ -8,7 +8,6 @@ change who verifies credentials.  If a plugin fails, taskd does not start; the e
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -20,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskd import hooks
-from taskd.auth import REQUEST_HEADERS, TokenIssuer, TrialSettings
+from taskd.auth import TokenIssuer, TrialSettings, request_headers_of
 from taskd.checks import Check
 from taskd.environment import Environ
 from taskd.plugins.finder import Plugin, PluginError, find
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
     import click
 
 __all__ = ["Plugins", "Source", "is_serving"]
-
-# Visible ASCII characters, which include all those that a header's name may contain.
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 @attrs.frozen
@@ -205,12 +201,7 @@ class Plugins:
         """Return the names of the request headers from which *backend* reads credentials."""
         plugin = self.auth_plugin
         with blaming(plugin, "failed when its backend was asked for request_headers"):
-            names = getattr(backend, "request_headers", REQUEST_HEADERS)
-            is_valid = not isinstance(names, str) and all(_VISIBLE.fullmatch(name) for name in names)
-        if not is_valid:
-            message = f"{plugin} must give request_headers as a list of the names of headers"
-            raise PluginError(message, plugin=plugin.name)
-        return tuple(names)
+            return request_headers_of(backend)
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
         """Return a token for *user_id*, issued by the selected auth plugin."""

@@ -403,6 +403,14 @@ class TestCredentials:
         assert {"credentials": SCHEME} == document["components"]["securitySchemes"]
         assert [{"credentials": []}] == document["paths"][TASKS]["get"]["security"]
 
+    async def test_the_scheme_may_depend_on_settings(self, site: Site) -> None:
+        """The hook reads the settings from the same environment as the plugin's other hooks."""
+        hook = "@hookimpl\ndef taskd_security_scheme(environ):\n    return {'name': environ['KEY_HEADER']}\n"
+        site.install("key", BACKEND + hook)
+        document = await document_of(build(TASKD_AUTH="key", KEY_HEADER="X-Key"))
+
+        assert {"credentials": {"name": "X-Key"}} == document["components"]["securitySchemes"]
+
     async def test_by_default_credentials_are_in_the_usual_header(self, site: Site) -> None:
         """If a plugin has no scheme, the document promises no more than that; other plugins' schemes are ignored."""
         site.install("plain", BACKEND, distribution="acme")
