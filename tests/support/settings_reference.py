@@ -8,6 +8,7 @@ from typing import Any
 import environ as environ_config
 
 from taskd.settings import Settings
+from taskd_compat.settings import CompatSettings
 from taskd_jwt.settings import JWTSettings
 from taskd_sql.settings import SQLSettings
 from tests.support.documentation import ROOT, with_table
@@ -15,7 +16,7 @@ from tests.support.documentation import ROOT, with_table
 __all__ = ["PAGE", "declared", "written"]
 
 PAGE = ROOT / "docs" / "reference" / "settings.md"
-PARTS = {"core": Settings, "sql": SQLSettings, "jwt": JWTSettings}
+PARTS = {"core": Settings, "sql": SQLSettings, "jwt": JWTSettings, "compat": CompatSettings}
 
 
 def declared(part: type) -> list[dict[str, Any]]:
