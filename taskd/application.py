@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from taskd.auth import DenyAll, Guard
 from taskd.bounded_store import BoundedStore
 from taskd.health import health_routes
+from taskd.lifespans import Lifespans
 from taskd.openapi import document as openapi
 from taskd.outages import OutageLog
 from taskd.plugins import Plugins, Source
@@ -23,7 +25,7 @@ from taskd.routes.router import not_found, resources
 from taskd.routes.table import TableApp
 from taskd.server.admission import Admission
 from taskd.server.limits import SEND_TIMEOUT
-from taskd.server.middleware import HTTPMiddleware
+from taskd.server.middleware import HTTPMiddleware, responding_to_errors
 from taskd.settings import read_environ
 from taskd.storage import StoreError, StoreUnavailable, TaskStore
 
@@ -70,6 +72,7 @@ class Application:
     routes: list[Route]
     document: bytes
     origins: Container[str]
+    _lifespans: Lifespans
     _asgi: ASGIApp = attrs.field(init=False, repr=False)
 
     @classmethod
@@ -100,9 +103,10 @@ class Application:
         health = [(core, route) for route in health_routes(store)]
         guard = Guard(backend, str(plugins.auth_plugin), plugins.timeouts)
         routes = resources([*health, *plugins.routes(store)], guard)
-        document = openapi.document(routes, plugins.security_scheme)
+        document = openapi.document(routes, plugins.security_schemes)
         allowed = plugins.settings.frontend_origins if origins is None else origins
-        return cls(plugins, backend, store, routes, document, allowed)
+        lifespans = Lifespans(plugins.lifespans(store), plugins.timeouts)
+        return cls(plugins, backend, store, routes, document, allowed, lifespans)
 
     @_asgi.default
     def _with_middleware(self) -> ASGIApp:
@@ -112,25 +116,31 @@ class Application:
         app.state.openapi = self.document
         app.router.redirect_slashes = False
         app.router.default = not_found
+        inner: ASGIApp = app
+        if middleware := self.plugins.middleware():
+            inner = functools.reduce(lambda inside, wrap: wrap(inside), reversed(middleware), responding_to_errors(app))
         request_headers = self.plugins.request_headers(self.backend)
-        admission = Admission(app, self.store, self.plugins.settings.queue_timeout_s, request_headers)
+        admission = Admission(inner, self.store, self.plugins.settings.queue_timeout_s, request_headers)
         return HTTPMiddleware(admission, self.origins, request_headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection, as the ASGI specification defines it."""
         if scope["type"] == "lifespan" and "state" in scope:
             scope["state"][SEND_TIMEOUT] = self.plugins.settings.send_timeout_s
+        if scope["type"] == "lifespan":
+            send = self._lifespans.reporting(send)
         await self._asgi(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Ping the store at startup, to log whether it is down; at shutdown, close what plugins have created."""
+        """Start what plugins run, and ping the store, to log whether it is down; at shutdown, close everything."""
         # Logging is not set up yet when the application is assembled.
-        for warning in self.plugins.warnings:
+        for warning in (*self.plugins.warnings, *self.plugins.environ.unknown()):
             logger.warning("%s", warning)
         pinging = asyncio.create_task(_ping(self.store, app.state.storage), name=EARLY_PING)
         try:
-            yield
+            async with self._lifespans:
+                yield
         finally:
             pinging.cancel()
             await asyncio.wait([pinging], timeout=self.plugins.timeouts.close_s)

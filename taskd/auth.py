@@ -32,7 +32,9 @@ __all__ = [
     "TokenIssuer",
     "TrialSettings",
     "User",
+    "challenge_of",
     "is_identity",
+    "request_headers_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ EXPIRED = "The credentials have expired."
 OTHER_USER = "The credentials are for a user other than the one in the path."
 # A field value (RFC 9110, section 5.5), without the octets that have no defined meaning.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+# Visible ASCII characters, which include all those that a header's name may contain.
+_NAME = re.compile(r"[\x21-\x7e]+")
 
 
 class InvalidCredentials(AuthenticationError):
@@ -195,11 +199,36 @@ class Guard:
         return CodedError(code, detail, {"WWW-Authenticate": self._challenge(detail)})
 
     def _challenge(self, error: str | None) -> str:
-        own = getattr(self.backend, "challenge", CHALLENGE)
-        challenge = own(error) if callable(own) else own
+        challenge: object = challenge_of(self.backend, error)
         if not isinstance(challenge, str) or not _FIELD_VALUE.fullmatch(challenge):
             raise TypeError(f"{self.name} must give a challenge of printable ASCII characters")
         return challenge
+
+
+def challenge_of(backend: AuthenticationBackend, error: str | None) -> str:
+    """
+    Return the `WWW-Authenticate` that *backend* gives for a 401, for a backend that combines others.
+
+    Args:
+        backend: The backend.
+        error: What is wrong with the credentials, in one sentence; None if there are none.
+    """
+    own = getattr(backend, "challenge", CHALLENGE)
+    challenge: str = own(error) if callable(own) else own
+    return challenge
+
+
+def request_headers_of(backend: AuthenticationBackend) -> tuple[str, ...]:
+    """
+    Return the names of the request headers from which *backend* reads credentials, by default `Authorization`.
+
+    Raises:
+        TypeError: The backend's `request_headers` is not a list of names.
+    """
+    names = getattr(backend, "request_headers", REQUEST_HEADERS)
+    if isinstance(names, str) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise TypeError(f"{type(backend).__name__}.request_headers must be a list of the names of headers")
+    return tuple(names)
 
 
 def _is_authenticated(user: BaseUser) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 
 import attrs
@@ -10,6 +12,8 @@ import attrs
 __all__ = ["Environ"]
 
 PREFIX = "TASKD_"
+# Kubernetes sets these in all containers if there is a service called taskd, or something that begins with taskd.
+KUBERNETES = re.compile(r"TASKD(_\w+)?_(SERVICE_(HOST|PORT)|PORT)(_\w+)?", re.ASCII)
 # How similar a name must be to a known one, as measured by `difflib`.  Names without our prefix may belong to other
 # programs.
 ALIKE, ALIKE_WITHOUT_PREFIX = 0.75, 0.9
@@ -29,6 +33,8 @@ class Environ(Mapping[str, str]):
     # The names as iteration yields them: new string objects, so that a name from elsewhere is a different object.
     _given: Mapping[str, str] = attrs.field(init=False, repr=False)
     _asked: set[str] = attrs.field(factory=set)
+    # Who reads at the moment: the last one, for which the others wait.
+    _readers: list[set[str]] = attrs.field(factory=list, repr=False)
 
     @_given.default
     def _copies(self) -> Mapping[str, str]:
@@ -45,6 +51,8 @@ class Environ(Mapping[str, str]):
         """Return the value of *name*, and remember that it was read, unless *name* comes from iteration."""
         if self._given.get(name) is not name:
             self._asked.add(name)
+            if self._readers:
+                self._readers[-1].add(name)
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -57,7 +65,16 @@ class Environ(Mapping[str, str]):
 
     def completed(self, defaults: Mapping[str, str]) -> Environ:
         """Return this environment with *defaults* for names that are not set; both share one record of names read."""
-        return Environ({**defaults, **self._values}, self._asked)
+        return Environ({**defaults, **self._values}, self._asked, self._readers)
+
+    @contextlib.contextmanager
+    def recording(self, names: set[str]) -> Iterator[None]:
+        """Add to *names* those that are read in the block, except for what an inner block records."""
+        self._readers.append(names)
+        try:
+            yield
+        finally:
+            self._readers.pop()
 
     def unread(self) -> dict[str, str | None]:
         """
@@ -70,16 +87,21 @@ class Environ(Mapping[str, str]):
         return {name: meant for name, meant in found.items() if meant or name.startswith(PREFIX)}
 
     def mistakes(self) -> list[str]:
-        """
-        Return a line for each name that looks like a typo.
-
-        An unknown name by itself is not a mistake: it may belong to a disabled plugin, or be set by a container's host.
-        """
+        """Return a line for each name that looks like a typo."""
         return [
             f"{name} is set, and nothing reads it: did you mean {meant}?"
             for name, meant in self.unread().items()
             if meant
         ]
+
+    def unknown(self) -> list[str]:
+        """
+        Return a line for each name that begins with `TASKD_`, resembles no known one, and was not set by Kubernetes.
+
+        It may belong to a disabled plugin.  Call this once all parts have read their settings.
+        """
+        names = [name for name, meant in self.unread().items() if not meant and not KUBERNETES.fullmatch(name)]
+        return [f"{name} is set, and nothing reads it" for name in names]
 
     def _like(self, name: str) -> str | None:
         """

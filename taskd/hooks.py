@@ -13,38 +13,59 @@ description allows it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pluggy
 from starlette.authentication import AuthenticationBackend
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from taskd.auth import TrialSettings
-from taskd.storage import TaskStore
+from taskd.checks import Check
+from taskd.parts import Parts
+from taskd.storage import StoreWrapper, TaskStore
+
+if TYPE_CHECKING:
+    import click
 
 __all__ = [
     "PROJECT",
+    "VERSION",
     "hookimpl",
     "taskd_auth",
+    "taskd_checks",
+    "taskd_commands",
+    "taskd_lifespan",
+    "taskd_middleware",
     "taskd_routes",
     "taskd_security_scheme",
     "taskd_storage",
     "taskd_trial_settings",
+    "taskd_wrap_store",
 ]
 
 PROJECT = "taskd"
+
+VERSION = "2.0"
+"""
+The version of the hooks.  The first number changes when a plugin that was correct may no longer work, and the second
+when hooks, or arguments of hooks, are added.
+"""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def taskd_auth(environ: Mapping[str, str]) -> AuthenticationBackend:
+def taskd_auth(environ: Mapping[str, str], parts: Parts) -> AuthenticationBackend:
     """
     Return the backend that identifies the user of a request.
 
-    This hook is called only for the plugin that `TASKD_AUTH` names.  The backend's `authenticate` returns credentials
+    This hook is called only for the plugin that `TASKD_AUTH` names, and for those whose backend that plugin gets from
+    *parts*.  The backend's `authenticate` returns credentials
     and a user whose `identity` owns the tasks.  Otherwise it raises `taskd.auth.InvalidCredentials` or
     `taskd.auth.MissingCredentials`, or returns None if the request has no credentials; each of these becomes a 401.
     `taskd.auth.AuthUnavailable` becomes a 503.  Any other exception becomes a 500, never an anonymous user.  A user
@@ -65,12 +86,17 @@ def taskd_auth(environ: Mapping[str, str]) -> AuthenticationBackend:
 
 
 @hookspec
-def taskd_security_scheme() -> Mapping[str, object]:
+def taskd_security_scheme(
+    environ: Mapping[str, str], parts: Parts
+) -> Mapping[str, object] | Sequence[Mapping[str, object]]:
     """
     Return an OpenAPI 3.1 Security Scheme Object that says how clients send credentials, for the API document.
 
-    This hook is called only for the plugin that `TASKD_AUTH` names.  Without it, the document says only that
-    credentials are sent in the `Authorization` header.  `taskd dev` uses the object to show how to send a token.
+    If there are several ways, of which a client uses one, return a list of such objects.
+
+    This hook is called only for the plugin that `TASKD_AUTH` names, and for those that it names to *parts*.  Without
+    it, the document says only that credentials are sent in the `Authorization` header.  `taskd dev` uses the first
+    object to show how to send a token.
     """
     raise NotImplementedError
 
@@ -87,8 +113,38 @@ def taskd_trial_settings(environ: Mapping[str, str], file: Path) -> TrialSetting
 
 
 @hookspec
-def taskd_storage(environ: Mapping[str, str]) -> TaskStore:
-    """Return the store for the tasks.  This hook is called only for the plugin that `TASKD_STORAGE` names."""
+def taskd_storage(environ: Mapping[str, str], parts: Parts) -> TaskStore:
+    """
+    Return the store for the tasks.
+
+    This hook is called only for the plugin that `TASKD_STORAGE` names, and for those whose store that plugin gets from
+    *parts*.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def taskd_wrap_store(store: TaskStore, environ: Mapping[str, str]) -> StoreWrapper:
+    """
+    Return a wrapper of *store*, which sees every call, and may do something before, after or instead of it.
+
+    This hook is called only for the plugins that `TASKD_STORE_WRAPPERS` names.  A call passes through the wrappers in
+    the order in which they are named there.  *store* is the next wrapper, or the store itself.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def taskd_middleware(environ: Mapping[str, str]) -> Callable[[ASGIApp], ASGIApp]:
+    """
+    Return ASGI middleware: a class or function that takes an ASGI application and returns another, which calls it.
+
+    This hook is called only for the plugins that `TASKD_MIDDLEWARE` names.  A request passes through the middleware in
+    the order in which they are named there, before a route is looked up and the user is known; once the application has
+    responded, `scope["user"]` is the user, if there is one.  Middleware only sees HTTP requests.  It may raise
+    `starlette.exceptions.HTTPException` or `taskd.errors.CodedError`, as an endpoint may.  The common headers of all
+    responses, including those for CORS, are added outside of it.
+    """
     raise NotImplementedError
 
 
@@ -108,5 +164,40 @@ def taskd_routes(store: TaskStore, environ: Mapping[str, str]) -> Sequence[Route
     `taskd.routes.operation` declares what the API document says about an endpoint; a route with
     `include_in_schema=False` is left out of the document.  The document itself, as JSON, is
     `request.app.state.openapi`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def taskd_lifespan(store: TaskStore, environ: Mapping[str, str]) -> AbstractAsyncContextManager[object]:
+    """
+    Return an async context manager for what must run as long as the server does.
+
+    This hook is called for every enabled plugin.  Each worker process enters its context manager before it serves the
+    first request, and leaves it when it stops, after the last response and before the store is closed.  Entering may
+    take 10 seconds, and leaving two.  If entering fails, the server does not start.
+
+    *store* is the one that is passed to `taskd_routes`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def taskd_commands(environ: Mapping[str, str]) -> Sequence[click.Command]:
+    """
+    Return commands for the command line, each of which becomes `taskd NAME`.
+
+    This hook is called for every enabled plugin, but only by `taskd --help` and for commands that are not taskd's own.
+    A command that needs tasks gets the store from `taskd.commands.open_store`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def taskd_checks(store: TaskStore, environ: Mapping[str, str]) -> AsyncIterator[Check]:
+    """
+    Return checks of what the plugin depends on, for `taskd doctor`, which change nothing.
+
+    This hook is called for every enabled plugin, and is usually an `async def` that yields each `taskd.checks.Check`.
     """
     raise NotImplementedError

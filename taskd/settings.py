@@ -180,6 +180,11 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
+def _in_order(text: str) -> tuple[str, ...]:
+    """Return the names in *text* in their order, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 def _plugin_names(text: str | None) -> frozenset[str] | None:
     return None if text is None else _names(text)
 
@@ -209,6 +214,8 @@ class Settings:
     Attributes:
         auth: The name of the plugin that identifies users.
         storage: The name of the plugin that stores the tasks.
+        store_wrappers: The names of the plugins that wrap the store, the outermost first.
+        middleware: The names of the plugins whose middleware requests pass through, in this order.
         plugins: The only plugins that may be imported; None allows all that are installed.
         disabled_plugins: Plugins that are never imported.
         frontend_origins: Origins whose pages may read responses.
@@ -218,6 +225,16 @@ class Settings:
 
     auth: str = environ_config.var("jwt", help="The name of the plugin that authenticates requests.")
     storage: str = environ_config.var("sql", help="The name of the plugin that stores the tasks.")
+    store_wrappers: tuple[str, ...] = environ_config.var(
+        "",
+        converter=_in_order,
+        help="The plugins that wrap the store, comma-separated. A call passes through them in this order.",
+    )
+    middleware: tuple[str, ...] = environ_config.var(
+        "",
+        converter=_in_order,
+        help="The plugins whose middleware requests pass through, in this order, comma-separated.",
+    )
     plugins: frozenset[str] | None = environ_config.var(
         None,
         converter=_plugin_names,
@@ -246,3 +263,8 @@ class Settings:
         converter=seconds("TASKD_SEND_TIMEOUT"),
         help="After how many seconds a client that does not read its response is cut off.",
     )
+
+    @property
+    def selected(self) -> frozenset[str]:
+        """The names of the plugins that a setting selects for a purpose, or allows by name."""
+        return frozenset((self.auth, self.storage, *self.store_wrappers, *self.middleware, *(self.plugins or ())))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 import attrs
@@ -23,6 +23,7 @@ __all__ = [
     "PreconditionFailed",
     "StoreError",
     "StoreUnavailable",
+    "StoreWrapper",
     "TaskDeleted",
     "TaskNotFound",
     "TaskStore",
@@ -185,6 +186,74 @@ class TaskStore(abc.ABC):
     async def close(self) -> None:
         """Close all connections.  Called once, when the server stops, but only if it runs the ASGI lifespan."""
         return
+
+
+class StoreWrapper(TaskStore):
+    """
+    A store that passes every call on to another: the base class for audit logs, caches, quotas and the like.
+
+    Override the methods in which the wrapper does something, and call `super()` for what the wrapped store does.  The
+    rules of `TaskStore` apply to the result: for example, `update` must remain atomic.
+
+    All other attributes are those of the wrapped store, too: `taskd migrate` and `taskd doctor` reach it through the
+    wrapper.
+
+    Attributes:
+        store: The wrapped store.
+    """
+
+    def __init__(self, store: TaskStore) -> None:
+        """Wrap *store*."""
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the wrapped store."""
+        # Copying and unpickling ask for attributes before there are any.
+        if name == "store":
+            raise AttributeError(name)
+        return getattr(self.store, name)
+
+    async def list(self, owner: str, query: TaskQuery = EVERYTHING) -> TaskPage:
+        """Return the tasks of *owner* that *query* selects."""
+        return await self.store.list(owner, query)
+
+    async def seq(self, owner: str) -> int:
+        """Return *owner*'s counter of changes."""
+        return await self.store.seq(owner)
+
+    async def get(self, owner: str, task_id: UUID) -> Task:
+        """Return a task."""
+        return await self.store.get(owner, task_id)
+
+    async def create(
+        self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
+    ) -> Task:
+        """Store a new task and return it."""
+        return await self.store.create(owner, new, task_id=task_id, key=key)
+
+    async def update(self, owner: str, task_id: UUID, changes: TaskChanges, *, version: int | None = None) -> Task:
+        """Change a task and return it."""
+        return await self.store.update(owner, task_id, changes, version=version)
+
+    async def toggle(self, owner: str, task_id: UUID, *, version: int | None = None) -> Task:
+        """Complete or reopen a task and return it."""
+        return await self.store.toggle(owner, task_id, version=version)
+
+    async def delete(self, owner: str, task_id: UUID, *, version: int | None = None) -> None:
+        """Delete a task."""
+        await self.store.delete(owner, task_id, version=version)
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` unless the store can serve requests."""
+        await self.store.ping()
+
+    def waited_s(self, *, is_read: bool) -> float:
+        """Return how many seconds the longest-waiting call has been waiting for its turn."""
+        return self.store.waited_s(is_read=is_read)
+
+    async def close(self) -> None:
+        """Close the wrapped store.  A wrapper that overrides this method must call it, too."""
+        await self.store.close()
 
 
 @runtime_checkable

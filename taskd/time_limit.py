@@ -30,6 +30,7 @@ class Timeouts:
     Attributes:
         call_s: A call to the store; the contract of `TaskStore` sets this limit.
         auth_s: Verifying the credentials of a request.
+        enter_s: Starting what the plugin runs as long as the server does.
         close_s: Closing what the plugin has created.
         check_s: One check of `taskd doctor`: a store that does not respond may take a long time to fail.
         start_s: An import, or a hook.  If one takes longer, it is not interrupted, but the log tells the waiting
@@ -38,6 +39,7 @@ class Timeouts:
 
     call_s: float = 10.0
     auth_s: float = 3.0
+    enter_s: float = 10.0
     close_s: float = 2.0
     check_s: float = 60.0
     start_s: float = 5.0

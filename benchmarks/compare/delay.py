@@ -71,7 +71,11 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """Close the other end."""
-        self.line.add(lambda: self._other().close())
+        self.line.add(self._close_other)
+
+    def _close_other(self) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
 
     def _other(self) -> asyncio.Transport:
         assert self.other is not None
@@ -93,6 +97,11 @@ class Client(End):
         self.transport.pause_reading()
         # The transport keeps this protocol, and the protocol keeps the task.
         self.task = asyncio.get_running_loop().create_task(self._connect())
+
+    def _close_other(self) -> None:
+        """Close the other end, or stop opening it."""
+        self.task.cancel()
+        super()._close_other()
 
     async def _connect(self) -> None:
         other = self.other = End(self.line, self)

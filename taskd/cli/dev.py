@@ -109,7 +109,7 @@ Ctrl+C stops it.
 """
 
     def _curl(self, url: str) -> str:
-        credentials = _header(self.app.plugins.security_scheme or {}, self.token)
+        credentials = _header(next(iter(self.app.plugins.security_schemes), {}), self.token)
         headers = f"-H '{credentials}' -H 'Content-Type: application/json'"
         return f"""curl {url}/api/{USER}/tasks {headers} -d '{{"title": "Try taskd"}}'"""
 

@@ -14,7 +14,7 @@ import click
 
 from taskd.application import Application
 from taskd.bounded_store import BoundedStore
-from taskd.checks import Check, Diagnosable, Outcome
+from taskd.checks import Check, Outcome
 from taskd.cli.commands import print_table
 from taskd.closing import bounded, close_in_time
 from taskd.environment import Environ
@@ -79,10 +79,29 @@ async def examine(environ: Environ, timeouts: Timeouts | None = None) -> AsyncIt
         ping = functools.partial(_ping, plugins)
         async for check in _examined("storage", plugins.storage_plugin, store, plugins.timeouts, ping):
             yield check
+    if failed is None:
+        async for check in _of_plugins(plugins):
+            yield check
     yield whole
     if names := _unread(environ, is_complete=whole.outcome is Outcome.OK):
         remedy = "Correct or remove the name, unless a disabled plugin uses it."
         yield Check("names", Outcome.NOTE, "; ".join(names), remedy)
+
+
+async def _of_plugins(plugins: Plugins) -> AsyncIterator[Check]:
+    """Run the checks that plugins add, with a store of their own: the first one has been closed after its checks."""
+    if not plugins.have_checks:
+        return
+    own = Plugins.load(plugins.environ, plugins.timeouts)
+    try:
+        store = BoundedStore(own.store, str(own.storage_plugin), own.timeouts)
+        for plugin, checks in own.checks(store):
+            async for check in _bounded(plugin.name, checks, plugins.timeouts.check_s):
+                yield check
+    except PluginError as error:
+        yield _failed("plugins", error)
+    finally:
+        await own.close()
 
 
 def _origins(origins: tuple[str, ...]) -> Check:
@@ -116,8 +135,7 @@ def _failed(name: str, error: SettingsError | PluginError) -> Check:
 
 def _unread(environ: Environ, *, is_complete: bool) -> list[str]:
     """Return a sentence for each name that nothing reads; *is_complete* says if all parts have read their settings."""
-    unknown = [name for name, meant in environ.unread().items() if not meant] if is_complete else []
-    return [*environ.mistakes(), *(f"{name} is set, and nothing reads it" for name in unknown)]
+    return [*environ.mistakes(), *(environ.unknown() if is_complete else ())]
 
 
 async def _examined(
@@ -146,20 +164,34 @@ async def _guarded(
     If a plugin fails or hangs during its checks, the checks of other plugins still run.
     """
     try:
-        diagnose = part.diagnose if isinstance(part, Diagnosable) else otherwise
-        if diagnose is None:
-            return
-        checks = diagnose()
+        # Not `isinstance`, which since Python 3.12 does not see what a `StoreWrapper` forwards.
+        diagnose = getattr(part, "diagnose", otherwise)
+        checks = None if diagnose is None else diagnose()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  its text may contain a secret
+        yield _during_checks(name, error)
+        return
+    if checks is not None:
+        async for check in _bounded(name, checks, timeout_s):
+            yield check
 
-        async def step() -> Check | None:
-            return await anext(checks, None)
 
+async def _bounded(name: str, checks: AsyncIterator[Check], timeout_s: float) -> AsyncIterator[Check]:
+    """Run *checks*, each within *timeout_s* seconds; if one fails to run, say so in place of those that are left."""
+
+    async def step() -> Check | None:
+        return await anext(checks, None)
+
+    try:
         while (check := await bounded(step, timeout_s)) is not None:
             yield attrs.evolve(check, finding=" ".join(check.finding.split()))
     except TimedOut:
         yield Check(name, Outcome.FAILED, f"the checks did not end within {timeout_s:g} s", _REPORT_IT)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  its text may contain a secret
-        yield Check(name, Outcome.FAILED, f"{type(error).__name__} during the checks", _REPORT_IT)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  as above
+        yield _during_checks(name, error)
+
+
+def _during_checks(name: str, error: BaseException) -> Check:
+    return Check(name, Outcome.FAILED, f"{type(error).__name__} during the checks", _REPORT_IT)
 
 
 async def _failure_to_close(part: object, timeout_s: float) -> str:

@@ -39,20 +39,20 @@ UNKNOWN_SCHEME: Mapping[str, object] = {
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 
 
-def document(routes: Iterable[Route], security_scheme: Mapping[str, object] | None) -> bytes:
+def document(routes: Iterable[Route], security_schemes: Sequence[Mapping[str, object]]) -> bytes:
     """
     Return the API document for *routes*, as JSON.
 
     Args:
         routes: The routes that `taskd.routes.router.resources` returns.
-        security_scheme: How clients send credentials; None if the auth plugin does not say.
+        security_schemes: How clients can send credentials; none if the auth plugin does not say.
 
     Raises:
         PluginError: Two operations have the same name, or what an endpoint declares cannot be described.
     """
     endpoints = _documented(routes)
     try:
-        written = _written(endpoints, security_scheme)
+        written = _written(endpoints, _named(security_schemes or [UNKNOWN_SCHEME]))
     # Inspecting a plugin's class can raise any exception.  taskd does not start with a broken plugin.
     except Exception:
         _find_culprit(endpoints)
@@ -60,8 +60,13 @@ def document(routes: Iterable[Route], security_scheme: Mapping[str, object] | No
     return msgspec.json.format(written, indent=2) + b"\n"
 
 
-def _written(endpoints: Sequence[Endpoint], security_scheme: Mapping[str, object] | None) -> bytes:
-    writer = _writer(endpoints)
+def _named(schemes: Sequence[Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
+    """Return the *schemes* by the names that the document gives them."""
+    return {f"{SCHEME}{number}" if number > 1 else SCHEME: scheme for number, scheme in enumerate(schemes, 1)}
+
+
+def _written(endpoints: Sequence[Endpoint], security_schemes: Mapping[str, Mapping[str, object]]) -> bytes:
+    writer = _writer(endpoints, security_schemes)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = writer.operation(endpoint)
@@ -76,7 +81,7 @@ def _written(endpoints: Sequence[Endpoint], security_scheme: Mapping[str, object
             "schemas": writer.schemas.components,
             "responses": {name: writer.response(returns) for name, returns in ERRORS.items()},
             "headers": {name: writer.header(type_) for name, type_ in HEADERS.items()},
-            "securitySchemes": {SCHEME: UNKNOWN_SCHEME if security_scheme is None else security_scheme},
+            "securitySchemes": security_schemes,
         },
     }
     return msgspec.json.encode(whole)
@@ -100,10 +105,10 @@ def _check_names(endpoints: Iterable[Endpoint]) -> None:
     for endpoint in endpoints:
         name = endpoint.operation.operation_id
         if name is not None and (other := taken.setdefault(name, endpoint)) is not endpoint:
-            raise PluginError(f"{other} and {endpoint} are both called {name!r}")
+            raise PluginError(f"{other} and {endpoint} are both called {name!r}", plugin=endpoint.source.name)
 
 
-def _writer(endpoints: Sequence[Endpoint]) -> OperationWriter:
+def _writer(endpoints: Sequence[Endpoint], security_schemes: Iterable[str]) -> OperationWriter:
     """Return a writer that has the schemas of all types that *endpoints* and their errors need."""
     types: list[Any] = []
     for endpoint in endpoints:
@@ -112,7 +117,7 @@ def _writer(endpoints: Sequence[Endpoint]) -> OperationWriter:
     for returns in ERRORS.values():
         types += types_of_returns(returns)
     types += HEADERS.values()
-    return OperationWriter(Schemas.of(types))
+    return OperationWriter(Schemas.of(types), tuple(security_schemes))
 
 
 def _find_culprit(endpoints: Iterable[Endpoint]) -> None:
@@ -124,7 +129,8 @@ def _find_culprit(endpoints: Iterable[Endpoint]) -> None:
             msgspec.json.encode(OperationWriter(Schemas.of(types)).operation(endpoint))
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise PluginError(f"{endpoint} has a declaration that cannot be described: {reason}") from error
+            message = f"{endpoint} has a declaration that cannot be described: {reason}"
+            raise PluginError(message, plugin=endpoint.source.name) from error
 
 
 def _introduction() -> str:

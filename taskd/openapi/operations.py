@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from taskd.routes.router import Endpoint
 
 __all__ = ["SCHEME", "OperationWriter", "check", "types_of", "types_of_returns"]
 
-# The name of the security scheme.
+# The name of the security scheme, or of the first of several.
 SCHEME = "credentials"
 
 UserID = Annotated[str, Meta(description="Your user id: the one that your credentials are for.", examples=["dev"])]
@@ -43,10 +43,12 @@ def check(endpoint: Endpoint) -> None:
     """
     operation, path = endpoint.operation, endpoint.path
     if unknown := operation.parameters.keys() - endpoint.route.param_convertors.keys():
-        raise PluginError(f"{endpoint.source} declares {', '.join(sorted(unknown))}, which {path} does not have")
+        message = f"{endpoint.source} declares {', '.join(sorted(unknown))}, which {path} does not have"
+        raise PluginError(message, plugin=endpoint.source.name)
     if unknown_errors := operation.errors - _ERROR_NAMES.keys() - _own_statuses(endpoint):
         statuses = ", ".join(map(str, sorted(unknown_errors)))
-        raise PluginError(f"{endpoint.source} declares the errors {statuses} of {path} without a taskd.routes.Returns")
+        message = f"{endpoint.source} declares the errors {statuses} of {path} without a taskd.routes.Returns"
+        raise PluginError(message, plugin=endpoint.source.name)
 
 
 def types_of(endpoint: Endpoint) -> Iterator[Any]:
@@ -101,9 +103,16 @@ def _type_of(convertor: Convertor[Any]) -> Any:
 
 @attrs.frozen
 class OperationWriter:
-    """Writes Operation Objects and their parts, using *schemas* to describe types."""
+    """
+    Writes Operation Objects and their parts.
+
+    Attributes:
+        schemas: Describe types.
+        security_schemes: The names of the security schemes, of which a client uses one.
+    """
 
     schemas: Schemas
+    security_schemes: Sequence[str] = (SCHEME,)
 
     def operation(self, endpoint: Endpoint) -> dict[str, Any]:
         """Write an Operation Object."""
@@ -121,7 +130,7 @@ class OperationWriter:
             ],
             **({"requestBody": self._body(operation.body)} if operation.body is not None else {}),
             "responses": self._responses(endpoint),
-            "security": [] if endpoint.is_public else [{SCHEME: []}],
+            "security": [] if endpoint.is_public else [{name: []} for name in self.security_schemes],
         }
 
     def _path_parameter(self, name: str, type_: Any) -> dict[str, Any]:

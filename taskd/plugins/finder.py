@@ -8,6 +8,7 @@ and would fail if one file of any distribution were broken.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -18,14 +19,38 @@ import attrs
 
 from taskd.settings import Settings, SettingsError
 
-__all__ = ["Installed", "Plugin", "PluginError", "find", "joined"]
+__all__ = ["Installed", "PartError", "Plugin", "PluginError", "find", "joined"]
 
-# The group of plugins' entry points.
+# The groups of plugins' entry points.  Those in the second group are imported only if a setting names them, or if
+# another plugin asks for what they make.
 GROUP = "taskd"
+ON_DEMAND = "taskd.on_demand"
+# The distribution that taskd is installed from.
+DISTRIBUTION = "taskd-server"
+_OF_TASKD = re.compile(r"taskd[-_.]+server(?![\w.-])", re.IGNORECASE | re.ASCII)
 
 
 class PluginError(Exception):
-    """A plugin is broken or ambiguous, so the server does not start."""
+    """
+    A plugin is broken or ambiguous, so the server does not start.
+
+    Args:
+        message: What is wrong, and what to do about it, on one line.  It must not quote a secret.
+        plugin: The name of the plugin that could be disabled instead, if there is one.
+    """
+
+    def __init__(self, message: str, *, plugin: str = "") -> None:
+        super().__init__(message)
+        self.plugin = plugin
+
+    def __str__(self) -> str:
+        """Return the message, with a remedy that always works."""
+        remedy = f"; or set TASKD_DISABLED_PLUGINS={self.plugin}" if self.plugin else ""
+        return f"{super().__str__()}{remedy}"
+
+
+class PartError(PluginError):
+    """What one plugin asks another for is not there, or cannot be made; the message names both."""
 
 
 @attrs.frozen
@@ -35,18 +60,44 @@ class Plugin:
 
     Attributes:
         name: The name of its entry point, by which settings select it.
-        distribution: The name and the version of the distribution that contains it.
+        distribution: The name and the version of the distribution that contains it, in words.
+        version: The version of the distribution; empty if it is unknown.
         entry_point: What to import.
+        requirements: Which versions of taskd its distribution requires, such as "taskd-server>=1".
         is_enabled: Whether the settings allow the plugin to be imported.
+        is_wanted: Whether to import it even if no other plugin asks for it.
     """
 
     name: str
     distribution: str
     entry_point: EntryPoint = attrs.field(repr=False)
+    version: str = ""
+    requirements: tuple[str, ...] = attrs.field(repr=False, default=())
     is_enabled: bool = True
+    is_wanted: bool = True
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution}"
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether it is imported only if a setting names it, or another plugin asks for it."""
+        return self.entry_point.group == ON_DEMAND
+
+    @property
+    def file(self) -> Path | None:
+        """The file that is imported, as far as is known without importing it."""
+        name = self.entry_point.value.partition(":")[0].strip()
+        package, _, rest = name.partition(".")
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):
+            return None
+        if spec is None or spec.origin is None:
+            return None
+        inner = Path(spec.origin).parent.joinpath(*rest.split("."))
+        candidates = [inner.with_suffix(".py"), inner / "__init__.py"] if rest else [Path(spec.origin)]
+        return next((file for file in candidates if file.is_file()), None)
 
 
 @attrs.frozen
@@ -78,7 +129,9 @@ def find(settings: Settings) -> Installed:
     names = {plugin.name for plugin in found}
     _check_names("TASKD_PLUGINS", settings.plugins or (), names)
     _check_names("TASKD_DISABLED_PLUGINS", settings.disabled_plugins, names)
-    plugins = [attrs.evolve(plugin, is_enabled=_is_enabled(plugin, settings)) for plugin in found]
+    _check_names("TASKD_STORE_WRAPPERS", settings.store_wrappers, names)
+    _check_names("TASKD_MIDDLEWARE", settings.middleware, names)
+    plugins = [_with_settings(plugin, settings) for plugin in found]
     plugins.sort(key=lambda plugin: (plugin.name, plugin.distribution))
     _check_unique(plugins)
     return Installed(tuple(plugins), tuple(ignored))
@@ -94,9 +147,12 @@ def _check_names(variable: str, wanted: Iterable[str], installed: set[str]) -> N
         raise SettingsError(variable, f"no plugin {name!r} is installed, only {joined(installed)}")
 
 
-def _is_enabled(plugin: Plugin, settings: Settings) -> bool:
+def _with_settings(plugin: Plugin, settings: Settings) -> Plugin:
+    """Return *plugin* with what the settings say about it."""
     is_allowed = settings.plugins is None or plugin.name in settings.plugins
-    return is_allowed and plugin.name not in settings.disabled_plugins
+    is_enabled = is_allowed and plugin.name not in settings.disabled_plugins
+    is_wanted = is_enabled and (not plugin.is_on_demand or plugin.name in settings.selected)
+    return attrs.evolve(plugin, is_enabled=is_enabled, is_wanted=is_wanted)
 
 
 def _check_unique(plugins: Iterable[Plugin]) -> None:
@@ -123,6 +179,8 @@ def _discover() -> tuple[list[Plugin], list[str]]:
         # pip renames folders like this before it removes them.
         is_leftover = folder.name.startswith("~")
         entry_points = _entry_points(distribution, folder, is_leftover=is_leftover)
+        if entry_points is None:
+            ignored.append(f"{folder} has a broken entry_points.txt, and is ignored: reinstall what it belongs to")
         if not entry_points:
             continue
         name = _read(distribution, "Name")
@@ -131,8 +189,10 @@ def _discover() -> tuple[list[Plugin], list[str]]:
         elif not name:
             ignored.append(f"{folder} has no METADATA with a name in it, and is ignored: reinstall it, or delete it")
         else:
-            described = f"{name} {_read(distribution, 'Version') or 'of an unknown version'}"
-            plugins = [Plugin(each.name, described, each) for each in entry_points]
+            version = _read(distribution, "Version")
+            described = f"{name} {version or 'of an unknown version'}"
+            required = _requirements(distribution)
+            plugins = [Plugin(each.name, described, each, version, required) for each in entry_points]
             first = found.setdefault(_normalized(name), plugins)
             if _values(first) != _values(plugins):
                 ignored.append(f"{folder} is another {name} than the one found first, and is ignored: uninstall one")
@@ -148,15 +208,24 @@ def _folder(distribution: Distribution) -> Path:
     return Path(str(getattr(distribution, "_path", "") or distribution.locate_file("")))
 
 
-def _entry_points(distribution: Distribution, folder: Path, *, is_leftover: bool) -> list[EntryPoint]:
+def _entry_points(distribution: Distribution, folder: Path, *, is_leftover: bool) -> list[EntryPoint] | None:
+    """Return the entry points of plugins; None if those of a distribution without plugins cannot be read."""
     try:
-        return [each for each in distribution.entry_points if each.group == GROUP]
+        return [each for each in distribution.entry_points if each.group in (GROUP, ON_DEMAND)]
     except Exception as error:
         if is_leftover or not _mentions_group(folder):
-            return []
+            return [] if is_leftover else None
         reason = f"{type(error).__name__}: {error}"
         message = f"{folder / 'entry_points.txt'} is broken: reinstall what it belongs to, or uninstall it ({reason})"
         raise PluginError(message) from error
+
+
+def _requirements(distribution: Distribution) -> tuple[str, ...]:
+    """Return which versions of taskd *distribution* requires."""
+    # How reading a missing or invalid file fails depends on the version of Python.
+    with contextlib.suppress(Exception):
+        return tuple(each for each in distribution.requires or () if _OF_TASKD.match(each.lstrip()))
+    return ()
 
 
 def _mentions_group(folder: Path) -> bool:
@@ -165,7 +234,7 @@ def _mentions_group(folder: Path) -> bool:
         content = (folder / "entry_points.txt").read_bytes()
     except OSError:
         return False
-    return re.search(rb"^\s*\[\s*%s\s*\]" % re.escape(GROUP.encode()), content, re.MULTILINE) is not None
+    return re.search(rb"^\s*\[\s*taskd(\.on_demand)?\s*\]", content, re.MULTILINE) is not None
 
 
 def _read(distribution: Distribution, key: str) -> str:

@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 import pluggy
 
 from taskd import hooks
-from taskd.plugins.finder import Plugin, PluginError, joined
+from taskd.environment import Environ
+from taskd.plugins.finder import PartError, Plugin, PluginError, joined
+from taskd.plugins.provenance import check_requirements
 from taskd.settings import SettingsError
 from taskd.time_limit import Timeouts
 
-__all__ = ["HOOKS", "LoadedPlugin", "blaming", "one_line"]
+__all__ = ["HOOKS", "Hook", "LoadedPlugin", "blaming", "one_line"]
 
 T = TypeVar("T")
 Hook = Callable[..., object]
@@ -44,7 +46,8 @@ def blaming(source: object, failing: str, *passing: type[Exception]) -> Iterator
         # Ctrl+C must be able to stop a plugin that hangs.
         if isinstance(error, (KeyboardInterrupt, *passing)):
             raise
-        raise PluginError(f"{source} {failing}: {one_line(error)}") from error
+        name = getattr(source, "name", "")
+        raise PluginError(f"{source} {failing}: {one_line(error)}", plugin=name) from error
 
 
 def one_line(error: BaseException) -> str:
@@ -65,6 +68,7 @@ class LoadedPlugin:
     Attributes:
         plugin: The plugin.
         hooks: The names of the hooks that it implements.
+        settings: The names of the settings that its hooks have read so far.
     """
 
     def __init__(self, plugin: Plugin, timeouts: Timeouts) -> None:
@@ -75,23 +79,25 @@ class LoadedPlugin:
             PluginError: It cannot be imported, implements an unknown hook or none, or does not mark one of its hooks.
         """
         self.plugin = plugin
+        self.settings: set[str] = set()
         self._timeouts = timeouts
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
         present = self._register()
         self.hooks = [hook for hook in HOOKS if self._implementations(hook)]
         if unmarked := set(present) - set(self.hooks):
-            raise PluginError(f"{plugin} does not mark {joined(unmarked)} with taskd.hookimpl: add the decorator")
+            raise self._refusal(f"does not mark {joined(unmarked)} with taskd.hookimpl: add the decorator")
         if not self.hooks:
-            raise PluginError(f"{plugin} implements no hook: define one of {joined(HOOKS)}")
+            raise self._refusal(f"implements no hook: define one of {joined(HOOKS)}")
         for hook in self.hooks:
             self._check(hook)
 
     def _register(self) -> list[str]:
         """Import the plugin, register it, and return the names of the hooks that it defines, marked or not."""
         plugin = self.plugin
+        check_requirements(plugin)
         if not EntryPoint.pattern.match(plugin.entry_point.value):
-            raise PluginError(f"{plugin} cannot be loaded: {plugin.entry_point.value!r} does not name a module")
+            raise self._refusal(f"cannot be loaded: {plugin.entry_point.value!r} does not name a module")
         with _advising(plugin), blaming(plugin, "cannot be loaded"), self._reporting_slowness("being imported"):
             module = plugin.entry_point.load()
             self._manager.register(module, plugin.name)
@@ -114,21 +120,24 @@ class LoadedPlugin:
         """Refuse implementations of *hook* that pluggy accepts, but that would not work as intended here."""
         implementations = self._implementations(hook)
         if any(each.wrapper or each.hookwrapper for each in implementations):
-            message = f"{self.plugin} wraps {hook}, but hooks of different plugins are not called together"
-            raise PluginError(f"{message}: leave out wrapper=True and hookwrapper=True, and return a value")
+            message = f"wraps {hook}, but hooks of different plugins are not called together"
+            raise self._refusal(f"{message}: leave out wrapper=True and hookwrapper=True, and return a value")
         if len(implementations) > 1:
-            raise PluginError(f"{self.plugin} defines {hook} more than once: remove all but one")
+            raise self._refusal(f"defines {hook} more than once: remove all but one")
         [implementation] = implementations
         if inspect.iscoroutinefunction(implementation.function):
-            raise PluginError(f"{self.plugin} defines {hook} with async def: hooks are called before anything runs")
+            raise self._refusal(f"defines {hook} with async def: hooks are called before anything runs")
         # pluggy does not pass arguments that have a default value.
         arguments = inspect.signature(getattr(hooks, hook)).parameters
         if defaults := set(arguments).intersection(implementation.kwargnames):
-            raise PluginError(f"{self.plugin} gives {joined(defaults)} of {hook} a default value: remove it")
+            raise self._refusal(f"gives {joined(defaults)} of {hook} a default value: remove it")
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         implementations: list[pluggy.HookImpl] = getattr(self._manager.hook, hook).get_hookimpls()
         return implementations
+
+    def _refusal(self, reason: str) -> PluginError:
+        return PluginError(f"{self.plugin} {reason}", plugin=self.plugin.name)
 
     def implements(self, hook: Hook) -> bool:
         """Tell whether the plugin implements *hook*, a function in `taskd.hooks`."""
@@ -137,14 +146,16 @@ class LoadedPlugin:
     def call(self, hook: Hook, kind: type[T], **arguments: object) -> T:
         """Call *hook*, a function in `taskd.hooks`, and return the result, which must be an instance of *kind*."""
         name = hook.__name__
-        with self.blaming(hook), self.owning_settings(), self._reporting_slowness(f"asked for {name}"):
+        environ = arguments.get("environ")
+        recording = environ.recording(self.settings) if isinstance(environ, Environ) else contextlib.nullcontext()
+        with self.blaming(hook), self.owning_settings(), self._reporting_slowness(f"asked for {name}"), recording:
             results = getattr(self._manager.hook, name)(**arguments)
         # pluggy leaves out results that are None.
         return self.checked(results[0] if results else None, kind, hook)
 
     def blaming(self, hook: Hook) -> contextlib.AbstractContextManager[None]:
         """Turn any exception raised in the block, which uses the result of *hook*, into a `PluginError`."""
-        return blaming(self.plugin, f"failed in {hook.__name__}", SettingsError)
+        return blaming(self.plugin, f"failed in {hook.__name__}", SettingsError, PartError)
 
     @contextlib.contextmanager
     def owning_settings(self) -> Iterator[None]:
@@ -160,7 +171,7 @@ class LoadedPlugin:
         # `isinstance` uses the object's `__class__`, which may raise an exception.
         if not issubclass(type(result), kind):
             returned = f"returned a {type(result).__name__} from {hook.__name__}"
-            raise PluginError(f"{self.plugin} {returned}, not a {kind.__name__}")
+            raise self._refusal(f"{returned}, not a {kind.__name__}")
         made: T = result
         return made
 
@@ -178,4 +189,4 @@ def _advising(plugin: Plugin) -> Iterator[None]:
         advice = (
             f"reinstall {plugin.distribution.partition(' ')[0]}, and if it is editable, without editable_mode=compat"
         )
-        raise PluginError(f"{error}; {advice}") from error.__cause__
+        raise PluginError(f"{error.args[0]}; {advice}", plugin=plugin.name) from error.__cause__

@@ -8,30 +8,32 @@ change who verifies credentials.  If a plugin fails, taskd does not start; the e
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
-import msgspec
 from starlette.authentication import AuthenticationBackend
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taskd import hooks
-from taskd.auth import REQUEST_HEADERS, TokenIssuer, TrialSettings
-from taskd.closing import close
+from taskd.auth import TokenIssuer, TrialSettings, request_headers_of
+from taskd.checks import Check
 from taskd.environment import Environ
-from taskd.plugins.finder import Plugin, PluginError, find, joined
-from taskd.plugins.loader import LoadedPlugin, blaming, one_line
+from taskd.plugins.finder import Plugin, PluginError, find
+from taskd.plugins.loader import Hook, LoadedPlugin, blaming
+from taskd.plugins.products import NotProvided, Products
+from taskd.plugins.provenance import check_defaults
 from taskd.settings import Settings, SettingsError, load_settings
-from taskd.storage import Located, Location, Migratable, TaskStore
+from taskd.storage import Located, Location, Migratable, StoreWrapper, TaskStore
 from taskd.time_limit import Timeouts
 
-__all__ = ["Plugins", "Source", "is_serving"]
+if TYPE_CHECKING:
+    import click
 
-# Visible ASCII characters, which include all those that a header's name may contain.
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
+__all__ = ["Plugins", "Source", "is_serving"]
 
 
 @attrs.frozen
@@ -45,8 +47,7 @@ class Source:
         return self.words
 
 
-# Without slots, so that the instance's dictionary shows which parts have been created.
-@attrs.define(eq=False, slots=False)
+@attrs.define(eq=False)
 class Plugins:
     """
     The enabled plugins of one application or command.
@@ -55,30 +56,52 @@ class Plugins:
     setting is wrong, including those that select plugins, and `PluginError` if a plugin is broken.
 
     Attributes:
-        environ: What plugins read their settings from.
         settings: The core's own settings, which enable and select plugins.
         ignored: A sentence for each folder of metadata that names plugins but is ignored.
         timeouts: How long the plugins may take.
+        products: What the plugins have made.
         is_closed: Whether `close` has been called.
     """
 
-    environ: Environ
+    _environ: Environ
     settings: Settings
     ignored: tuple[str, ...]
     timeouts: Timeouts
-    _loaded: Mapping[str, LoadedPlugin]
+    # All enabled plugins, and those of them that have been imported.
+    _enabled: Mapping[str, Plugin]
+    _loaded: dict[str, LoadedPlugin] = attrs.field(init=False, factory=dict)
+    products: Products = attrs.field(init=False)
     is_closed: bool = attrs.field(init=False, default=False)
+    _store: TaskStore | None = attrs.field(init=False, default=None)
+
+    @products.default
+    def _none_yet(self) -> Products:
+        return Products(self._environ, self._find, self._able)
 
     @classmethod
     def load(cls, environ: Mapping[str, str], timeouts: Timeouts | None = None) -> Plugins:
-        """Find the plugins that *environ* enables, and load them."""
-        timeouts = timeouts or Timeouts()
+        """Find the plugins that *environ* enables, and load those that it selects."""
         environ = Environ.of(environ)
         settings = load_settings(Settings, environ)
         installed = find(settings)
-        enabled = [plugin for plugin in installed.plugins if plugin.is_enabled]
-        loaded = {plugin.name: LoadedPlugin(plugin, timeouts) for plugin in enabled}
-        return cls(environ, settings, installed.ignored, timeouts, loaded)
+        defaults = {"TASKD_AUTH": settings.auth, "TASKD_STORAGE": settings.storage}
+        check_defaults(installed.plugins, {name: value for name, value in defaults.items() if name not in environ})
+        enabled = {plugin.name: plugin for plugin in installed.plugins if plugin.is_enabled}
+        plugins = cls(environ, settings, installed.ignored, timeouts or Timeouts(), enabled)
+        for plugin in enabled.values():
+            if plugin.is_wanted:
+                plugins._find(plugin.name)
+        return plugins
+
+    @property
+    def environ(self) -> Environ:
+        """What plugins read their settings from."""
+        return self.products.environ
+
+    @property
+    def loaded(self) -> Iterable[LoadedPlugin]:
+        """The plugins that have been imported."""
+        return self._loaded.values()
 
     @property
     def auth_plugin(self) -> Plugin:
@@ -88,33 +111,86 @@ class Plugins:
     @property
     def storage_plugin(self) -> Plugin:
         """Return the selected storage plugin."""
-        return self._storage().plugin
+        return self._selected("TASKD_STORAGE", self.settings.storage, hooks.taskd_storage).plugin
 
-    @functools.cached_property
+    @property
     def backend(self) -> AuthenticationBackend:
         """The backend of the selected auth plugin."""
-        return self._auth().call(hooks.taskd_auth, AuthenticationBackend, environ=self.environ)
+        self._auth()
+        return self.products.backend(self.settings.auth)
 
-    @functools.cached_property
+    @property
     def store(self) -> TaskStore:
-        """The store of the selected storage plugin."""
-        return self._storage().call(hooks.taskd_storage, TaskStore, environ=self.environ)  # type: ignore[type-abstract]
+        """The store of the selected storage plugin, in the wrappers that the settings name."""
+        if self._store is None:
+            names = reversed(self.settings.store_wrappers)
+            wrappers = [self._selected("TASKD_STORE_WRAPPERS", name, hooks.taskd_wrap_store) for name in names]
+            plugin = self.storage_plugin
+            self._store = functools.reduce(self._wrapped, wrappers, self.products.store(plugin.name))
+        return self._store
 
-    @functools.cached_property
-    def security_scheme(self) -> Mapping[str, object] | None:
-        """How clients send credentials; None if the selected auth plugin does not say."""
-        loaded, hook = self._auth(), hooks.taskd_security_scheme
-        if not loaded.implements(hook):
-            return None
-        returned = loaded.call(hook, Mapping)  # type: ignore[type-abstract]
-        with loaded.blaming(hook):
-            scheme = dict(returned)
-        try:
-            msgspec.json.encode(scheme)
-        # The scheme is not JSON, not UTF-8, or recursive, so taskd does not start.
-        except Exception as error:
-            raise PluginError(f"{loaded.plugin} did not return JSON from {hook.__name__}: {one_line(error)}") from error
-        return scheme
+    def _wrapped(self, store: TaskStore, loaded: LoadedPlugin) -> TaskStore:
+        hook = hooks.taskd_wrap_store
+        wrapper = loaded.call(hook, StoreWrapper, store=store, environ=self.environ)
+        if wrapper.store is not store:
+            message = f"{loaded.plugin} returned a wrapper of another store from {hook.__name__}"
+            raise PluginError(message, plugin=loaded.plugin.name)
+        return wrapper
+
+    @property
+    def security_schemes(self) -> Sequence[Mapping[str, object]]:
+        """How clients send credentials; none if the selected auth plugin does not say."""
+        self._auth()
+        return self.products.security_schemes(self.settings.auth)
+
+    def middleware(self) -> list[Callable[[ASGIApp], ASGIApp]]:
+        """Return the middleware that the settings name, each checked when it is applied."""
+        return [self._middleware_of(name) for name in self.settings.middleware]
+
+    def _middleware_of(self, name: str) -> Callable[[ASGIApp], ASGIApp]:
+        hook = hooks.taskd_middleware
+        loaded = self._selected("TASKD_MIDDLEWARE", name, hook)
+        wrap: Any = loaded.call(hook, object, environ=self.environ)
+
+        def wrapped(app: ASGIApp) -> ASGIApp:
+            with loaded.blaming(hook):
+                outer = wrap(app)
+            if not callable(outer):
+                message = f"{loaded.plugin} returned middleware from {hook.__name__} that makes no application"
+                raise PluginError(message, plugin=name)
+            return _only_http(outer, app)
+
+        return wrapped
+
+    def lifespans(self, store: TaskStore) -> list[tuple[Plugin, AbstractAsyncContextManager[object]]]:
+        """Return what must run as long as the server does, each with the plugin that provides it."""
+        hook: Hook = hooks.taskd_lifespan
+        kind: Any = AbstractAsyncContextManager
+        found = [each for each in self.loaded if each.implements(hook)]
+        return [(each.plugin, each.call(hook, kind, store=store, environ=self.environ)) for each in found]
+
+    @property
+    def have_checks(self) -> bool:
+        """Whether any plugin adds checks to `taskd doctor`."""
+        return any(self._able(hooks.taskd_checks))
+
+    def checks(self, store: TaskStore) -> Iterator[tuple[Plugin, AsyncIterator[Check]]]:
+        """Yield the checks of each plugin that has some."""
+        hook = hooks.taskd_checks
+        for each in self.loaded:
+            if each.implements(hook):
+                yield each.plugin, each.call(hook, AsyncIterator, store=store, environ=self.environ)  # type: ignore[type-abstract]
+
+    def commands(self) -> Iterator[tuple[Plugin, click.Command]]:
+        """Yield the commands that plugins add to the command line."""
+        from click import Command  # noqa: PLC0415  a server has no use for it
+
+        hook = hooks.taskd_commands
+        for each in self.loaded:
+            if each.implements(hook):
+                returned = each.call(hook, Sequence, environ=self.environ)  # type: ignore[type-abstract]
+                for command in returned:
+                    yield each.plugin, each.checked(command, Command, hook)
 
     @property
     def warnings(self) -> list[str]:
@@ -125,11 +201,7 @@ class Plugins:
         """Return the names of the request headers from which *backend* reads credentials."""
         plugin = self.auth_plugin
         with blaming(plugin, "failed when its backend was asked for request_headers"):
-            names = getattr(backend, "request_headers", REQUEST_HEADERS)
-            is_valid = not isinstance(names, str) and all(_VISIBLE.fullmatch(name) for name in names)
-        if not is_valid:
-            raise PluginError(f"{plugin} must give request_headers as a list of the names of headers")
-        return tuple(names)
+            return request_headers_of(backend)
 
     def issue_token(self, user_id: str, lifetime_s: int) -> str:
         """Return a token for *user_id*, issued by the selected auth plugin."""
@@ -157,7 +229,8 @@ class Plugins:
         with blaming(plugin, "failed when its store was asked for its location"):
             location: object = cast("Located", self.store).location
         if not isinstance(location, Location):
-            raise PluginError(f"{plugin} must give the location of its store as a taskd.storage.Location")
+            message = f"{plugin} must give the location of its store as a taskd.storage.Location"
+            raise PluginError(message, plugin=plugin.name)
         return location
 
     def complete_for_trial(self, file: Path) -> str:
@@ -172,13 +245,13 @@ class Plugins:
             return ""
         trial = loaded.call(hook, TrialSettings, environ=self.environ, file=file)
         with loaded.blaming(hook):
-            self.environ = self.environ.completed(trial.settings)
+            self.products.environ = self.environ.completed(trial.settings)
         return trial.note
 
     def routes(self, store: TaskStore) -> list[tuple[Source, Route]]:
         """Return the routes that all plugins provide for *store*, each with its source."""
         found, hook = [], hooks.taskd_routes
-        for loaded in self._loaded.values():
+        for loaded in self.loaded:
             if loaded.implements(hook):
                 source = Source(loaded.plugin.name, str(loaded.plugin))
                 returned = loaded.call(hook, Sequence, store=store, environ=self.environ)  # type: ignore[type-abstract]
@@ -190,40 +263,58 @@ class Plugins:
     async def close(self) -> None:
         """Close what plugins have created.  Failures and time-outs are logged, not raised."""
         self.is_closed = True
-        made = vars(self)
-        try:
-            if "backend" in made:
-                await close(str(self.auth_plugin), self.backend, self.timeouts.close_s)
-        finally:
-            if "store" in made:
-                await close(str(self.storage_plugin), self.store, self.timeouts.close_s)
+        await self.products.close(self.timeouts.close_s, outermost=self._store)
+
+    def _find(self, name: str) -> LoadedPlugin | None:
+        """Return the plugin *name*, and import it first if necessary; None if it is not enabled."""
+        if name not in self._loaded and name in self._enabled:
+            self._loaded[name] = LoadedPlugin(self._enabled[name], self.timeouts)
+        return self._loaded.get(name)
+
+    def _able(self, hook: Callable[..., object]) -> Iterator[str]:
+        return (loaded.plugin.name for loaded in self.loaded if loaded.implements(hook))
 
     def _auth(self) -> LoadedPlugin:
         return self._selected("TASKD_AUTH", self.settings.auth, hooks.taskd_auth)
 
-    def _storage(self) -> LoadedPlugin:
-        return self._selected("TASKD_STORAGE", self.settings.storage, hooks.taskd_storage)
-
     def _selected(self, variable: str, name: str, hook: Callable[..., object]) -> LoadedPlugin:
-        able = [other for other, loaded in self._loaded.items() if loaded.implements(hook)]
-        if name not in able:
-            message = f"no enabled plugin {name!r} provides this; those that do: {joined(able)}"
-            raise SettingsError(variable, message)
-        return self._loaded[name]
+        try:
+            return self.products.maker(hook, name)
+        except NotProvided as error:
+            raise SettingsError(variable, str(error)) from None
 
 
 def is_serving(loaded: LoadedPlugin, settings: Settings) -> bool:
     """Tell whether a plugin provides something that is used with *settings*."""
-    name = loaded.plugin.name
-    return (
-        loaded.implements(hooks.taskd_routes)
-        or (loaded.implements(hooks.taskd_auth) and name == settings.auth)
-        or (loaded.implements(hooks.taskd_storage) and name == settings.storage)
+    selected: dict[Hook, Sequence[str]] = {
+        hooks.taskd_auth: (settings.auth,),
+        hooks.taskd_storage: (settings.storage,),
+        hooks.taskd_wrap_store: settings.store_wrappers,
+        hooks.taskd_middleware: settings.middleware,
+    }
+    always: tuple[Hook, ...] = (hooks.taskd_routes, hooks.taskd_lifespan, hooks.taskd_commands, hooks.taskd_checks)
+    return any(map(loaded.implements, always)) or any(
+        loaded.implements(hook) and loaded.plugin.name in names for hook, names in selected.items()
     )
+
+
+def _only_http(outer: ASGIApp, app: ASGIApp) -> ASGIApp:
+    """Return an application that passes HTTP requests to *outer*, and all else, such as the lifespan, to *app*."""
+
+    async def divide(scope: Scope, receive: Receive, send: Send) -> None:
+        await (outer if scope["type"] == "http" else app)(scope, receive, send)
+
+    return divide
 
 
 def _is_a(protocol: type, part: object, plugin: Plugin) -> bool:
     """Tell whether *part*, which *plugin* created, implements *protocol*."""
     failing = f"failed when its {type(part).__name__} was asked for what a {protocol.__name__} has"
     with blaming(plugin, failing):
-        return isinstance(part, protocol)
+        # Not `isinstance`, which since Python 3.12 does not see what a `StoreWrapper` forwards.
+        return all(hasattr(part, name) for name in _members(protocol))
+
+
+def _members(protocol: type) -> list[str]:
+    """Return the names of what *protocol* requires."""
+    return [name for name in vars(protocol) if not name.startswith("_")]

@@ -158,11 +158,12 @@ class Resource:
     def add(self, route: Route, source: Source) -> None:
         """Add the endpoints of *route*; refuse it if another route already has one of its methods."""
         if not route.methods:
-            raise PluginError(f"{source} must name the methods of {route.path}")
+            raise PluginError(f"{source} must name the methods of {route.path}", plugin=source.name)
         for method in sorted(route.methods):
             taken = self.endpoints.get(method)
             if taken is not None:
-                raise PluginError(f"{method} {route.path} is claimed by {taken.source} and by {source}")
+                message = f"{method} {route.path} is claimed by {taken.source} and by {source}"
+                raise PluginError(message, plugin=source.name)
             self.endpoints[method] = Endpoint.of(route, method, source)
         self._check_protection(route, source)
 
@@ -174,7 +175,8 @@ class Resource:
                 opener, protector = (source, other.source) if opens else (other.source, source)
                 raise PluginError(
                     f"{opener} makes {route.path} public, and {protector} protects it: remove taskd.routes.public, or"
-                    " change a path"
+                    " change a path",
+                    plugin=source.name,
                 )
 
 
@@ -211,7 +213,7 @@ def resources(routes: Iterable[tuple[Source, Route]], guard: Guard) -> list[Rout
         first, resource, first_source = paths[shape]
         if first.path != route.path:
             both = f"{source} has {route.path}, and {first_source} has {first.path}"
-            raise PluginError(f"{both}: use the same names for the parameters")
+            raise PluginError(f"{both}: use the same names for the parameters", plugin=source.name)
         with _blaming_endpoint(source, route):
             resource.add(route, source)
     # Longer paths come first: /{x}.txt before /{x}, /{x}/more before /{x:path}.
@@ -244,9 +246,11 @@ def _exact_route(path: str, resource: Resource) -> Route:
 def _check_path(route: Route, source: Source) -> None:
     """Refuse an unreachable path, and a protected one that begins with /api/ and a parameter other than `user_id`."""
     if route.path.endswith("/") and route.path != "/":
-        raise PluginError(f"{source} must leave out the slash at the end of {route.path}: it matches without it, too")
+        message = f"{source} must leave out the slash at the end of {route.path}: it matches without it, too"
+        raise PluginError(message, plugin=source.name)
     if not is_public(route.endpoint) and re.match(r"/api/{(?!user_id[:}])", route.path):
-        raise PluginError(f"{source} must call the first parameter of {route.path} user_id, or make it public")
+        message = f"{source} must call the first parameter of {route.path} user_id, or make it public"
+        raise PluginError(message, plugin=source.name)
 
 
 def _check_overlaps(routes: Iterable[tuple[Source, Route]]) -> None:
@@ -258,7 +262,8 @@ def _check_overlaps(routes: Iterable[tuple[Source, Route]]) -> None:
         if common is not None:
             raise PluginError(
                 f"{opener} makes {opened.path} public, but {protector} protects {protected.path}, and both match"
-                f" {common}: remove taskd.routes.public, or change a path{_advice(opened.path)}"
+                f" {common}: remove taskd.routes.public, or change a path{_advice(opened.path)}",
+                plugin=opener.name,
             )
 
 

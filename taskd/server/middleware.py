@@ -23,7 +23,7 @@ from taskd.server.caching import NEVER_STORED, UNRESTRICTED, CacheHeaders
 from taskd.server.cors import CORS, is_preflight
 from taskd.server.response import NOSNIFF, X_REQUEST_ID, new_request_id
 
-__all__ = ["RESPONSE_HEADERS", "HTTPMiddleware"]
+__all__ = ["RESPONSE_HEADERS", "HTTPMiddleware", "responding_to_errors"]
 
 Header = tuple[bytes, bytes]
 
@@ -147,6 +147,29 @@ async def _handle(error: Exception, scope: Scope, receive: Receive, response: _R
     await handled(scope, receive, response.send)
     # An error that is raised again and again would collect tracebacks.
     error.__traceback__ = None
+
+
+def responding_to_errors(app: ASGIApp) -> ASGIApp:
+    """Return *app* with responses in place of expected errors, for middleware around it that must see them."""
+
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        is_started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await app(scope, receive, watch)
+        except Exception as error:
+            handle = None if is_started else handler_of(error)
+            if handle is None:
+                raise
+            await (await handle(Request(scope), error))(scope, receive, send)
+            error.__traceback__ = None
+
+    return respond
 
 
 def _normalise_path(scope: Scope) -> None:

@@ -27,12 +27,18 @@ _LISTENING = re.compile(r"running on (http://\S+)")
 
 @contextlib.asynccontextmanager
 async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
-    """Start *app* as a server does, and stop it after the block (see "Lifespan Protocol" in the ASGI specification)."""
+    """
+    Start *app* as a server does, and stop it after the block (see "Lifespan Protocol" in the ASGI specification).
+
+    If *app* fails to start, its exception is raised.
+    """
     to_app: asyncio.Queue[Any] = asyncio.Queue()
     from_app: asyncio.Queue[Any] = asyncio.Queue()
     running = asyncio.create_task(_run(app, to_app, from_app))
     await to_app.put({"type": "lifespan.startup"})
-    assert "lifespan.startup.complete" == (await from_app.get())["type"]
+    if "lifespan.startup.complete" != (await from_app.get())["type"]:
+        await running
+        raise AssertionError("the application failed to start, and raised no exception")
     try:
         yield
     finally:

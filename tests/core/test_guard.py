@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.types import ASGIApp
 
+from taskd.auth import DenyAll, challenge_of, request_headers_of
 from taskd.time_limit import Timeouts
 from tests.conftest import client_of, token_for
 from tests.support.applications import build, get
@@ -162,6 +163,14 @@ class TestGuard:
 
         assert 500 == response.status_code
         assert "WWW-Authenticate" not in response.headers
+
+    def test_a_backend_that_combines_others_sees_what_they_leave_out(self) -> None:
+        """A backend that says nothing about challenges and headers has the defaults of the core."""
+        plain, key = [type("Backend", (DenyAll,), {})() for _ in range(2)]
+        key.challenge, key.request_headers = (lambda error: f"Key error={error}"), ["X-Key"]
+
+        assert ['Credentials realm="taskd"', "Key error=None"] == [challenge_of(each, None) for each in (plain, key)]
+        assert [("Authorization",), ("X-Key",)] == [request_headers_of(each) for each in (plain, key)]
 
     @pytest.mark.parametrize("identity", ["''", "None", "5", "b'alice'", "'a' * 256", "'a\\0'", "'a\\ud800'"])
     async def test_an_identity_that_cannot_own_tasks_is_refused(self, site: Site, identity: str) -> None:

@@ -373,9 +373,29 @@ class TestNames:
         ]
 
     @pytest.mark.anyio
-    @pytest.mark.parametrize("name", ["TASKD_ACME_KEYS", "TASKD_PORT_8000_TCP", "TASKD_SERVICE_HOST", "DATABASE_USER"])
-    async def test_other_unknown_names_are_not_reported(self, caplog: pytest.LogCaptureFixture, name: str) -> None:
-        """They may belong to a disabled plugin, or be set by Kubernetes for a service called taskd."""
+    async def test_an_unknown_name_with_the_prefix_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It resembles no known name, but whoever set it expects something of it."""
+        async with lifespan(build(TASKD_ACME_KEYS="hunter2")):
+            pass
+
+        assert ["TASKD_ACME_KEYS is set, and nothing reads it"] == [
+            record.getMessage() for record in caplog.records if record.name == "taskd.application"
+        ]
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "TASKD_PORT",
+            "TASKD_PORT_8000_TCP",
+            "TASKD_PORT_8000_TCP_ADDR",
+            "TASKD_SERVICE_HOST",
+            "TASKD_API_SERVICE_PORT_HTTP",
+            "DATABASE_USER",
+        ],
+    )
+    async def test_names_that_others_set_are_not_reported(self, caplog: pytest.LogCaptureFixture, name: str) -> None:
+        """Kubernetes sets some for a service called taskd, and other programs have names of their own."""
         async with lifespan(build(**{name: "x"})):
             pass
 

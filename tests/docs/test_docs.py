@@ -250,6 +250,15 @@ def test_the_examples_in_the_documentation_are_the_tested_files(name: str) -> No
     assert (EXAMPLE / "acme_taskd" / f"{name}.py").read_text() == shown[f"# acme_taskd/{name}.py"]
 
 
+def test_the_excerpts_of_examples_are_from_the_tested_files() -> None:
+    """docs/guides/plugin-examples.md shows parts of the files that their first lines name, unchanged."""
+    excerpts = [block.split("\n", 1) for block in blocks("docs/guides/plugin-examples.md", "python")]
+    files = {name: (EXAMPLE.parent / name.removeprefix("# ")).read_text() for name, _ in excerpts}
+
+    assert excerpts
+    assert [] == [name for name, shown in excerpts if shown not in files[name]]
+
+
 def test_the_example_s_entry_points_are_as_shown() -> None:
     """docs/guides/plugins.md shows the entry points of examples/acme unchanged."""
     [shown] = blocks("docs/guides/plugins.md", "toml")

@@ -383,7 +383,7 @@ register_url_convertor("own", Convertor())
         site.install("zeal", described("Route('/zeal', declared('greet'))"), distribution="zenith")
 
         both = "GET /hello of plugin 'hello' of acme 1.0 and GET /zeal of plugin 'zeal' of zenith 1.0"
-        assert f"{both} are both called 'greet'" == refusal()
+        assert f"{both} are both called 'greet'; or set TASKD_DISABLED_PLUGINS=zeal" == refusal()
 
 
 SCHEME = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
@@ -402,6 +402,14 @@ class TestCredentials:
 
         assert {"credentials": SCHEME} == document["components"]["securitySchemes"]
         assert [{"credentials": []}] == document["paths"][TASKS]["get"]["security"]
+
+    async def test_the_scheme_may_depend_on_settings(self, site: Site) -> None:
+        """The hook reads the settings from the same environment as the plugin's other hooks."""
+        hook = "@hookimpl\ndef taskd_security_scheme(environ):\n    return {'name': environ['KEY_HEADER']}\n"
+        site.install("key", BACKEND + hook)
+        document = await document_of(build(TASKD_AUTH="key", KEY_HEADER="X-Key"))
+
+        assert {"credentials": {"name": "X-Key"}} == document["components"]["securitySchemes"]
 
     async def test_by_default_credentials_are_in_the_usual_header(self, site: Site) -> None:
         """If a plugin has no scheme, the document promises no more than that; other plugins' schemes are ignored."""

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from taskd import PluginError
+from taskd import PluginError, hooks
 from taskd.application import Application
 from taskd.plugins import Plugins
 from taskd.settings import load_settings
@@ -31,7 +31,8 @@ def build(timeouts: Timeouts | None = None, /, **environ: str) -> Application:
 def build_verifying(environ: Mapping[str, str], timing: Timing | None = None, clock: Clock = time) -> Application:
     """Build an application that fetches an issuer's keys as *timing* says, and verifies tokens by *clock*."""
     plugins = Plugins.load(environ)
-    plugins.backend = JWTBackend(Verifier.of(load_settings(JWTSettings, environ), timing, clock))
+    backend = JWTBackend(Verifier.of(load_settings(JWTSettings, environ), timing, clock))
+    plugins.products.keep(hooks.taskd_auth, plugins.products.maker(hooks.taskd_auth, "jwt"), backend)
     return Application.of(plugins)
 
 
@@ -45,6 +46,11 @@ async def response_to(app: ASGIApp, token: str, path: str = "/api/alice/tasks") 
     """Return the response to a GET with *token*, valid or not."""
     async with client_of(app) as client:
         return await client.get(path, headers={b"Authorization": f"Bearer {token}".encode()})
+
+
+def without_remedy(message: str) -> str:
+    """Return the *message* of a `PluginError` without the remedy at its end."""
+    return message.partition("; or set TASKD_DISABLED_PLUGINS=")[0]
 
 
 def refusal(**environ: str) -> str:

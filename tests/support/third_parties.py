@@ -119,15 +119,25 @@ class Site:
     monkeypatch: pytest.MonkeyPatch
     modules: list[str] = attrs.field(factory=list)
 
-    def install(self, plugin: str, source: str, distribution: str = "acme", attribute: str = "") -> str:
+    def install(
+        self,
+        plugin: str,
+        source: str,
+        distribution: str = "acme",
+        attribute: str = "",
+        *,
+        group: str = "taskd",
+        requires: str = "",
+    ) -> str:
         """Install *distribution* 1.0 with one plugin, a module with this *source*; return the module's name."""
         module = f"plugin_{uuid.uuid4().hex}"
         self.modules.append(module)
         root = self.directory / module
         info = root / f"{distribution}-1.0.dist-info"
         info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[taskd]\n{plugin} = {module}{attribute}\n")
+        required = f"Requires-Dist: {requires}\n" if requires else ""
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n{required}")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{plugin} = {module}{attribute}\n")
         (root / f"{module}.py").write_text(PRELUDE + source)
         self.monkeypatch.syspath_prepend(str(root))
         return module

@@ -1,0 +1,1 @@
+"""A plugin for taskd: authentication by any one of several plugins."""

@@ -1,0 +1,1 @@
+"""A plugin for taskd: limits how many requests users and addresses may send."""
