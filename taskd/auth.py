@@ -141,11 +141,13 @@ class Guard:
         backend: Verifies credentials.
         name: What the log calls the backend.
         timeouts: How long the backend may take.
+        parameters: What is added to each challenge, such as `name="value"`.
     """
 
     backend: AuthenticationBackend
     name: str = "The auth plugin"
     timeouts: Timeouts = attrs.field(factory=Timeouts)
+    parameters: str = ""
     _limit: TimeLimit = attrs.field(init=False, repr=False)
 
     @_limit.default
@@ -202,7 +204,10 @@ class Guard:
         challenge: object = challenge_of(self.backend, error)
         if not isinstance(challenge, str) or not _FIELD_VALUE.fullmatch(challenge):
             raise TypeError(f"{self.name} must give a challenge of printable ASCII characters")
-        return challenge
+        if not self.parameters:
+            return challenge
+        # RFC 9110, section 11.6.1: a space after the scheme, and commas between parameters.
+        return f"{challenge}{', ' if '=' in challenge else ' '}{self.parameters}"
 
 
 def challenge_of(backend: AuthenticationBackend, error: str | None) -> str:

@@ -179,6 +179,8 @@ def _discover() -> tuple[list[Plugin], list[str]]:
         # pip renames folders like this before it removes them.
         is_leftover = folder.name.startswith("~")
         entry_points = _entry_points(distribution, folder, is_leftover=is_leftover)
+        if entry_points is None:
+            ignored.append(f"{folder} has a broken entry_points.txt, and is ignored: reinstall what it belongs to")
         if not entry_points:
             continue
         name = _read(distribution, "Name")
@@ -206,12 +208,13 @@ def _folder(distribution: Distribution) -> Path:
     return Path(str(getattr(distribution, "_path", "") or distribution.locate_file("")))
 
 
-def _entry_points(distribution: Distribution, folder: Path, *, is_leftover: bool) -> list[EntryPoint]:
+def _entry_points(distribution: Distribution, folder: Path, *, is_leftover: bool) -> list[EntryPoint] | None:
+    """Return the entry points of plugins; None if those of a distribution without plugins cannot be read."""
     try:
         return [each for each in distribution.entry_points if each.group in (GROUP, ON_DEMAND)]
     except Exception as error:
         if is_leftover or not _mentions_group(folder):
-            return []
+            return [] if is_leftover else None
         reason = f"{type(error).__name__}: {error}"
         message = f"{folder / 'entry_points.txt'} is broken: reinstall what it belongs to, or uninstall it ({reason})"
         raise PluginError(message) from error
@@ -231,7 +234,7 @@ def _mentions_group(folder: Path) -> bool:
         content = (folder / "entry_points.txt").read_bytes()
     except OSError:
         return False
-    return re.search(rb"^\s*\[\s*%s\s*\]" % re.escape(GROUP.encode()), content, re.MULTILINE) is not None
+    return re.search(rb"^\s*\[\s*taskd(\.on_demand)?\s*\]", content, re.MULTILINE) is not None
 
 
 def _read(distribution: Distribution, key: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.doctor import STRONG_SECRET as SECRET
 
 # Modules that no server needs before a command or a request asks for them.
-UNUSED = {"alembic", "pytest", "taskd_sql.checks", "taskd_jwt.checks"}
+UNUSED = {"alembic", "pytest", "taskd.conformance.client", "taskd_sql.checks", "taskd_jwt.checks"}
 ONLY_FOR_KEY_SETS = {"httpx", "taskd_jwt.jwks.cache"}
 ONLY_FOR_POSTGRES = {"asyncpg", "sqlalchemy.dialects.postgresql", "taskd_sql.engine.postgres"}
 ONLY_FOR_SQLITE = {"aiosqlite", "sqlalchemy.dialects.sqlite", "taskd_sql.engine.sqlite"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.metadata
 import inspect
 import json
 import re
+from pathlib import Path
 from types import ModuleType
 
 import pluggy
@@ -67,6 +69,21 @@ def test_each_public_name_has_a_description(name: str) -> None:
     public = {each: getattr(module, each) for each in module.__all__}
 
     assert [] == [each for each, value in public.items() if is_described_by_docstring(value) and not value.__doc__]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*/*/*.py")), ids=lambda file: file.stem)
+def test_the_examples_need_nothing_private(file: Path) -> None:
+    """What they import of taskd is in the reference, and only tests import `taskd.testing`."""
+    imported = [
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.split(".")[0] == "taskd"
+        for alias in node.names
+    ]
+
+    allowed = set(PUBLIC) if file.parent.name == "tests" else set(PUBLIC) - {"taskd.testing"}
+    assert {module for module, _ in imported} <= allowed
+    assert [] == [(module, name) for module, name in imported if name not in importlib.import_module(module).__all__]
 
 
 def is_described_by_docstring(value: object) -> bool:

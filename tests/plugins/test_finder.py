@@ -67,17 +67,37 @@ class TestIgnored:
         assert message.startswith(f"{folder} {reason}")
         assert "ignored" in message
 
-    @pytest.mark.parametrize("name", ["~umpy-1.0.dist-info", "numpy-1.0.dist-info"])
-    @pytest.mark.parametrize("entry_points", ["[console_scripts]\nf2py = numpy\n", "[x]\nno entry\n", b"\xff"])
-    def test_a_broken_folder_without_plugins_is_not_logged(
+    @pytest.mark.parametrize(
+        ("name", "entry_points"),
+        [
+            ("~umpy-1.0.dist-info", "[console_scripts]\nf2py = numpy\n"),
+            ("~umpy-1.0.dist-info", b"\xff"),
+            ("numpy-1.0.dist-info", "[console_scripts]\nf2py = numpy\n"),
+        ],
+    )
+    async def test_a_folder_without_plugins_is_not_logged(
         self, site_packages: Path, caplog: pytest.LogCaptureFixture, name: str, entry_points: str | bytes
     ) -> None:
-        """A server does not care what is wrong with other packages."""
+        """A server does not care what else was left behind."""
         put(site_packages / name, entry_points, None)
 
-        build()
+        async with lifespan(build()):
+            pass
 
         assert [] == caplog.records
+
+    @pytest.mark.parametrize("entry_points", ["[x]\nno entry\n", b"\xff"])
+    async def test_another_package_with_broken_entry_points_is_logged(
+        self, site_packages: Path, caplog: pytest.LogCaptureFixture, entry_points: str | bytes
+    ) -> None:
+        """The server starts without it, and the log names the folder."""
+        folder = put(site_packages / "numpy-1.0.dist-info", entry_points, None)
+
+        async with lifespan(build()):
+            pass
+
+        [message] = [record.getMessage() for record in caplog.records]
+        assert message == f"{folder} has a broken entry_points.txt, and is ignored: reinstall what it belongs to"
 
     async def test_if_a_distribution_is_found_twice_the_first_one_counts(
         self, site: Site, caplog: pytest.LogCaptureFixture
@@ -121,7 +141,13 @@ class TestIgnored:
 
 class TestBroken:
     @pytest.mark.parametrize(
-        "entry_points", ["[taskd]\nno entry\n", b"[taskd]\nx = \xff\n", "[other]\nno entry\n\n  [taskd]\nx = y\n"]
+        "entry_points",
+        [
+            "[taskd]\nno entry\n",
+            "[taskd.on_demand]\nno entry\n",
+            b"[taskd]\nx = \xff\n",
+            "[other]\nno entry\n\n  [taskd]\nx = y\n",
+        ],
     )
     def test_unreadable_entry_points_stop_the_start(self, site_packages: Path, entry_points: str | bytes) -> None:
         """Nobody can tell which plugins they would replace, so the message names the file and says what to do."""
