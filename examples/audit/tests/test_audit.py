@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ class TestAuditStore(StoreContract):
     async def store(cls, environ: Mapping[str, str]) -> AsyncIterator[TaskStore]:
         async with open_store(environ) as store:
             yield store
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def reopen(cls, environ: Mapping[str, str]) -> AsyncIterator[Callable[[], Awaitable[TaskStore]]]:
+        async with contextlib.AsyncExitStack() as stack:
+            yield lambda: stack.enter_async_context(open_store(environ))
 
 
 class TestLines:

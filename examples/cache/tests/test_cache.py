@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,24 @@ class TestCachingStore(StoreContract):
 
     @pytest.fixture(scope="class", params=["0", "600"])
     @classmethod
-    async def store(
-        cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-    ) -> AsyncIterator[TaskStore]:
-        environ = {
+    def environ(cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+        return {
             "DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('cache')}/tasks.db",
             "TASKD_STORE_WRAPPERS": "cache",
             "TASKD_CACHE_TRUST": request.param,
         }
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def store(cls, environ: Mapping[str, str]) -> AsyncIterator[TaskStore]:
         async with open_store(environ) as store:
             yield store
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def reopen(cls, environ: Mapping[str, str]) -> AsyncIterator[Callable[[], Awaitable[TaskStore]]]:
+        async with contextlib.AsyncExitStack() as stack:
+            yield lambda: stack.enter_async_context(open_store(environ))
 
 
 class Counting(StoreWrapper):

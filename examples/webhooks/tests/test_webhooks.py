@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,20 @@ class TestAnnouncingStore(StoreContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    async def store(cls, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TaskStore]:
-        url = f"sqlite:///{tmp_path_factory.mktemp('webhooks')}/tasks.db"
-        async with open_store({"DATABASE_URL": url, **WEBHOOKS}) as store:
+    def environ(cls, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+        return {"DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('webhooks')}/tasks.db", **WEBHOOKS}
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def store(cls, environ: Mapping[str, str]) -> AsyncIterator[TaskStore]:
+        async with open_store(environ) as store:
             yield store
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def reopen(cls, environ: Mapping[str, str]) -> AsyncIterator[Callable[[], Awaitable[TaskStore]]]:
+        async with contextlib.AsyncExitStack() as stack:
+            yield lambda: stack.enter_async_context(open_store(environ))
 
 
 class TestServer:
