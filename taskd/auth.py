@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from taskd.errors import CodedError, ErrorCode
+from taskd.logs import RateLimitedLog
 from taskd.time_limit import TimedOut, TimeLimit, Timeouts
 
 __all__ = [
@@ -149,6 +150,7 @@ class Guard:
     timeouts: Timeouts = attrs.field(factory=Timeouts)
     parameters: str = ""
     _limit: TimeLimit = attrs.field(init=False, repr=False)
+    _refusals: RateLimitedLog = attrs.field(init=False, repr=False, factory=lambda: RateLimitedLog(logger, 10.0))
 
     @_limit.default
     def _limit_of_calls(self) -> TimeLimit:
@@ -197,7 +199,8 @@ class Guard:
         return CodedError(ErrorCode.MISSING_CREDENTIALS, detail, {"WWW-Authenticate": self._challenge(None)})
 
     def _refused(self, code: ErrorCode, detail: str) -> CodedError:
-        """Return the error for credentials that do not allow the request."""
+        """Return the error for credentials that do not allow the request, and log it."""
+        self._refusals.info("Credentials were refused: %s", detail)
         return CodedError(code, detail, {"WWW-Authenticate": self._challenge(detail)})
 
     def _challenge(self, error: str | None) -> str:

@@ -39,7 +39,7 @@ def dev(port: int, *, allow_remote: bool) -> None:
     """
     with loaded_plugins() as plugins:
         trial = Trial.prepare(plugins, allow_remote=allow_remote)
-        serve_here(trial.app, port, lambda url: _announce(trial.announcement(url)))
+        serve_here(trial.app, port, lambda url: _announce(trial.announcement(url)), plugins.settings.logs)
 
 
 def _announce(text: str) -> None:
@@ -84,7 +84,8 @@ class Trial:
         file = location.file if location is not None else None
         token_note = plugins.complete_for_trial(file or Path("taskd"))
         token = plugins.issue_token(USER, TOKEN_LIFETIME_S)
-        app = Application.of(plugins, origins=None if _is_set(FRONTEND, plugins) else LoopbackOrigins())
+        origins = None if _is_set(FRONTEND, plugins) else LoopbackOrigins()
+        app = Application.of(plugins, origins=origins, logs_access=plugins.settings.access_log is not False)
         return cls(app, _tasks(location, plugins), _pages(plugins), token, token_note)
 
     def announcement(self, url: str) -> str:
