@@ -3,6 +3,8 @@ The hooks of taskd: functions that a plugin may define.
 
 A plugin is a module (or any object) named by an entry point in the group `taskd`.  It implements a hook by defining a
 function with the hook's name, marked with `taskd.hookimpl`; the function may leave out arguments that it does not need.
+If the entry point names a class, each application makes an instance of it without arguments, so that hooks, as methods,
+can share what they keep in `self`.
 Each hook is called at most once, at startup, before the server listens.  Hooks must not do I/O, unless their
 description allows it.
 
