@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 PROJECT = "taskd"
+"""The name by which pluggy knows the hooks."""
 
 VERSION = "2.0"
 """
@@ -59,6 +60,7 @@ when hooks, or arguments of hooks, are added.
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as an implementation of the hook of the same name."""
 
 
 @hookspec
@@ -201,5 +203,6 @@ def taskd_checks(store: TaskStore, environ: Mapping[str, str]) -> AsyncIterator[
     Return checks of what the plugin depends on, for `taskd doctor`, which change nothing.
 
     This hook is called for every enabled plugin, and is usually an `async def` that yields each `taskd.checks.Check`.
+    *store* is the one that is passed to `taskd_routes`.
     """
     raise NotImplementedError

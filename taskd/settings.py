@@ -31,8 +31,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-# A setting that several plugins share.
 ALLOW_PLAINTEXT = "TASKD_ALLOW_PLAINTEXT"
+"""A setting that several plugins share: see `plaintext_setting`."""
 # The origin of an app in a web view has a scheme of its own and a host (capacitor://localhost, app://-), which the web
 # view sends as they were registered.
 _APP_ORIGIN = re.compile(
@@ -69,7 +69,7 @@ class SettingsError(Exception):
 
 @attrs.frozen
 class Secret:
-    """A string that `repr` and `str` hide."""
+    """A string, *value*, that `repr` and `str` hide."""
 
     value: str = attrs.field(repr=False)
 
