@@ -81,8 +81,9 @@ async def run(target: Target, checks: Iterable[Check], transport: httpx.AsyncBas
 @contextlib.asynccontextmanager
 async def _http(target: Target, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "taskd-conformance"}
+    verify = tls_context() if transport is None else True
     async with httpx.AsyncClient(
-        base_url=target.url, verify=tls_context(), headers=headers, timeout=target.timeout_s, transport=transport
+        base_url=target.url, verify=verify, headers=headers, timeout=target.timeout_s, transport=transport
     ) as http:
         # A cookie would be sent with every later request, also with those that must have no credentials.
         http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))

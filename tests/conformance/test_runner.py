@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import httpx
 import pytest
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Send
 
 from taskd.conformance.report import Report
 from taskd.conformance.runner import Target, run
+from taskd.conformance.section import Section
 from taskd.conformance.sections import all_checks, creating_once, documents, endpoints, errors, fields
 from taskd.conformance.tokens import account_of
 from tests.conformance.broken import BrokenServer, Call, Check, Request, Response, error
@@ -125,6 +126,23 @@ async def test_a_response_that_nobody_expects_fails_its_check(app: ASGIApp) -> N
     [failure] = (await checked(broken(app, strange), [documents.document])).failures
 
     assert "the response is not what the check can read: AttributeError" == failure.reason
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"[1]", b'{"id": [], "title": 5}', b"\xff"], ids=repr)
+@pytest.mark.parametrize("status", [200, 201])
+async def test_any_response_leads_to_results(status: int, body: bytes) -> None:
+    """A server that sends the same to every request fails in every section, and the run ends as usual."""
+
+    async def monotonous(_: object, __: object, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", b"x"), (b"etag", b'"1"')]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    functions = [check.run for check in all_checks()]
+    found = await checked(monotonous, functions)
+
+    assert len(functions) == len(found.results)
+    assert set(Section) == {failure.check.section for failure in found.failures}
 
 
 async def test_a_broken_connection_fails_its_check(app: ASGIApp) -> None:
