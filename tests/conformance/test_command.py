@@ -178,15 +178,14 @@ def refusal(*arguments: str, **settings: str) -> str:
     ("arguments", "settings", "expected"),
     [
         (["http://127.0.0.1:8000"], {}, "A token is needed: set TASKD_TOKEN, or use --token-file."),
-        (["http://127.0.0.1:8000/api"], TOKENS, "must be the address of a server, without a path"),
-        (["127.0.0.1:8000"], TOKENS, "must be the address of a server, without a path"),
-        (["http://alice:x@127.0.0.1"], TOKENS, "must be the address of a server, without a path"),
+        (["127.0.0.1:8000"], TOKENS, "must be the address of a server, such as http://127.0.0.1:8000"),
+        (["http://alice:x@127.0.0.1"], TOKENS, "must be the address of a server, such as http://127.0.0.1:8000"),
         ([NOWHERE], {"TASKD_TOKEN": "opaque"}, "does not say whose it is: use --user."),
         ([NOWHERE], {**TOKENS, "TASKD_OTHER_TOKEN": "opaque"}, "does not say whose it is: use --other-user."),
         ([NOWHERE], {"TASKD_TOKEN": "two words"}, "must be visible ASCII characters without spaces."),
         ([NOWHERE], {**TOKENS, "TASKD_OTHER_TOKEN": token(ME)}, "The other token must be that of another user."),
     ],
-    ids=["no token", "path", "no scheme", "password", "opaque", "other opaque", "spaces", "same user"],
+    ids=["no token", "no scheme", "password", "opaque", "other opaque", "spaces", "same user"],
 )
 def test_wrong_usage_is_refused(arguments: list[str], settings: dict[str, str], expected: str) -> None:
     """The last line says what is missing or wrong, without a token."""
@@ -199,6 +198,13 @@ def test_a_server_that_cannot_be_reached_is_named(host: str) -> None:
     url = f"http://{host}:{free_port()}"
 
     assert refusal(url, **TOKENS).startswith(f"taskd: cannot reach {url}: ")
+
+
+def test_a_wrong_path_is_reported(sqlite_server: RunningServer) -> None:
+    """One line says where the tasks were looked for."""
+    expected = f"taskd: there is nothing at /api/alice/tasks and /livez: is {sqlite_server.url}/api a server that keeps"
+
+    assert refusal(f"{sqlite_server.url}/api", **TOKENS).startswith(expected)
 
 
 def test_a_refused_token_is_reported(sqlite_server: RunningServer) -> None:
