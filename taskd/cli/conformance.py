@@ -142,7 +142,8 @@ def print_report(report: Report) -> None:
         click.echo()
         _print_failure(failure)
     if report.leftovers:
-        click.echo(f"\n{report.leftovers} tasks could not be deleted: they begin with {report.mark!r}.", err=True)
+        count = "1 task" if report.leftovers == 1 else f"{report.leftovers} tasks"
+        click.echo(f"\nNot deleted: {count}, with a title that begins with {report.mark!r}.", err=True)
 
 
 def _print_failure(result: Result) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Send
 
+from taskd.cli.conformance import print_report
 from taskd.conformance.report import Report
 from taskd.conformance.runner import Target, run
 from taskd.conformance.section import Section
@@ -69,15 +70,17 @@ async def test_tasks_are_deleted_even_if_checks_fail(app: ASGIApp, server: Broke
     assert ([], []) == (await titles(app, ME), await titles(app, OTHER))
 
 
-async def test_what_cannot_be_deleted_is_counted(app: ASGIApp) -> None:
-    """The report says how to recognize these tasks."""
+async def test_what_cannot_be_deleted_is_counted(app: ASGIApp, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says how to recognize these tasks."""
 
     async def undeletable(request: Request, call: Call) -> Response:
         return error(500, "internal_error") if request.method == "DELETE" else await call(request)
 
     found = await checked(broken(app, undeletable), [endpoints.read])
 
+    print_report(found)
     assert 1 == found.leftovers
+    assert f"\nNot deleted: 1 task, with a title that begins with '{found.mark}'.\n" == capsys.readouterr().err
     assert [f"{found.mark} "] == [title[: len(found.mark) + 1] for title in await titles(app, ME)]
 
 
