@@ -23,11 +23,13 @@ from taskd.outages import OutageLog
 from taskd.plugins import Plugins, Source
 from taskd.routes.router import not_found, resources
 from taskd.routes.table import TableApp
+from taskd.server.access_log import AccessLog
 from taskd.server.admission import Admission
 from taskd.server.limits import SEND_TIMEOUT
 from taskd.server.middleware import HTTPMiddleware, responding_to_errors
 from taskd.settings import read_environ
 from taskd.storage import StoreError, StoreUnavailable, TaskStore
+from taskd.version import __version__
 
 __all__ = ["Application", "build_app"]
 
@@ -73,6 +75,7 @@ class Application:
     document: bytes
     origins: Container[str]
     _lifespans: Lifespans
+    _logs_access: bool
     _asgi: ASGIApp = attrs.field(init=False, repr=False)
 
     @classmethod
@@ -82,7 +85,12 @@ class Application:
 
     @classmethod
     def of(
-        cls, plugins: Plugins, *, verifies_credentials: bool = True, origins: Container[str] | None = None
+        cls,
+        plugins: Plugins,
+        *,
+        verifies_credentials: bool = True,
+        origins: Container[str] | None = None,
+        logs_access: bool | None = None,
     ) -> Application:
         """
         Assemble the application from what *plugins* provide.
@@ -92,6 +100,7 @@ class Application:
             verifies_credentials: If False, the settings of the auth plugin are not needed, and every protected route
                 responds with 401.
             origins: The origins whose pages may read responses; by default, those in the settings.
+            logs_access: Whether each request is logged; by default, as the settings say.
 
         Raises:
             SettingsError: A setting is missing or wrong.
@@ -106,7 +115,8 @@ class Application:
         document = openapi.document(routes, plugins.security_schemes)
         allowed = plugins.settings.frontend_origins if origins is None else origins
         lifespans = Lifespans(plugins.lifespans(store), plugins.timeouts)
-        return cls(plugins, backend, store, routes, document, allowed, lifespans)
+        logs_access = plugins.settings.access_log if logs_access is None else logs_access
+        return cls(plugins, backend, store, routes, document, allowed, lifespans, bool(logs_access))
 
     @_asgi.default
     def _with_middleware(self) -> ASGIApp:
@@ -121,7 +131,8 @@ class Application:
             inner = functools.reduce(lambda inside, wrap: wrap(inside), reversed(middleware), responding_to_errors(app))
         request_headers = self.plugins.request_headers(self.backend)
         admission = Admission(inner, self.store, self.plugins.settings.queue_timeout_s, request_headers)
-        return HTTPMiddleware(admission, self.origins, request_headers)
+        whole = HTTPMiddleware(admission, self.origins, request_headers)
+        return AccessLog(whole) if self._logs_access else whole
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection, as the ASGI specification defines it."""
@@ -131,12 +142,25 @@ class Application:
             send = self._lifespans.reporting(send)
         await self._asgi(scope, receive, send)
 
+    def _summary(self) -> str:
+        """Say what is served, for the log."""
+        plugins = self.plugins
+        location, file = plugins.location(), plugins.environ.file
+        if location is None:
+            tasks = f"plugin {plugins.settings.storage}"
+        else:
+            tasks = str(location.file.absolute()) if location.file else location.description
+        names = ", ".join(each.plugin.name for each in plugins.loaded)
+        read = f", and {file}" if file else ""
+        return f"taskd {__version__}; tasks: {tasks}; plugins: {names}; settings: environment{read}"
+
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Start what plugins run, and ping the store, to log whether it is down; at shutdown, close everything."""
         # Logging is not set up yet when the application is assembled.
         for warning in (*self.plugins.warnings, *self.plugins.environ.unknown()):
             logger.warning("%s", warning)
+        logger.info("%s", self._summary())
         pinging = asyncio.create_task(_ping(self.store, app.state.storage), name=EARLY_PING)
         try:
             async with self._lifespans:

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from taskd.errors import CodedError, ErrorCode
+from taskd.logs import RateLimitedLog
 from taskd.time_limit import TimedOut, TimeLimit, Timeouts
 
 __all__ = [
@@ -141,12 +142,15 @@ class Guard:
         backend: Verifies credentials.
         name: What the log calls the backend.
         timeouts: How long the backend may take.
+        parameters: What is added to each challenge, such as `name="value"`.
     """
 
     backend: AuthenticationBackend
     name: str = "The auth plugin"
     timeouts: Timeouts = attrs.field(factory=Timeouts)
+    parameters: str = ""
     _limit: TimeLimit = attrs.field(init=False, repr=False)
+    _refusals: RateLimitedLog = attrs.field(init=False, repr=False, factory=lambda: RateLimitedLog(logger, 10.0))
 
     @_limit.default
     def _limit_of_calls(self) -> TimeLimit:
@@ -195,14 +199,18 @@ class Guard:
         return CodedError(ErrorCode.MISSING_CREDENTIALS, detail, {"WWW-Authenticate": self._challenge(None)})
 
     def _refused(self, code: ErrorCode, detail: str) -> CodedError:
-        """Return the error for credentials that do not allow the request."""
+        """Return the error for credentials that do not allow the request, and log it."""
+        self._refusals.info("Credentials were refused: %s", detail)
         return CodedError(code, detail, {"WWW-Authenticate": self._challenge(detail)})
 
     def _challenge(self, error: str | None) -> str:
         challenge: object = challenge_of(self.backend, error)
         if not isinstance(challenge, str) or not _FIELD_VALUE.fullmatch(challenge):
             raise TypeError(f"{self.name} must give a challenge of printable ASCII characters")
-        return challenge
+        if not self.parameters:
+            return challenge
+        # RFC 9110, section 11.6.1: a space after the scheme, and commas between parameters.
+        return f"{challenge}{', ' if '=' in challenge else ' '}{self.parameters}"
 
 
 def challenge_of(backend: AuthenticationBackend, error: str | None) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import attrs
 
@@ -30,6 +31,8 @@ class Environ(Mapping[str, str]):
     """
 
     _values: Mapping[str, str] = attrs.field(repr=False)
+    # The file from which some of them were read, if there is one.
+    file: Path | None = attrs.field(default=None, kw_only=True)
     # The names as iteration yields them: new string objects, so that a name from elsewhere is a different object.
     _given: Mapping[str, str] = attrs.field(init=False, repr=False)
     _asked: set[str] = attrs.field(factory=set)
@@ -41,11 +44,11 @@ class Environ(Mapping[str, str]):
         return {name: "".join([name[:1], name[1:]]) for name in self._values}
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Environ:
-        """Convert *environ* to an `Environ`, unless it is one already."""
+    def of(cls, environ: Mapping[str, str], file: Path | None = None) -> Environ:
+        """Convert *environ*, some of which is from *file*, to an `Environ`, unless it is one already."""
         if isinstance(environ, cls):
             return environ
-        return cls({name: value for name, value in environ.items() if value})
+        return cls({name: value for name, value in environ.items() if value}, file=file)
 
     def __getitem__(self, name: str) -> str:
         """Return the value of *name*, and remember that it was read, unless *name* comes from iteration."""
@@ -65,7 +68,7 @@ class Environ(Mapping[str, str]):
 
     def completed(self, defaults: Mapping[str, str]) -> Environ:
         """Return this environment with *defaults* for names that are not set; both share one record of names read."""
-        return Environ({**defaults, **self._values}, self._asked, self._readers)
+        return Environ({**defaults, **self._values}, self._asked, self._readers, file=self.file)
 
     @contextlib.contextmanager
     def recording(self, names: set[str]) -> Iterator[None]:

@@ -22,11 +22,11 @@ from msgspec import UnsetType
 
 __all__ = ["DATE_TIME", "FieldType", "MustBe", "TypeCheck", "checked_time", "in_utc", "validated"]
 
-# RFC 3339, section 5.6, excluding a 13th month, a 25th hour and leap seconds.
 DATE_TIME = (
     r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
+"""The pattern of a time: RFC 3339, section 5.6, excluding a 13th month, a 25th hour and leap seconds."""
 # msgspec also accepts "+0530", and a space instead of the "T".
 _DATE_TIME = re.compile(DATE_TIME)
 

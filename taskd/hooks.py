@@ -3,6 +3,8 @@ The hooks of taskd: functions that a plugin may define.
 
 A plugin is a module (or any object) named by an entry point in the group `taskd`.  It implements a hook by defining a
 function with the hook's name, marked with `taskd.hookimpl`; the function may leave out arguments that it does not need.
+If the entry point names a class, each application makes an instance of it without arguments, so that hooks, as methods,
+can share what they keep in `self`.
 Each hook is called at most once, at startup, before the server listens.  Hooks must not do I/O, unless their
 description allows it.
 
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 PROJECT = "taskd"
+"""The name by which pluggy knows the hooks."""
 
 VERSION = "2.0"
 """
@@ -57,6 +60,7 @@ when hooks, or arguments of hooks, are added.
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as an implementation of the hook of the same name."""
 
 
 @hookspec
@@ -199,5 +203,6 @@ def taskd_checks(store: TaskStore, environ: Mapping[str, str]) -> AsyncIterator[
     Return checks of what the plugin depends on, for `taskd doctor`, which change nothing.
 
     This hook is called for every enabled plugin, and is usually an `async def` that yields each `taskd.checks.Check`.
+    *store* is the one that is passed to `taskd_routes`.
     """
     raise NotImplementedError

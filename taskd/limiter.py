@@ -67,6 +67,7 @@ class Waiter:
     A call that is waiting for a slot.
 
     Attributes:
+        key: Whose call it is.
         since: When it began to wait, by the loop's clock.
         outcome: Receives None when the call has a slot, or the error with which the call is refused.
         has_slot: Whether the call has been given a slot.

@@ -10,11 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Iterable
+from typing import Annotated
 from uuid import UUID
 
 import attrs
+from msgspec import Meta
 
-from taskd.tasks import Priority, Status, Task
+from taskd.fields import FieldType
+from taskd.tasks import DueAt, Priority, Status, Task
 
 __all__ = ["Order", "Position", "Sort", "TaskPage", "TaskQuery"]
 
@@ -44,6 +47,14 @@ class Sort(enum.Enum):
 # Counting the members of an enum each time would take longer than everything else that `is_filtered` does.
 _STATUSES, _PRIORITIES = len(Status), len(Priority)
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+# What a position may have as its key.
+_KEYS = {
+    Sort.CREATED_AT: FieldType.of(None),
+    Sort.UPDATED_AT: FieldType.of(DueAt),
+    Sort.DUE_AT: FieldType.of(DueAt | None),
+    Sort.PRIORITY: FieldType.of(Annotated[int, Meta(ge=0, lt=_PRIORITIES)]),
+    Sort.TITLE: FieldType.of(Annotated[str, Meta(pattern=r"^[^\x00]*$")]),
+}
 
 
 @attrs.frozen
@@ -60,6 +71,16 @@ class Position:
 
     key: str | int | dt.datetime | None
     id: UUID
+
+    @classmethod
+    def read(cls, sort: Sort, key: object, task_id: UUID) -> Position:
+        """
+        Return a position in a list sorted by *sort*, whose *key* was parsed from JSON and may come from a client.
+
+        Raises:
+            ValueError: No task can have this key.
+        """
+        return cls(_KEYS[sort].read(key), task_id)
 
 
 @attrs.frozen

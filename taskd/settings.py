@@ -13,6 +13,7 @@ import environ as environ_config
 from dotenv import parser as dotenv_parser
 
 from taskd.environment import Environ
+from taskd.logs import LogFormat, Logging
 from taskd.urls import HTTPAddress
 
 __all__ = [
@@ -30,8 +31,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-# A setting that several plugins share.
 ALLOW_PLAINTEXT = "TASKD_ALLOW_PLAINTEXT"
+"""A setting that several plugins share: see `plaintext_setting`."""
 # The origin of an app in a web view has a scheme of its own and a host (capacitor://localhost, app://-), which the web
 # view sends as they were registered.
 _APP_ORIGIN = re.compile(
@@ -68,7 +69,7 @@ class SettingsError(Exception):
 
 @attrs.frozen
 class Secret:
-    """A string that `repr` and `str` hide."""
+    """A string, *value*, that `repr` and `str` hide."""
 
     value: str = attrs.field(repr=False)
 
@@ -83,7 +84,9 @@ def read_environ(directory: Path | None = None) -> Environ:
     Raises:
         SettingsError: The file cannot be read, or has a line that is not of the form NAME=VALUE.
     """
-    return Environ.of(_in_file((directory or Path()) / ".env") | dict(os.environ))
+    file = (directory or Path()) / ".env"
+    found = _in_file(file)
+    return Environ.of(found | dict(os.environ), file.absolute() if found else None)
 
 
 def source_of(variable: str) -> str:
@@ -180,6 +183,12 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
+def _switch(variable: str) -> Callable[[str | None], bool | None]:
+    """Return a converter for *variable*, which is 0, 1 or not set."""
+    convert = one_of(variable, {"0": False, "1": True})
+    return lambda text: None if text is None else convert(text)
+
+
 def _in_order(text: str) -> tuple[str, ...]:
     """Return the names in *text* in their order, each once."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -219,6 +228,9 @@ class Settings:
         plugins: The only plugins that may be imported; None allows all that are installed.
         disabled_plugins: Plugins that are never imported.
         frontend_origins: Origins whose pages may read responses.
+        access_log: Whether each request is logged; None leaves it to the command.
+        log_format: For whom log lines are written.
+        log_level: The lowest level that is logged.
         queue_timeout_s: How long a request waits under overload before it is refused.
         send_timeout_s: How long a client may leave a response unread before it is cut off.
     """
@@ -251,6 +263,21 @@ class Settings:
         " in web views, such as `capacitor://localhost`, `tauri://localhost` and `app://-`. They may send any header."
         " If it is not set, `taskd dev` allows all pages that are served on the same machine.",
     )
+    access_log: bool | None = environ_config.var(
+        None,
+        converter=_switch("TASKD_ACCESS_LOG"),
+        help="`1` logs each request on one line, and `0` does not. If it is not set, only `taskd dev` logs them.",
+    )
+    log_format: LogFormat = environ_config.var(
+        "plain",
+        converter=one_of("TASKD_LOG_FORMAT", {each.value: each for each in LogFormat}),
+        help="`plain` writes log lines for people, and `json` writes each as a JSON object.",
+    )
+    log_level: str = environ_config.var(
+        "info",
+        converter=one_of("TASKD_LOG_LEVEL", {name: name.upper() for name in ("debug", "info", "warning", "error")}),
+        help="The lowest level that is logged: `debug`, `info`, `warning` or `error`.",
+    )
     queue_timeout_s: float = environ_config.var(
         "1",
         name="TASKD_QUEUE_TIMEOUT",
@@ -263,6 +290,11 @@ class Settings:
         converter=seconds("TASKD_SEND_TIMEOUT"),
         help="After how many seconds a client that does not read its response is cut off.",
     )
+
+    @property
+    def logs(self) -> Logging:
+        """How the server logs."""
+        return Logging(self.log_format, self.log_level)
 
     @property
     def selected(self) -> frozenset[str]:

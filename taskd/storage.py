@@ -105,8 +105,12 @@ class TaskStore(abc.ABC):
     `version` of the task that is created or changed.  So a task never has the same version twice, even if it is deleted
     and created again.  An `update` that changes nothing also raises the counter.
 
-    Creating a store does no I/O: it connects on first use, in the event loop that is running then.  Every method may
-    raise `StoreError`; one that raises `StoreUnavailable` must do so within 10 seconds.
+    Creating a store does no I/O: it connects on first use, in the event loop that is running then.  Later, it must also
+    work in other loops, because a serverless adapter may use a new one for each call.  Every method may raise
+    `StoreError`; one that raises `StoreUnavailable` must do so within 10 seconds.
+
+    A call may be cancelled while it waits.  Then it must end, and give back what it uses; a write must be made
+    completely or not at all; and other calls must not be affected, even if they ask for the same.
     """
 
     @abc.abstractmethod

@@ -98,6 +98,7 @@ DueAt = Annotated[
     MustBe("an RFC 3339 date-time with an offset"),
 ]
 Tag = Annotated[str, Meta(min_length=1, max_length=_MAX_TAG, pattern=_NOT_BLANK)]
+"""A tag: up to 50 characters, of which one is no white space."""
 Tags = Annotated[
     tuple[Tag, ...],
     Meta(
@@ -315,7 +316,6 @@ def _all(**values: dict[str, Any]) -> dict[str, Any]:
 
 
 _CONTRADICTING_FLAGS = [_all(is_completed={"const": flag}, completed={"const": not flag}) for flag in (True, False)]
-# For `NewTask` and `TaskChanges`.
 CONSISTENT = _never(
     *[
         _all(
@@ -326,10 +326,11 @@ CONSISTENT = _never(
     ],
     *_CONTRADICTING_FLAGS,
 )
-# For `Completion`.
+"""What JSON Schema must say about `NewTask` and `TaskChanges`: `status` and the flags agree."""
 COMPLETION = _never(
     {"minProperties": 1, "properties": {"is_completed": False, "completed": False}}, *_CONTRADICTING_FLAGS
 )
+"""What JSON Schema must say about `Completion`: a known key, unless it is empty, and no contradiction."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=validated)

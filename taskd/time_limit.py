@@ -46,6 +46,7 @@ class Timeouts:
 
 
 Steps = Generator[Any, Any, T]
+"""What an awaitable does, step by step: a generator that returns its result."""
 
 
 @types.coroutine

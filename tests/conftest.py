@@ -38,6 +38,7 @@ PATIENT = {"TASKD_QUEUE_TIMEOUT": "60"}
 # Test modules that are run only with an option, and that option.
 ON_REQUEST = {
     "test_better_auth.py": "--better-auth",
+    "test_mcp_oauth.py": "--better-auth",
     "test_clients.py": "--clients",
     "test_generators.py": "--clients",
     "test_nextjs.py": "--clients",

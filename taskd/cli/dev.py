@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -12,6 +11,7 @@ import click
 from taskd.application import Application
 from taskd.cli.commands import loaded_plugins
 from taskd.cli.serve import port_option
+from taskd.openapi.credentials import header_with
 from taskd.plugins import Plugins
 from taskd.server.cors import LoopbackOrigins
 from taskd.server.running import serve_here
@@ -39,7 +39,7 @@ def dev(port: int, *, allow_remote: bool) -> None:
     """
     with loaded_plugins() as plugins:
         trial = Trial.prepare(plugins, allow_remote=allow_remote)
-        serve_here(trial.app, port, lambda url: _announce(trial.announcement(url)))
+        serve_here(trial.app, port, lambda url: _announce(trial.announcement(url)), plugins.settings.logs)
 
 
 def _announce(text: str) -> None:
@@ -84,7 +84,8 @@ class Trial:
         file = location.file if location is not None else None
         token_note = plugins.complete_for_trial(file or Path("taskd"))
         token = plugins.issue_token(USER, TOKEN_LIFETIME_S)
-        app = Application.of(plugins, origins=None if _is_set(FRONTEND, plugins) else LoopbackOrigins())
+        origins = None if _is_set(FRONTEND, plugins) else LoopbackOrigins()
+        app = Application.of(plugins, origins=origins, logs_access=plugins.settings.access_log is not False)
         return cls(app, _tasks(location, plugins), _pages(plugins), token, token_note)
 
     def announcement(self, url: str) -> str:
@@ -109,18 +110,9 @@ Ctrl+C stops it.
 """
 
     def _curl(self, url: str) -> str:
-        credentials = _header(next(iter(self.app.plugins.security_schemes), {}), self.token)
-        headers = f"-H '{credentials}' -H 'Content-Type: application/json'"
+        name, value = header_with(self.token, self.app.plugins.security_schemes)
+        headers = f"-H '{name}: {value}' -H 'Content-Type: application/json'"
         return f"""curl {url}/api/{USER}/tasks {headers} -d '{{"title": "Try taskd"}}'"""
-
-
-def _header(scheme: Mapping[str, object], token: str) -> str:
-    """Return the header in which to send *token*, according to *scheme*, an OpenAPI Security Scheme Object."""
-    if scheme.get("type") == "http":
-        return f"Authorization: {str(scheme.get('scheme')).capitalize()} {token}"
-    if (scheme.get("type"), scheme.get("in")) == ("apiKey", "header"):
-        return f"{scheme.get('name')}: {token}"
-    return f"Authorization: {token}"
 
 
 def _is_set(setting: str, plugins: Plugins) -> bool:

@@ -16,6 +16,7 @@ from taskd.cli.conformance import conformance
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
 from taskd.cli.migrate import migrate
+from taskd.cli.new import new
 from taskd.cli.openapi import openapi
 from taskd.cli.plugins import plugins
 from taskd.cli.serve import serve
@@ -74,5 +75,5 @@ def main() -> None:
     """A self-hosted task-management server whose parts are plugins."""
 
 
-for _command in (conformance, dev, doctor, migrate, openapi, plugins, serve, token):
+for _command in (conformance, dev, doctor, migrate, new, openapi, plugins, serve, token):
     main.add_command(_command)

@@ -100,6 +100,9 @@ class LoadedPlugin:
             raise self._refusal(f"cannot be loaded: {plugin.entry_point.value!r} does not name a module")
         with _advising(plugin), blaming(plugin, "cannot be loaded"), self._reporting_slowness("being imported"):
             module = plugin.entry_point.load()
+            if inspect.isclass(module):
+                # What its hooks keep in `self` belongs to this application alone.
+                module = module()
             self._manager.register(module, plugin.name)
             self._manager.check_pending()
             return [hook for hook in HOOKS if hasattr(module, hook)]

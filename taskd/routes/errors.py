@@ -29,6 +29,7 @@ __all__ = [
     "ValidationErrorBody",
     "error_response",
     "handler_of",
+    "response_to_error",
 ]
 
 INTERNAL_ERROR = "Internal server error"
@@ -125,6 +126,15 @@ EXPECTED_ERRORS: Mapping[Any, Handler] = {
     ClientDisconnect: _on_client_disconnect,
 }
 ERROR_HANDLERS: Mapping[Any, Handler] = {**EXPECTED_ERRORS, Exception: _on_any_exception}
+
+
+async def response_to_error(request: Request, error: Exception) -> Response:
+    """
+    Return the response that *request* gets if its endpoint raises *error*, for endpoints that pass on errors otherwise.
+
+    An unexpected error has a 500 that reveals nothing about it; only if it is raised does the core log it.
+    """
+    return await (handler_of(error) or _on_any_exception)(request, error)
 
 
 def handler_of(error: Exception) -> Handler | None:

@@ -14,7 +14,7 @@ __all__ = ["FieldError", "InvalidBody", "InvalidParameter", "InvalidRequest"]
 @attrs.frozen
 class FieldError:
     """
-    A problem with a request: the *field*, and what it should be.
+    A problem with a request: the *field*, and a *message* that says what it should be.
 
     The field is the name of a field in the body, `body` for the body as a whole, or the name of a header or of a
     parameter in the query or in the path.

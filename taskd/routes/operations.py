@@ -9,18 +9,33 @@ body or a store that is down.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import attrs
 from attrs.validators import deep_iterable, deep_mapping, ge, instance_of, lt, min_len, optional
 
-__all__ = ["Body", "Operation", "Returns", "is_public", "operation", "operation_of", "public"]
+__all__ = [
+    "Body",
+    "Operation",
+    "Returns",
+    "challenge_parameters",
+    "is_public",
+    "operation",
+    "operation_of",
+    "parameters_of",
+    "public",
+]
 
 E = TypeVar("E", bound=Callable[..., Any])
 
 _OPERATION = "__taskd_operation__"
 _PUBLIC = "__taskd_public__"
+_CHALLENGE = "__taskd_challenge__"
+
+# What a quoted string may contain without escapes (RFC 9110, section 5.6.4).
+_QUOTABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
 
 _is_mapping: Any = instance_of(Mapping)
 _has_names: Any = deep_mapping(key_validator=instance_of(str), mapping_validator=_is_mapping)
@@ -127,6 +142,30 @@ def public(endpoint: E) -> E:
         route with the endpoint that is returned.
     """
     return _mark(endpoint, _PUBLIC, True)
+
+
+def challenge_parameters(endpoint: E, **parameters: str) -> E:
+    """
+    Add *parameters* to the `WWW-Authenticate` of each 401 for *endpoint* (RFC 9110, section 11.2).
+
+    If the auth plugin sends several challenges, the last one gets them.
+
+    Returns:
+        *endpoint* itself, or a wrapper if it does not allow attributes to be set, as with a bound method.  Create the
+        route with the endpoint that is returned.
+
+    Raises:
+        ValueError: A value has characters that are not printable ASCII, or quotes or backslashes.
+    """
+    if not all(map(_QUOTABLE.fullmatch, parameters.values())):
+        raise ValueError("the parameters of a challenge must be printable ASCII, without quotes and backslashes")
+    return _mark(endpoint, _CHALLENGE, ", ".join(f'{name}="{value}"' for name, value in parameters.items()))
+
+
+def parameters_of(endpoint: Any) -> str:
+    """Return the parameters that 401s for *endpoint* itself add to the challenge; empty if there are none."""
+    found: str = _marks(endpoint).get(_CHALLENGE, "")
+    return found
 
 
 def operation_of(endpoint: Any) -> Operation | None:

@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from taskd.auth import Guard
 from taskd.plugins import PluginError, Source, blaming
 from taskd.routes.errors import EXPECTED_ERRORS, NOTHING_HERE
-from taskd.routes.operations import Operation, is_public, operation_of
+from taskd.routes.operations import Operation, is_public, operation_of, parameters_of
 from taskd.routes.overlaps import common_path
 
 __all__ = ["ENCODED_SLASH", "HAS_ENCODED_SLASH", "Endpoint", "endpoints_of", "not_found", "resources"]
@@ -57,6 +57,7 @@ class Endpoint:
         route: The plugin's route.
         source: What provides the route.
         respond: Runs the endpoint for a request.
+        guard: Admits requests.
         is_public: Whether it needs no credentials.
         docstring: The summary and the description; empty if there are none.
         operation: What else was declared for the API document.
@@ -66,19 +67,22 @@ class Endpoint:
     route: Route
     source: Source
     respond: Respond
+    guard: Guard
     is_public: bool
     docstring: str
     operation: Operation
 
     @classmethod
-    def of(cls, route: Route, method: str, source: Source) -> Endpoint:
-        """Return the endpoint of *route* from *source* for *method*."""
+    def of(cls, route: Route, method: str, source: Source, guard: Guard) -> Endpoint:
+        """Return the endpoint of *route* from *source* for *method*, to which *guard* admits requests."""
         candidates = list(_candidates(route.endpoint, method))
+        parameters = parameters_of(route.endpoint)
         return cls(
             method=method,
             route=route,
             source=source,
             respond=_respond_with(route),
+            guard=attrs.evolve(guard, parameters=parameters) if parameters else guard,
             is_public=is_public(route.endpoint),
             docstring=next(filter(None, map(_docstring, candidates)), ""),
             operation=next(filter(None, map(operation_of, candidates)), Operation()),
@@ -148,7 +152,7 @@ class Resource:
             _decode_slashes(scope)
         request = Request(scope, receive, send)
         if not endpoint.is_public:
-            await self.guard.admit(request)
+            await endpoint.guard.admit(request)
         try:
             await endpoint.respond(request, receive, send)
         except SystemExit as error:
@@ -164,7 +168,7 @@ class Resource:
             if taken is not None:
                 message = f"{method} {route.path} is claimed by {taken.source} and by {source}"
                 raise PluginError(message, plugin=source.name)
-            self.endpoints[method] = Endpoint.of(route, method, source)
+            self.endpoints[method] = Endpoint.of(route, method, source, self.guard)
         self._check_protection(route, source)
 
     def _check_protection(self, route: Route, source: Source) -> None:

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from taskd.logs import REQUEST_ID as REQUEST_ID_OF_TASK
 from taskd.routes.errors import INTERNAL_ERROR, error_response, handler_of
 from taskd.routes.responses import REQUEST_ID
 from taskd.routes.router import ENCODED_SLASH, HAS_ENCODED_SLASH
@@ -67,7 +68,9 @@ class HTTPMiddleware:
             return
         headers = dict(scope["headers"])
         origin, upgrade = headers.get(b"origin"), headers.get(b"upgrade")
-        response = _Response(send, _request_id(scope) if X_REQUEST_ID in headers else new_request_id())
+        request_id = _request_id(scope) if X_REQUEST_ID in headers else new_request_id()
+        REQUEST_ID_OF_TASK.set(request_id)
+        response = _Response(send, request_id)
         if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
             response.caching = NEVER_STORED
             response.caching_if_read = self._reads if scope["method"] in _READ_METHODS else NEVER_STORED

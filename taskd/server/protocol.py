@@ -24,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
+from taskd.logs import RateLimitedLog
 from taskd.routes.lists import CUT_OFF
 from taskd.server.admission import ENQUEUE, HAS_LEFT, PLACE, Enqueue
 from taskd.server.body import BodyDecoder, ChunkedDecoder, LengthDecoder
@@ -33,7 +34,6 @@ from taskd.server.gates import Place
 from taskd.server.head import BadRequest, Head
 from taskd.server.head_reader import HeadReader
 from taskd.server.limits import SEND_TIMEOUT, Limits
-from taskd.server.rate_limited_log import RateLimitedLog
 from taskd.server.response import Headers, error_bytes
 from taskd.server.stalled import StalledConnections
 

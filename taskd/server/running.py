@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp
 
+from taskd.logs import Logging
 from taskd.server import open_files
 from taskd.server.signals import exit_after
 from taskd.server.sockets import Listener
@@ -18,7 +19,7 @@ __all__ = ["serve", "serve_here"]
 logger = logging.getLogger(__name__)
 
 
-def serve(app: str, host: str, port: int, *, workers: int, grace_s: int) -> None:
+def serve(app: str, host: str, port: int, *, workers: int, grace_s: int, logs: Logging) -> None:
     """
     Serve in production, and exit when a signal stops the server.
 
@@ -28,13 +29,14 @@ def serve(app: str, host: str, port: int, *, workers: int, grace_s: int) -> None
         port: The port to listen on; 0 selects a free one.
         workers: How many processes serve requests.
         grace_s: How many seconds requests in flight may take after SIGTERM.
+        logs: How to log.
 
     Raises:
         ListenError: The server cannot listen there.
     """
     open_files.raise_limit()
     listener = Listener.open(host, port)
-    configuration = config(app, grace_s)
+    configuration = config(app, grace_s, logs)
     if workers == 1:
         server = Server(configuration, lambda: _log_url(listener), ignores_hangup=True)
         server.run(listener.sockets)
@@ -46,7 +48,7 @@ def serve(app: str, host: str, port: int, *, workers: int, grace_s: int) -> None
         exit_after(parent.stopped_by)
 
 
-def serve_here(app: ASGIApp, port: int, announce: Callable[[str], None]) -> None:
+def serve_here(app: ASGIApp, port: int, announce: Callable[[str], None], logs: Logging) -> None:
     """
     Serve *app* on this machine only, and call *announce* with its URL.  In other respects, it works as in production.
 
@@ -59,7 +61,7 @@ def serve_here(app: ASGIApp, port: int, announce: Callable[[str], None]) -> None
         _log_url(listener)
         announce(listener.url)
 
-    server = Server(config(app), say)
+    server = Server(config(app, logs=logs), say)
     server.run(listener.sockets)
     exit_after(server.stopped_by)
 

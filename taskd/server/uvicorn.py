@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import faulthandler
 import logging
 import os
@@ -14,12 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from socket import socket
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.config import LOGGING_CONFIG
 
+from taskd.logs import Logging
 from taskd.server import garbage
 from taskd.server.protocol import HTTPProtocol
 from taskd.server.signals import STOP_SIGNALS, restore_default_action
@@ -38,13 +36,14 @@ SWITCH_INTERVAL_S = 0.00002
 logger = logging.getLogger(__name__)
 
 
-def config(app: ASGIApp | str, grace_s: int = 10) -> uvicorn.Config:
+def config(app: ASGIApp | str, grace_s: int = 10, logs: Logging | None = None) -> uvicorn.Config:
     """
     Return uvicorn's configuration, and set up logging.
 
     Args:
         app: The application or, for several processes, where it can be imported from.
         grace_s: How many seconds requests in flight may take after SIGTERM.
+        logs: How to log.
     """
     return uvicorn.Config(
         app,
@@ -55,17 +54,10 @@ def config(app: ASGIApp | str, grace_s: int = 10) -> uvicorn.Config:
         timeout_graceful_shutdown=grace_s,
         backlog=BACKLOG,
         server_header=False,
-        # The access log would contain the query of every request, which may contain tokens.
+        # uvicorn's would contain the query of every request, which may contain tokens.
         access_log=False,
-        log_config=_log_config(),
+        log_config=(logs or Logging()).config(),
     )
-
-
-def _log_config() -> dict[str, Any]:
-    """Return uvicorn's own logging configuration, with taskd's logger added."""
-    logging_config = copy.deepcopy(LOGGING_CONFIG)
-    logging_config["loggers"]["taskd"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
-    return logging_config
 
 
 class Server(uvicorn.Server):

@@ -98,6 +98,8 @@ def running_server(
     environ: Mapping[str, str],
     arguments: Sequence[str] = ("-m", "taskd", "serve", "--port", "0"),
     cwd: Path | None = None,
+    *,
+    python: str = sys.executable,
 ) -> Iterator[RunningServer]:
     """
     Run a server in a new process during the block.
@@ -106,9 +108,10 @@ def running_server(
         environ: The whole environment of the process.
         arguments: Arguments to Python that start uvicorn and let it choose the port.
         cwd: The working directory.
+        python: The interpreter, by default this one.
     """
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [python, *arguments],
         env=dict(environ),
         cwd=cwd,
         stdin=subprocess.DEVNULL,

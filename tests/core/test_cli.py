@@ -303,7 +303,7 @@ class TestDev:
     def test_a_remote_database_is_served_if_that_is_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The announcement says where the tasks are and how the token is signed, without showing a secret."""
         announced: list[str] = []
-        monkeypatch.setattr("taskd.cli.dev.serve_here", lambda _, port, say: say(f"http://127.0.0.1:{port}"))
+        monkeypatch.setattr("taskd.cli.dev.serve_here", lambda _, port, say, __: say(f"http://127.0.0.1:{port}"))
         monkeypatch.setattr("taskd.cli.dev._announce", announced.append)
         Path(".env").write_text(f"BETTER_AUTH_SECRET='{SECRET}'\n")
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from taskd.auth import DenyAll, challenge_of, request_headers_of
 from taskd.time_limit import Timeouts
 from tests.conftest import client_of, token_for
-from tests.support.applications import build, get
+from tests.support.applications import build, get, refusal
 from tests.support.third_parties import Site, auth_source, routes_source
 
 pytestmark = pytest.mark.anyio
@@ -152,6 +152,29 @@ class TestGuard:
 
         assert [401] * 4 == [response.status_code for response in responses]
         assert given == [response.headers["WWW-Authenticate"] for response in responses]
+
+    @pytest.mark.parametrize(
+        ("challenge", "given"),
+        [("Acme", 'Acme where="there", who="them"'), ('Acme realm="a"', 'Acme realm="a", where="there", who="them"')],
+    )
+    async def test_an_endpoint_adds_to_the_challenge(self, site: Site, challenge: str, given: str) -> None:
+        """The parameters of an endpoint appear in its 401s, and in no others."""
+        marked = "taskd.routes.challenge_parameters(endpoint, where='there', who='them')"
+        routes = routes_source("Route('/me', functools.partial(endpoint))", f"Route('/marked', {marked})")
+        backend = auth_source("return None").replace("    async", f"    challenge = {challenge!r}\n\n    async")
+        site.install("custom", f"import functools\n{backend}{routes}")
+        app = build(TASKD_AUTH="custom")
+
+        responses = [await get(app, path) for path in ("/me", "/marked")]
+
+        assert [challenge, given] == [response.headers["WWW-Authenticate"] for response in responses]
+
+    def test_an_endpoint_cannot_add_what_breaks_the_challenge(self, site: Site) -> None:
+        """A value that would end its quotes is refused when the server starts."""
+        marked = "taskd.routes.challenge_parameters(endpoint, where='\"')"
+        site.install("custom", routes_source(f"Route('/marked', {marked})"))
+
+        assert "must be printable ASCII, without quotes and backslashes" in refusal()
 
     @pytest.mark.parametrize("challenge", ["None", "5", "''", "'Acme\\r\\nX: y'", "'Acm\u00e9'", "b'Acme'"])
     async def test_an_invalid_challenge_leads_to_a_500(self, site: Site, challenge: str) -> None:

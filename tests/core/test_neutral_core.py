@@ -20,7 +20,8 @@ WORDS = re.compile(
 ALLOWED = ('auth: str = environ_config.var("jwt"', 'storage: str = environ_config.var("sql"', '"--sql"')
 # What clients send and get unless an auth plugin says otherwise; nothing that serves imports these.
 OF_CLIENTS = {CORE / "conformance" / "tokens.py", CORE / "conformance" / "sections" / "tokens.py"}
-FILES = sorted(path for path in {*CORE.rglob("*.py"), *CORE.rglob("*.md")} - OF_CLIENTS)
+SUFFIXES = (".py", ".md", ".jinja", ".yml")
+FILES = sorted(path for path in {*CORE.rglob("*")} - OF_CLIENTS if path.suffix in SUFFIXES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CORE)))
@@ -34,5 +35,6 @@ def test_the_core_does_not_mention_what_plugins_use(path: Path) -> None:
 
 
 def test_the_core_is_searched() -> None:
-    """The files include its modules and the introduction of the API document."""
-    assert {"application.py", "introduction.md", "dev.py", "middleware.py"} <= {path.name for path in FILES}
+    """The files include its modules, the introduction of the API document, and the templates."""
+    modules = {"application.py", "dev.py", "middleware.py"}
+    assert modules | {"introduction.md", "ci.yml", "plugin.py.jinja"} <= {path.name for path in FILES}

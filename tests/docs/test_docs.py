@@ -86,7 +86,7 @@ def test_the_commands_in_the_documentation_run(block: list[str], monkeypatch: py
 def test_the_documentation_contains_commands() -> None:
     """Otherwise, there would be nothing to run."""
     shown = {command.split()[1] for block in COMMANDS for command in block}
-    assert {"dev", "serve", "token", "plugins", "migrate", "doctor", "openapi"} == shown
+    assert {"dev", "serve", "token", "plugins", "migrate", "doctor", "new", "openapi"} == shown
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/neon.md"])
@@ -242,37 +242,47 @@ def test_the_readme_s_blocks_are_those_that_ci_runs() -> None:
     assert "taskd serve" in deploy
 
 
-@pytest.mark.parametrize("name", ["memory", "apikey", "summary"])
-def test_the_examples_in_the_documentation_are_the_tested_files(name: str) -> None:
-    """docs/guides/plugins.md shows the files of examples/acme unchanged."""
-    shown = dict(block.split("\n", 1) for block in blocks("docs/guides/plugins.md", "python"))
-
-    assert (EXAMPLE / "acme_taskd" / f"{name}.py").read_text() == shown[f"# acme_taskd/{name}.py"]
-
-
-def test_the_excerpts_of_examples_are_from_the_tested_files() -> None:
-    """docs/guides/plugin-examples.md shows parts of the files that their first lines name, unchanged."""
-    excerpts = [block.split("\n", 1) for block in blocks("docs/guides/plugin-examples.md", "python")]
-    files = {name: (EXAMPLE.parent / name.removeprefix("# ")).read_text() for name, _ in excerpts}
-
-    assert excerpts
-    assert [] == [name for name, shown in excerpts if shown not in files[name]]
+# Each block that begins with the name of a file, on each page that may show an example.
+NAMED = [
+    pytest.param(page, *found.groups(), id=f"{page}: {found[1]}")
+    for page in [*PAGES, *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("examples/*/README.md")))]
+    for language in ("python", "toml", "lua", "typescript", "tsx")
+    for block in blocks(page, language)
+    if (found := re.match(r"(?:#|--|//) ([\w./-]+\.\w+)\n(.*)", block, re.DOTALL))
+]
 
 
-def test_the_example_s_entry_points_are_as_shown() -> None:
-    """docs/guides/plugins.md shows the entry points of examples/acme unchanged."""
-    [shown] = blocks("docs/guides/plugins.md", "toml")
+@pytest.mark.parametrize(("page", "name", "shown"), NAMED)
+def test_the_examples_in_the_documentation_are_the_files_that_run(page: str, name: str, shown: str) -> None:
+    """A block that begins with the name of a file is that file, or a part of it, unchanged, in one of the examples."""
+    files = [path.read_text() for pattern in (f"examples/{name}", f"examples/*/{name}") for path in ROOT.glob(pattern)]
 
-    assert shown in (EXAMPLE / "pyproject.toml").read_text()
+    assert any(shown in file for file in files), f"{page} shows a {name} that no example has"
 
 
-@pytest.mark.usefixtures("_example")
-def test_the_test_in_the_documentation_is_a_test() -> None:
-    """The four lines of a plugin's test define a test class that pytest runs."""
-    module: dict[str, Any] = {}
-    exec(blocks("docs/guides/plugins.md", "python")[-1], module)  # noqa: S102  it is our own documentation
+def test_the_documentation_shows_examples() -> None:
+    """Otherwise, there would be nothing to compare."""
+    shown = {each.values[1] for each in NAMED}
 
-    assert issubclass(module["TestMemoryStore"], StoreContract)
+    assert {"acme_taskd/memory.py", "acme_taskd/apikey.py", "acme_taskd/summary.py", "tests/test_store.py"} <= shown
+    assert "docs/guides/plugin-examples.md" in {each.values[0] for each in NAMED}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_entry_points_in_the_documentation_are_those_of_the_examples(page: str) -> None:
+    """A block with entry points is part of the `pyproject.toml` of an example."""
+    projects = [path.read_text() for path in ROOT.glob("examples/*/pyproject.toml")]
+    shown = [block for block in blocks(page, "toml") if "entry-points" in block]
+
+    assert [] == [block for block in shown if not any(block in project for project in projects)]
+
+
+@pytest.mark.parametrize("project", sorted(ROOT.glob("examples/*/pyproject.toml")), ids=lambda path: path.parent.name)
+def test_each_example_has_a_page(project: Path) -> None:
+    """The documentation says what each distribution in examples/ is for."""
+    folder = f"examples/{project.parent.name}"
+
+    assert any(folder in path.read_text() for path in DOCS.rglob("*.md"))
 
 
 @pytest.mark.usefixtures("_example")

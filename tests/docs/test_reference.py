@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.metadata
 import inspect
 import json
 import re
-from types import ModuleType
+from pathlib import Path
 
 import pluggy
 import pytest
 
 from taskd import hooks
+from taskd.application import Application
+from tests.conftest import SECRET
 from tests.support.documentation import ROOT, table
 from tests.support.documents import CODES
 from tests.support.errors_reference import PAGE as ERRORS_PAGE
 from tests.support.errors_reference import written as with_codes
+from tests.support.public_names import undescribed_fields, undescribed_methods, undescribed_names
+from tests.support.settings_reference import PARTS, declared
 
 REFERENCE = ROOT / "docs" / "reference"
 ERRORS = "docs/reference/errors.md"
@@ -60,30 +65,68 @@ def test_no_other_module_is_called_public() -> None:
     assert set(PUBLIC) - {"taskd"} == set(re.findall(r"`(taskd\.\w+)`", package.__doc__ or ""))
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", [*PUBLIC, "taskd.hooks"])
 def test_each_public_name_has_a_description(name: str) -> None:
-    """Each class and function in `__all__` has a docstring; without one, it would be missing on the page."""
-    module = importlib.import_module(name)
-    public = {each: getattr(module, each) for each in module.__all__}
+    """So does each public method and field of its classes; without one, it would be missing on the page, or unclear."""
+    assert [] == undescribed_names(name)
+    assert [] == undescribed_methods(name)
+    assert [] == undescribed_fields(name)
 
-    assert [] == [each for each, value in public.items() if is_described_by_docstring(value) and not value.__doc__]
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*/*/*.py")), ids=lambda file: file.stem)
+def test_the_examples_need_nothing_private(file: Path) -> None:
+    """What they import of taskd is in the reference, and only tests import `taskd.testing`."""
+    imported = [
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.split(".")[0] == "taskd"
+        for alias in node.names
+    ]
+
+    allowed = set(PUBLIC) if file.parent.name == "tests" else set(PUBLIC) - {"taskd.testing"}
+    assert {module for module, _ in imported} <= allowed
+    assert [] == [(module, name) for module, name in imported if name not in importlib.import_module(module).__all__]
 
 
-def is_described_by_docstring(value: object) -> bool:
-    """Tell whether *value* can have its own docstring: it is neither a constant nor a type alias."""
-    return inspect.isclass(value) or inspect.isfunction(value) or isinstance(value, ModuleType)
+@pytest.mark.parametrize("name", [name for name in hooks.__all__ if name.startswith("taskd_")])
+def test_each_argument_of_a_hook_is_described(name: str) -> None:
+    """The docstring of the hook, or that of the module, says what it is."""
+    hook = getattr(hooks, name)
+    described = re.findall(r"\*(\w+)\*", f"{hooks.__doc__}{hook.__doc__}")
+
+    assert set() == set(inspect.signature(hook).parameters) - set(described)
+
+
+def test_each_class_of_settings_is_in_the_reference() -> None:
+    """docs/reference/settings.md has a table for each, whichever package it is in."""
+    found = {
+        (".".join(path.relative_to(root).with_suffix("").parts), name)
+        for root, pattern in ((ROOT, "taskd/**/*.py"), (ROOT / "plugins", "**/*.py"))
+        for path in root.glob(pattern)
+        for name in re.findall(r"(?m)^@environ_config\.config\b.*\nclass (\w+)", path.read_text())
+    }
+
+    assert found == {(part.__module__, part.__name__) for part in PARTS.values()}
+
+
+def test_no_other_setting_is_read() -> None:
+    """Whatever taskd and its plugins read by name when they start is in one of the tables."""
+    application = Application.assemble({"BETTER_AUTH_SECRET": SECRET})
+    read = set(application.plugins.environ._asked)
+
+    assert set() == read - {setting["var_name"] for part in PARTS.values() for setting in declared(part)}
 
 
 def test_each_hook_is_in_the_reference() -> None:
     """docs/reference/hooks.md renders the module that defines them, and docs/guides/plugins.md lists them."""
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
-    declared = set(vars(manager.hook))
+    known = set(vars(manager.hook))
     guide = (ROOT / "docs" / "guides" / "plugins.md").read_text()
 
     assert ["taskd.hooks"] == rendered("hooks.md")
-    assert declared == {name for name in hooks.__all__ if name.startswith("taskd_")}
-    assert declared == set(re.findall(r"(?m)^\| `(taskd_\w+)\(", guide))
+    assert known == {name for name in hooks.__all__ if name.startswith("taskd_")}
+    assert known == set(re.findall(r"(?m)^\| `(taskd_\w+)\(", guide))
 
 
 def test_each_command_and_option_is_in_the_reference() -> None:

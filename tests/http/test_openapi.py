@@ -375,7 +375,8 @@ def taskd_routes():
 
         assert 1 == result.exit_code
         [line] = result.output.splitlines()
-        assert "taskd: plugin 'hello' of acme 1.0 declares x, which /hello does not have" == line
+        refusal = "plugin 'hello' of acme 1.0 declares x, which /hello does not have"
+        assert f"taskd: {refusal}; or set TASKD_DISABLED_PLUGINS=hello" == line
 
     async def test_it_contains_no_secret(self) -> None:
         """It contains no settings, no token, and not the version of the server."""

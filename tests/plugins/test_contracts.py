@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import operator
+import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
-import attrs
+import httpx
 import pytest
-from starlette.authentication import AuthCredentials, AuthenticationBackend
-from starlette.requests import HTTPConnection
+from starlette.authentication import AuthenticationBackend
 
-from taskd.auth import InvalidCredentials, MissingCredentials, User
 from taskd.storage import TaskStore
 from taskd.testing import AuthContract, StoreContract
-from taskd.testing.auth import guarded_by
+from taskd.testing.storage.outages import OutageTests
 from taskd_jwt.backend import JWTBackend
 from taskd_jwt.plugin import taskd_auth
 from taskd_sql.plugin import taskd_storage
 from tests.conftest import SECRET, token_for
+from tests.support.applications import build_verifying
+from tests.support.clock import Clock
+from tests.support.issuer import Issuer
+from tests.support.key_endpoint import Endpoint
+from tests.support.proxy import Proxy
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -36,6 +40,34 @@ class TestSQLStore(StoreContract):
         yield sql
         await sql.close()
 
+    @pytest.fixture
+    def reopen(self, database_url: str) -> Callable[[], TaskStore]:
+        return lambda: taskd_storage({"DATABASE_URL": database_url})
+
+
+class TestSQLStoreWithoutItsServer(OutageTests):
+    """The SQL store while PostgreSQL cannot be reached."""
+
+    @pytest.fixture
+    def owner(self, user_id: str) -> str:
+        return user_id
+
+    @pytest.fixture
+    async def store(self, proxy: Proxy, postgres_url: str) -> AsyncIterator[TaskStore]:
+        sql = taskd_storage({"DATABASE_URL": proxy.url_through(postgres_url)})
+        yield sql
+        await sql.close()
+
+    @pytest.fixture
+    def outage(self, proxy: Proxy) -> Callable[[], AbstractAsyncContextManager[None]]:
+        @contextlib.asynccontextmanager
+        async def down() -> AsyncIterator[None]:
+            await proxy.refuse()
+            yield
+            await proxy.accept()
+
+        return down
+
 
 class TestJWTBackend(AuthContract):
     @pytest.fixture
@@ -47,100 +79,25 @@ class TestJWTBackend(AuthContract):
         return lambda user_id: {"Authorization": f"Bearer {token_for(user_id)}"}
 
 
-KEYS = {
-    "digits": "31415926535897932384626433832795",
-    "a palindrome": "abcdefghijklmnopqrrqponmlkjihgfedcba",
-    "one character": "0" * 32,
-    "marks": "-_.~" * 8,
-    "short": "7",
-    "hexadecimal": "c0ffee" * 6,
-}
-
-
-@attrs.frozen
-class KeyBackend(AuthenticationBackend):
-    """Accepts alice's key in its own header; *is_same* says which other values are accepted, too."""
-
-    key: str
-    is_same: Callable[[str, str], bool] = operator.eq
-
-    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, User]:
-        sent = conn.headers.get("x-key")
-        if sent is None:
-            raise MissingCredentials
-        if not self.is_same(sent, self.key):
-            raise InvalidCredentials
-        return AuthCredentials(), User("alice")
-
-
-class TestKeys(AuthContract):
-    """A key may be any text."""
-
-    @pytest.fixture(params=KEYS)
-    def key(self, request: pytest.FixtureRequest) -> str:
-        return KEYS[request.param]
+class TestJWTBackendWithPublishedKeys(AuthContract):
+    """The JWT backend with keys that it fetches, some of the time in vain."""
 
     @pytest.fixture
-    def backend(self, key: str) -> KeyBackend:
-        return KeyBackend(key)
+    def backend(self, both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock) -> AuthenticationBackend:  # noqa: ARG002
+        return build_verifying(both_schemes, clock=clock).backend
 
     @pytest.fixture
-    def credentials(self, key: str) -> Callable[[str], dict[str, str]]:
-        return lambda _: {"X-Key": key}
-
-
-class TestKeysInAnyCase(TestKeys):
-    """A key may be case-insensitive."""
+    def credentials(self, issuer: Issuer) -> Callable[[str], dict[str, str]]:
+        return lambda user_id: {"Authorization": f"Bearer {issuer.sign({'sub': user_id})}"}
 
     @pytest.fixture
-    def backend(self, key: str) -> KeyBackend:
-        return KeyBackend(key, lambda sent, own: sent.lower() == own.lower())
+    def outage(self, endpoint: Endpoint, clock: Clock) -> Callable[[], AbstractAsyncContextManager[None]]:
+        @contextlib.asynccontextmanager
+        async def down() -> AsyncIterator[None]:
+            endpoint.fault = httpx.ConnectError("down")
+            yield
+            endpoint.fault = None
+            # Until the keys may be fetched again.
+            clock.now_s += 60
 
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    "is_same",
-    [
-        lambda sent, key: sent.startswith(key),
-        lambda sent, key: key.startswith(sent),
-        lambda sent, key: len(sent) == len(key),
-        lambda sent, key: sent[:12] == key[:12],
-        lambda sent, key: sorted(sent) == sorted(key),
-    ],
-    ids=["has the key as prefix", "is a prefix of the key", "same length", "twelve characters", "any order"],
-)
-@pytest.mark.parametrize("key", ["31415926535897932384626433832795", "f3Zr0vSQ6uZ9tHqkq5pWj2x1yL8n4b7c"])
-async def test_a_backend_that_accepts_more_than_the_key_fails_the_contract(
-    key: str, is_same: Callable[[str, str], bool]
-) -> None:
-    """Values that only resemble the key are detected, whatever characters the key consists of."""
-    client = guarded_by(KeyBackend(key, is_same))
-
-    with pytest.raises(AssertionError):
-        await AuthContract().test_altered_credentials_are_refused(client, lambda _: {"X-Key": key})
-
-
-@attrs.frozen
-class Accusing(KeyBackend):
-    """Treats everything that it does not accept as invalid, even a missing key, or a valid key for another's path."""
-
-    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, User]:
-        if conn.headers.get("x-key") != self.key or conn.url.path != "/api/alice":
-            raise InvalidCredentials
-        return AuthCredentials(), User("alice")
-
-
-@pytest.mark.anyio
-async def test_a_backend_that_treats_a_missing_key_as_invalid_fails_the_contract() -> None:
-    """Clients could not tell whether to send credentials or to get new ones."""
-    with pytest.raises(AssertionError):
-        await AuthContract().test_missing_credentials_are_not_invalid(guarded_by(Accusing("key")))
-
-
-@pytest.mark.anyio
-async def test_a_backend_that_compares_the_path_itself_fails_the_contract() -> None:
-    """That is up to the guard; otherwise, clients would get new credentials that are no better than the old ones."""
-    with pytest.raises(AssertionError):
-        await AuthContract().test_credentials_are_only_valid_for_their_user(
-            guarded_by(Accusing("key")), lambda _: {"X-Key": "key"}
-        )
+        return down

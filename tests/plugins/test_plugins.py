@@ -125,6 +125,35 @@ plugin = Plugin()
 
         assert 200 == (await get(build(), "/hello")).status_code
 
+    async def test_a_plugin_may_be_a_class(self, site: Site) -> None:
+        """Each application makes its own instance, in which hooks share what they need."""
+        source = """
+import contextlib
+
+class Plugin:
+    def __init__(self):
+        self.steps = []
+
+    @hookimpl
+    def taskd_routes(self):
+        async def show(request):
+            return PlainTextResponse(", ".join(self.steps))
+
+        return [Route("/steps", taskd.routes.public(show))]
+
+    @hookimpl
+    @contextlib.asynccontextmanager
+    async def taskd_lifespan(self):
+        self.steps.append("entered")
+        yield
+"""
+        site.install("steps", source, attribute=":Plugin")
+        started, other = build(), build()
+
+        async with lifespan(started):
+            assert "entered" == (await get(started, "/steps")).text
+        assert "" == (await get(other, "/steps")).text
+
     async def test_hooks_get_the_store_and_the_environment(self, site: Site) -> None:
         """A hook for routes receives the selected store and the environment."""
         source = """

@@ -51,9 +51,7 @@ class MemoryStore(TaskStore):
         return self.changes[owner]
 
     async def get(self, owner: str, task_id: UUID) -> Task:
-        if task_id not in self.tasks[owner]:
-            raise TaskNotFound
-        return self.tasks[owner][task_id]
+        return self.found(owner, task_id)
 
     async def create(
         self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
@@ -90,10 +88,15 @@ class MemoryStore(TaskStore):
 
     async def at_version(self, owner: str, task_id: UUID, version: int | None) -> Task:
         """Return the task to change, if it has this *version*."""
-        task = await self.get(owner, task_id)
+        task = self.found(owner, task_id)
         if version not in (None, task.version):
             raise PreconditionFailed
         return task
+
+    def found(self, owner: str, task_id: UUID) -> Task:
+        if task_id not in self.tasks[owner]:
+            raise TaskNotFound
+        return self.tasks[owner][task_id]
 
     async def check_free(self, owner: str, task_id: UUID) -> None:
         """Check that a task may be created with this id."""

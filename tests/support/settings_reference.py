@@ -8,14 +8,16 @@ from typing import Any
 import environ as environ_config
 
 from taskd.settings import Settings
+from taskd_compat.settings import CompatSettings
 from taskd_jwt.settings import JWTSettings
+from taskd_mcp.settings import MCPSettings
 from taskd_sql.settings import SQLSettings
 from tests.support.documentation import ROOT, with_table
 
 __all__ = ["PAGE", "declared", "written"]
 
 PAGE = ROOT / "docs" / "reference" / "settings.md"
-PARTS = {"core": Settings, "sql": SQLSettings, "jwt": JWTSettings}
+PARTS = {"core": Settings, "sql": SQLSettings, "jwt": JWTSettings, "compat": CompatSettings, "mcp": MCPSettings}
 
 
 def declared(part: type) -> list[dict[str, Any]]:

@@ -3,19 +3,12 @@
 import httpx
 import pytest
 from acme_taskd.apikey import KeyBackend, taskd_auth
-from acme_taskd.memory import MemoryStore
 
 from taskd import build_app
-from taskd.testing import AuthContract, StoreContract, undescribed
+from taskd.testing import AuthContract, undescribed
 
 KEYS = {"alice": "A" * 16 + "b" * 16 + "3", "bob": "C" * 16 + "d" * 16 + "4"}
 ENVIRON = {"ACME_KEYS": ",".join(f"{user}:{key}" for user, key in KEYS.items())}
-
-
-class TestMemoryStore(StoreContract):
-    @pytest.fixture
-    def store(self):
-        return MemoryStore()
 
 
 class TestKeyBackend(AuthContract):

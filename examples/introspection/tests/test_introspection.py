@@ -2,9 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -102,6 +103,28 @@ class TestIntrospection(AuthContract):
             return bearer(token)
 
         return issue
+
+    @pytest.fixture
+    def revoke(self, server: Server, clock: Clock):
+        """A function that revokes all tokens, and waits until the old verdicts are forgotten."""
+
+        def revoked(_: str) -> None:
+            server.tokens.clear()
+            clock.now_s += 30
+
+        return revoked
+
+    @pytest.fixture
+    def outage(self, server: Server):
+        """A function that returns a context manager, in which the authorization server cannot be reached."""
+
+        @contextlib.asynccontextmanager
+        async def unreachable() -> AsyncIterator[None]:
+            server.route.side_effect = httpx.ConnectError("refused")
+            yield
+            server.route.side_effect = server.respond
+
+        return unreachable
 
     @pytest.fixture
     def alice(self, credentials) -> dict[str, str]:

@@ -9,6 +9,8 @@ import pytest
 
 from taskd.storage import PreconditionFailed, StoreError, TaskNotFound, TaskStore
 from taskd.tasks import NewTask, Task, TaskChanges
+from taskd.testing.promises import promises
+from taskd.testing.storage.limits import limited
 from taskd.testing.storage.samples import AT_ONCE, id_at, outcomes, soon
 
 __all__ = ["ConditionTests"]
@@ -36,6 +38,8 @@ WRITES: list[Write] = [_update, _update_nothing, _toggle, _delete]
 each_write = pytest.mark.parametrize("write", WRITES, ids=["update", "update nothing", "toggle", "delete"])
 
 
+@promises
+@limited
 class ConditionTests:
     """`update`, `toggle` and `delete` with a version."""
 
@@ -62,7 +66,12 @@ class ConditionTests:
         created = await store.create(owner, NewTask(title="t"))
         other = await store.create(owner, NewTask(title="t"))
         task = await store.update(owner, created.id, TaskChanges(description="d"))
-        for version in (0, created.version, other.version, task.version + 1, 2**63 - 1):
+        # Until the version has two digits.
+        while task.version < AT_ONCE:
+            task = await store.update(owner, created.id, TaskChanges(description="d"))
+        near = [task.version - 1, task.version + 1, task.version // 10, task.version * 10]
+        far = [task.version + 2**16, task.version + 2**32, 2**63 - 1]
+        for version in (0, created.version, other.version, *near, *far):
             with pytest.raises(PreconditionFailed):
                 await write(store, owner, task.id, version)
 

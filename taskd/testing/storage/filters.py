@@ -8,6 +8,8 @@ import itertools
 from taskd.queries import Order, TaskQuery
 from taskd.storage import TaskStore
 from taskd.tasks import NewTask, Priority, Status, Task, TaskChanges
+from taskd.testing.promises import promises
+from taskd.testing.storage.limits import limited
 from taskd.testing.storage.samples import HOUR, NOON, assert_lists, create_all, titles
 
 __all__ = ["FilterTests"]
@@ -23,6 +25,8 @@ TAGS = [
 ]
 
 
+@promises
+@limited
 class FilterTests:
     """Each filter alone, and all together."""
 

@@ -9,6 +9,8 @@ import pytest
 from taskd.queries import Order, TaskQuery
 from taskd.storage import PreconditionFailed, TaskStore
 from taskd.tasks import NewTask, Status, TaskChanges
+from taskd.testing.promises import promises
+from taskd.testing.storage.limits import limited
 from taskd.testing.storage.samples import AT_ONCE, HOUR, NOON, create_all, id_at, outcomes, soon, titles
 
 __all__ = ["NewIDTests"]
@@ -16,6 +18,8 @@ __all__ = ["NewIDTests"]
 EARLIEST = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
+@promises
+@limited
 class NewIDTests:
     """`create` with an id."""
 

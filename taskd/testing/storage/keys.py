@@ -8,7 +8,9 @@ import pytest
 
 from taskd.storage import CreationKey, KeyReused, TaskDeleted, TaskStore
 from taskd.tasks import NewTask, TaskChanges
-from taskd.testing.storage.samples import AT_ONCE, outcomes
+from taskd.testing.promises import promises
+from taskd.testing.storage.limits import limited
+from taskd.testing.storage.samples import AT_ONCE, MANY, in_batches, outcomes
 
 __all__ = ["KeyTests"]
 
@@ -19,6 +21,8 @@ OTHER = b"\x00\xff\\'\n" + bytes(26) + b"\x01"
 KEY = CreationKey("a key", FINGERPRINT)
 
 
+@promises
+@limited
 class KeyTests:
     """`create` with a key."""
 
@@ -71,10 +75,28 @@ class KeyTests:
         assert 3 == len({own.id, theirs.id, others.id})
         assert theirs == await store.create(f"{owner}x", NEW, key=KEY)
 
+    async def test_an_owner_and_a_key_are_compared_separately(self, store: TaskStore, owner: str) -> None:
+        """A key belongs to its owner, even if another owner's name and key make the same text."""
+        for first, second in (("a", "bc"), ("ab", "c"), ("a:", "b"), ("a", ":b")):
+            task = await store.create(f"{owner}{first}", NEW, key=CreationKey(second, FINGERPRINT))
+
+            assert task.user_id == f"{owner}{first}"
+            assert [task] == [each for each in (await store.list(task.user_id)).tasks if each.id == task.id]
+
+    async def test_many_keys_are_remembered(self, store: TaskStore, owner: str) -> None:
+        """A key is remembered for its 24 hours, however many keys this and other owners use meanwhile."""
+        owners = [owner, f"{owner}x"]
+        first = [await store.create(each, NEW, key=KEY) for each in owners]
+        others = [CreationKey(str(number), FINGERPRINT) for number in range(MANY)]
+        await in_batches(store.create(owner, NEW, key=key) for key in others)
+
+        assert first == [await store.create(each, NEW, key=KEY) for each in owners]
+
     async def test_keys_are_compared_exactly(self, store: TaskStore, owner: str) -> None:
         """A key is any text of 1 to 255 visible characters, and is case-sensitive."""
         visible = string.ascii_letters + string.digits + string.punctuation
         texts = ["a", "A", "aa", '"a"', "%", "_", "'", "\\", "{a,b}", visible, visible * 2 + "x" * 67, "x" * 255]
+        texts += ["x" * 254, "x" * 254 + "y", "y" + "x" * 254]
         created = [await store.create(owner, NEW, key=CreationKey(text, FINGERPRINT)) for text in texts]
         repeated = [await store.create(owner, NEW, key=CreationKey(text, FINGERPRINT)) for text in texts]
 

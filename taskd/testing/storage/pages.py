@@ -12,7 +12,9 @@ import pytest
 from taskd.queries import Order, Position, Sort, TaskPage, TaskQuery
 from taskd.storage import TaskStore
 from taskd.tasks import NewTask, Priority, Status, Task, TaskChanges
-from taskd.testing.storage.samples import HOUR, NOON, assert_lists, create_all, id_at
+from taskd.testing.promises import promises
+from taskd.testing.storage.limits import limited
+from taskd.testing.storage.samples import HOUR, MANY, NOON, assert_lists, create_all, id_at, in_batches
 
 __all__ = ["PageTests"]
 
@@ -20,6 +22,8 @@ each_sort = pytest.mark.parametrize("sort", Sort, ids=str)
 each_order = pytest.mark.parametrize("order", Order, ids=str)
 
 
+@promises
+@limited
 class PageTests:
     """`limit`, `after` and `count`, and what a page says about the rest of the list."""
 
@@ -37,6 +41,22 @@ class PageTests:
     async def test_an_empty_list_has_one_page(self, store: TaskStore, owner: str) -> None:
         """An empty list has no tasks and no more pages, and its count is zero."""
         assert TaskPage([], 0, has_more=False, total=0) == await store.list(owner, TaskQuery(limit=1, count=True))
+
+    async def test_long_lists_are_complete(self, store: TaskStore, owner: str) -> None:
+        """A list without a limit has all tasks, and a page may have 1,000."""
+        tasks = await in_batches(store.create(owner, NewTask(title=str(number))) for number in range(MANY))
+
+        for query in (TaskQuery(count=True), TaskQuery(sort=Sort.TITLE), TaskQuery(limit=MANY - 1, count=True)):
+            await assert_lists(store, owner, query, tasks)
+
+    async def test_a_returned_list_belongs_to_the_caller(self, store: TaskStore, owner: str) -> None:
+        """Whatever the caller does to a list that it got, other lists stay as they are."""
+        tasks = await _fill(store, owner)
+        first, second = await store.list(owner), await store.list(owner)
+        first.tasks.clear()
+
+        assert tasks[::-1] == second.tasks
+        assert tasks[::-1] == (await store.list(owner)).tasks
 
     async def test_matching_tasks_are_counted_on_request(self, store: TaskStore, owner: str) -> None:
         """The count covers the whole list: filters reduce it, but paging does not."""

@@ -7,6 +7,8 @@ import pytest
 from taskd.queries import TaskQuery
 from taskd.storage import TaskStore
 from taskd.tasks import NewTask, TaskChanges
+from taskd.testing.promises import promises
+from taskd.testing.storage.limits import limited
 from taskd.testing.storage.samples import assert_lists, create_all, titles
 
 __all__ = ["SearchTests"]
@@ -62,6 +64,8 @@ LITERAL = [
 ]
 
 
+@promises
+@limited
 class SearchTests:
     """`search` compares texts after full case folding, and in no other way."""
 
@@ -96,6 +100,13 @@ class SearchTests:
         assert ["end", "Last", "middle"] == titles(await store.list(owner, TaskQuery(search="LAST")))
         assert ["middle"] == titles(await store.list(owner, TaskQuery(search="xlast")))
         assert ["end"] == titles(await store.list(owner, TaskQuery(search="\U0001f389last")))
+
+    async def test_every_character_of_a_long_text_counts(self, store: TaskStore, owner: str) -> None:
+        """A text of 200 characters is searched for as a whole."""
+        await create_all(store, owner, *[NewTask(title="x" * 199 + last) for last in "ab"])
+
+        assert ["x" * 199 + "b"] == titles(await store.list(owner, TaskQuery(search="x" * 199 + "B")))
+        assert [] == titles(await store.list(owner, TaskQuery(search="x" * 199 + "c")))
 
     async def test_only_the_title_and_the_description_are_searched(self, store: TaskStore, owner: str) -> None:
         """A text is not found in tags, nor across the end of the title and the beginning of the description."""

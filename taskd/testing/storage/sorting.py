@@ -9,6 +9,8 @@ import pytest
 from taskd.queries import Order, Sort, TaskQuery
 from taskd.storage import TaskStore
 from taskd.tasks import NewTask, Priority, Status, Task, TaskChanges
+from taskd.testing.promises import promises
+from taskd.testing.storage.limits import limited
 from taskd.testing.storage.samples import HOUR, NOON, assert_lists, create_all, id_at, soon, titles
 
 __all__ = ["SortTests"]
@@ -21,6 +23,8 @@ TITLES = [
 ]
 
 
+@promises
+@limited
 class SortTests:
     """Each sort in both directions."""
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from taskd.storage import TaskStore
+from taskd.storage import CreationKey, TaskStore
 from taskd.tasks import NewTask, Task, TaskChanges
+from taskd.testing.promises import promises
+from taskd.testing.storage.limits import limited
 from taskd.testing.storage.samples import AT_ONCE, HOUR, create_all, id_at, outcomes, soon
 
 __all__ = ["VersionTests"]
 
 
+@promises
+@limited
 class VersionTests:
     """Every write raises `seq`, which becomes the version of the task."""
 
@@ -24,6 +28,10 @@ class VersionTests:
         """Creating, changing, toggling and deleting a task count as changes, and so does an empty update."""
         task = await store.create(owner, NewTask(title="t"))
         counts = [0, await store.seq(owner)]
+        for key, task_id in ((CreationKey("key", b"f"), None), (None, id_at(soon()))):
+            created = await store.create(owner, NewTask(title="t"), key=key, task_id=task_id)
+            counts.append(await store.seq(owner))
+            assert created.version == counts[-1]
         for changes in (TaskChanges(title="u"), TaskChanges(), TaskChanges(title="u")):
             await store.update(owner, task.id, changes)
             counts.append(await store.seq(owner))

@@ -1,0 +1,1 @@
+"""A read cache for taskd."""

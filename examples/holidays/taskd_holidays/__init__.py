@@ -1,0 +1,1 @@
+"""Holidays for taskd, in a table of its own."""

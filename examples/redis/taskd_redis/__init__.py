@@ -1,0 +1,1 @@
+"""A plugin for taskd: tasks in Redis."""

@@ -1,0 +1,1 @@
+"""Todo-Backend's API for taskd."""

@@ -1,0 +1,1 @@
+"""Webhooks for taskd, as Standard Webhooks defines them."""

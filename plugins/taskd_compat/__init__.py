@@ -1,0 +1,1 @@
+"""Routes: the dialects of frontends that were written for other servers."""

@@ -1,0 +1,1 @@
+"""Routes: tasks as tools for assistants, by the Model Context Protocol."""

@@ -1,0 +1,56 @@
+"""The hooks that this plugin implements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from weakref import WeakValueDictionary
+
+from starlette.routing import Route
+
+from taskd import hookimpl
+from taskd.routes import challenge_parameters
+from taskd.settings import Settings, load_settings
+from taskd.storage import TaskStore
+from taskd_mcp.metadata import Metadata
+from taskd_mcp.settings import PATH, MCPSettings
+
+try:
+    from taskd_mcp.server import MCPEndpoint
+except ModuleNotFoundError as error:
+    if str(error.name).partition(".")[0] not in ("mcp", "mcp_types"):
+        raise
+    raise ImportError("the MCP SDK is not installed: pip install 'taskd-server[mcp]'") from None
+
+__all__ = ["taskd_lifespan", "taskd_routes"]
+
+# The endpoint of each application, which both hooks need, by the id of its store.
+_endpoints: WeakValueDictionary[int, MCPEndpoint] = WeakValueDictionary()
+
+
+@hookimpl
+def taskd_routes(store: TaskStore, environ: Mapping[str, str]) -> list[Route]:
+    """Return the route of the endpoint, and if there is an OAuth server, those of the metadata."""
+    settings = load_settings(MCPSettings, environ)
+    settings.check()
+    endpoint, others = _endpoint(store, environ), []
+    if settings.url is not None and settings.auth_server is not None:
+        metadata = Metadata(settings.url, settings.auth_server)
+        endpoint = challenge_parameters(endpoint, resource_metadata=metadata.location)
+        others = metadata.routes()
+    return [Route(PATH, endpoint, methods=["POST"], include_in_schema=False), *others]
+
+
+@hookimpl
+def taskd_lifespan(store: TaskStore, environ: Mapping[str, str]) -> AbstractAsyncContextManager[None]:
+    """Return what runs the endpoint."""
+    return _endpoint(store, environ).running()
+
+
+def _endpoint(store: TaskStore, environ: Mapping[str, str]) -> MCPEndpoint:
+    """Return the endpoint of the application with *store*.  It keeps the store, so no other store has the same id."""
+    found = _endpoints.get(id(store))
+    if found is None:
+        origins = load_settings(Settings, environ).frontend_origins
+        found = _endpoints[id(store)] = MCPEndpoint(store, load_settings(MCPSettings, environ), origins)
+    return found
