@@ -49,16 +49,16 @@ class Options:
         from taskd.conformance.runner import Target  # noqa: PLC0415  imports httpx
 
         address = HTTPAddress.parse(url)
-        if address is None or address.path not in ("", "/"):
-            example = "such as http://127.0.0.1:8000"
-            raise click.BadParameter(f"must be the address of a server, without a path, {example}", param_hint="URL")
+        if address is None:
+            example = "http://127.0.0.1:8000 or https://example.com/tasks"
+            raise click.BadParameter(f"must be the address of a server, such as {example}", param_hint="URL")
         account = self._account("token", _given(self.token, self.token_file), self.user)
         if account is None:
             raise click.UsageError("A token is needed: set TASKD_TOKEN, or use --token-file.")
         other = self._account("other-token", _given(self.other_token, self.other_token_file), self.other_user)
         if other is not None and other.user == account.user:
             raise click.UsageError("The other token must be that of another user.")
-        return Target(address.origin, account, other, self.origin, self.timeout_s)
+        return Target(address.origin, account, other, self.origin, self.timeout_s, address.path.rstrip("/"))
 
     def _account(self, option: str, token: str | None, user: str | None) -> Account | None:
         from taskd.conformance.tokens import account_of, subject_of  # noqa: PLC0415  imports httpx
@@ -142,7 +142,8 @@ def print_report(report: Report) -> None:
         click.echo()
         _print_failure(failure)
     if report.leftovers:
-        click.echo(f"\n{report.leftovers} tasks could not be deleted: they begin with {report.mark!r}.", err=True)
+        count = "1 task" if report.leftovers == 1 else f"{report.leftovers} tasks"
+        click.echo(f"\nNot deleted: {count}, with a title that begins with {report.mark!r}.", err=True)
 
 
 def _print_failure(result: Result) -> None:

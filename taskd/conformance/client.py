@@ -69,6 +69,7 @@ class Client:
         history: All requests of the check so far.
         made: The accounts and the ids of the tasks to delete when the check ends.
         origin: The origin of the frontend, if it is known.
+        prefix: The path below which a proxy serves the server; empty if none does.
         secrets: What must not be shown: tokens, and what is left of them after changes.
     """
 
@@ -77,6 +78,7 @@ class Client:
     tag: str
     other_account: Account | None = None
     origin: str | None = None
+    prefix: str = ""
     secrets: set[str] = attrs.field(factory=set, repr=False)
     history: list[Exchange] = attrs.field(factory=list)
     made: list[tuple[Account, str]] = attrs.field(factory=list)
@@ -115,7 +117,7 @@ class Client:
 
         Args:
             method: The method.
-            path: The path as it is sent, with the query.
+            path: The path as it is sent, below the prefix, with the query.
             body: The body; what is not `bytes` is sent as JSON.
             headers: More headers.  A `Content-Type` replaces that of JSON.
             credentials: The headers with credentials, in place of the account's own.
@@ -126,7 +128,7 @@ class Client:
             given.append(("Content-Type", media_type))
         for name, value in self._credentials(credentials):
             given.append((name, value))
-        url = httpx.URL(self.http.base_url, raw_path=path.encode())
+        url = httpx.URL(self.http.base_url, raw_path=f"{self.prefix}{path}".encode())
         for attempt in range(MAX_REPEATS + 1):
             request = self.http.build_request(method, url, content=content, headers=_raw(given))
             response = await self._sent(request)

@@ -41,6 +41,7 @@ class Target:
         other_account: Another user, for checks that users are kept apart.
         origin: The origin of a page that may call the server.
         timeout_s: How long each check may take.
+        prefix: The path below which a proxy serves it; empty if none does.
     """
 
     url: str
@@ -48,6 +49,7 @@ class Target:
     other_account: Account | None = None
     origin: str | None = None
     timeout_s: float = 30
+    prefix: str = ""
 
     @property
     def accounts(self) -> list[Account]:
@@ -70,7 +72,7 @@ async def run(target: Target, checks: Iterable[Check], transport: httpx.AsyncBas
     async with _http(target, transport) as http:
         running = _Run(target, http, f"taskd conformance {secrets.token_hex(4)}")
         for account in target.accounts:
-            await _probe(running.client(account), target.url)
+            await _probe(running.client(account), f"{target.url}{target.prefix}")
         try:
             results = await running.results(list(checks))
         finally:
@@ -81,8 +83,9 @@ async def run(target: Target, checks: Iterable[Check], transport: httpx.AsyncBas
 @contextlib.asynccontextmanager
 async def _http(target: Target, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "taskd-conformance"}
+    verify = tls_context() if transport is None else True
     async with httpx.AsyncClient(
-        base_url=target.url, verify=tls_context(), headers=headers, timeout=target.timeout_s, transport=transport
+        base_url=target.url, verify=verify, headers=headers, timeout=target.timeout_s, transport=transport
     ) as http:
         # A cookie would be sent with every later request, also with those that must have no credentials.
         http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -155,6 +158,7 @@ class _Run:
             f"{self.mark} {next(self._numbers)}.",
             self.target.other_account,
             self.target.origin,
+            self.target.prefix,
             {each.token for each in self.target.accounts},
             made=self._made,
         )

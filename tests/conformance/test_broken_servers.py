@@ -46,16 +46,18 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ASGIApp
         yield application
 
 
-async def report(app: ASGIApp, checks: list[Check]) -> Report:
-    """Return the results of *checks* of *app*."""
+async def report(app: ASGIApp, checks: list[Check], prefix: str = "") -> Report:
+    """Return the results of *checks* of *app*, which is served below *prefix*."""
     mine, theirs = [account_of(token(user), user) for user in (ME, OTHER)]
-    target = Target("http://taskd", mine, theirs, ORIGIN)
-    return await run(target, checks, httpx.ASGITransport(app, raise_app_exceptions=False))
+    target = Target("http://taskd", mine, theirs, ORIGIN, prefix=prefix)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, root_path=prefix)
+    return await run(target, checks, transport)
 
 
-async def test_a_correct_server_passes(app: ASGIApp) -> None:
+@pytest.mark.parametrize("prefix", ["", "/below"])
+async def test_a_correct_server_passes(app: ASGIApp, prefix: str) -> None:
     """So the broken servers fail because of what is broken in them."""
-    found = await report(app, list(CHECKS.values()))
+    found = await report(app, list(CHECKS.values()), prefix)
 
     assert [] == [(result.check.promise, result.reason) for result in found.failures]
     assert {Outcome.PASSED} == {result.outcome for result in found.results}

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import httpx
 import pytest
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Send
 
+from taskd.cli.conformance import print_report
 from taskd.conformance.report import Report
 from taskd.conformance.runner import Target, run
+from taskd.conformance.section import Section
 from taskd.conformance.sections import all_checks, creating_once, documents, endpoints, errors, fields
 from taskd.conformance.tokens import account_of
 from tests.conformance.broken import BrokenServer, Call, Check, Request, Response, error
@@ -68,15 +70,17 @@ async def test_tasks_are_deleted_even_if_checks_fail(app: ASGIApp, server: Broke
     assert ([], []) == (await titles(app, ME), await titles(app, OTHER))
 
 
-async def test_what_cannot_be_deleted_is_counted(app: ASGIApp) -> None:
-    """The report says how to recognize these tasks."""
+async def test_what_cannot_be_deleted_is_counted(app: ASGIApp, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says how to recognize these tasks."""
 
     async def undeletable(request: Request, call: Call) -> Response:
         return error(500, "internal_error") if request.method == "DELETE" else await call(request)
 
     found = await checked(broken(app, undeletable), [endpoints.read])
 
+    print_report(found)
     assert 1 == found.leftovers
+    assert f"\nNot deleted: 1 task, with a title that begins with '{found.mark}'.\n" == capsys.readouterr().err
     assert [f"{found.mark} "] == [title[: len(found.mark) + 1] for title in await titles(app, ME)]
 
 
@@ -125,6 +129,23 @@ async def test_a_response_that_nobody_expects_fails_its_check(app: ASGIApp) -> N
     [failure] = (await checked(broken(app, strange), [documents.document])).failures
 
     assert "the response is not what the check can read: AttributeError" == failure.reason
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"[1]", b'{"id": [], "title": 5}', b"\xff"], ids=repr)
+@pytest.mark.parametrize("status", [200, 201])
+async def test_any_response_leads_to_results(status: int, body: bytes) -> None:
+    """A server that sends the same to every request fails in every section, and the run ends as usual."""
+
+    async def monotonous(_: object, __: object, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", b"x"), (b"etag", b'"1"')]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    functions = [check.run for check in all_checks()]
+    found = await checked(monotonous, functions)
+
+    assert len(functions) == len(found.results)
+    assert set(Section) == {failure.check.section for failure in found.failures}
 
 
 async def test_a_broken_connection_fails_its_check(app: ASGIApp) -> None:

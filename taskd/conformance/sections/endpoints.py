@@ -40,7 +40,7 @@ async def create(client: Client) -> None:
 
     expect_fields(task, response, title=f"{client.tag} a", user_id=client.account.user)
     location = response.headers.get("Location", "")
-    expect_equal(unquote(client.path(task)), unquote(location), "Location", response)
+    expect_equal(unquote(f"{client.prefix}{client.path(task)}"), unquote(location), "Location", response)
     expect_equal(task, await client.now(task), "the task that was created")
 
 

@@ -45,7 +45,8 @@ async def created(client: Client) -> None:
     task = task_of(response, 201)
 
     expect_fields(task, response, id=task_id, title=f"{client.tag} a", priority="low", status="pending")
-    expect_equal(f"{client.tasks}/{task_id}", unquote(response.headers.get("Location", "")), "Location", response)
+    location = response.headers.get("Location", "")
+    expect_equal(unquote(f"{client.prefix}{client.path(task)}"), unquote(location), "Location", response)
     milliseconds = int(task_id.replace("-", "")[:12], 16)
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
     expect_equal(epoch + dt.timedelta(milliseconds=milliseconds), moment(task["created_at"]), "created_at", response)

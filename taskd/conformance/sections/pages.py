@@ -21,7 +21,7 @@ MAX_PAGES = 20
 LONG_BYTES = 8 * 1024
 
 
-def _next_path(response: httpx.Response) -> str | None:
+def _next_path(client: Client, response: httpx.Response) -> str | None:
     """Return the path of the next page; None if there is none."""
     link = response.headers.get("Link")
     if link is None:
@@ -30,7 +30,7 @@ def _next_path(response: httpx.Response) -> str | None:
     if not found:
         raise Failed('a Link with rel="next"', response)
     expect(not re.match(r"[a-z]+:|//", found[1], re.IGNORECASE), "a Link that is a relative reference", response)
-    return response.url.join(found[1]).raw_path.decode()
+    return response.url.join(found[1]).raw_path.decode().removeprefix(client.prefix)
 
 
 async def _pages(client: Client, path: str) -> list[httpx.Response]:
@@ -42,7 +42,7 @@ async def _pages(client: Client, path: str) -> list[httpx.Response]:
         response = await client.get(next_path)
         array_of(response)
         pages.append(response)
-        next_path = _next_path(response)
+        next_path = _next_path(client, response)
     return pages
 
 
@@ -73,7 +73,7 @@ async def links(client: Client) -> None:
     await _fill(client, "abc")
     first = await client.get(client.list_path("limit=2"))
     expect_equal(2, len(array_of(first)), "length of the page", first)
-    expect(_next_path(first), "a Link to the next page", first)
+    expect(_next_path(client, first), "a Link to the next page", first)
     for query in ("limit=3", "limit=1000", ""):
         response = await client.get(client.list_path(query))
         expect_equal(3, len(array_of(response)), "length of the list", response)
@@ -97,7 +97,7 @@ async def meanwhile(client: Client) -> None:
     await client.create("new")
     for name in "fec":
         expect_status(await client.delete(tasks[name]), 204)
-    following = _next_path(first)
+    following = _next_path(client, first)
     expect(following, "a Link to the next page", first)
     pages = [first, *await _pages(client, following or "")]
     names = [client.name(task) for page in pages for task in page.json()]
@@ -111,7 +111,7 @@ async def changed_meanwhile(client: Client) -> None:
     first = await client.get(client.list_path("sort=title&limit=2"))
     for name in "bc":
         expect_status(await client.put(tasks[name], {"priority": "urgent"}), 200)
-    following = _next_path(first)
+    following = _next_path(client, first)
     expect(following, "a Link to the next page", first)
     pages = [first, *await _pages(client, following or "")]
     expect_equal(list("abcd"), [client.name(task) for page in pages for task in page.json()], "the tasks on all pages")
@@ -120,7 +120,7 @@ async def changed_meanwhile(client: Client) -> None:
 async def _first_cursor(client: Client, query: str) -> str:
     """Return the cursor of the second page of the list for *query*."""
     response = await client.get(client.list_path(query))
-    following = _next_path(response)
+    following = _next_path(client, response)
     expect(following, "a Link to the next page", response)
     cursor = str(httpx.URL(following or "").params.get("cursor", ""))
     expect(cursor, "a cursor in Link", response)
