@@ -29,6 +29,7 @@ pytest_plugins = [
     "tests.support.doctor",
     "tests.support.outages",
     "tests.support.key_endpoint",
+    "tests.support.reader",
 ]
 
 SECRET = "a secret for the tests, of more than 32 bytes"
@@ -42,6 +43,7 @@ ON_REQUEST = {
     "test_clients.py": "--clients",
     "test_generators.py": "--clients",
     "test_nextjs.py": "--clients",
+    "test_new_plugins.py": "--new-plugins",
 }
 FIGURES = pytest.StashKey[list[Figures]]()
 
@@ -52,12 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--better-auth", action="store_true", help="Run the tests with a real Better Auth, too.")
     parser.addoption("--clients", action="store_true", help="Run the tests with other people's clients, too.")
+    parser.addoption("--new-plugins", action="store_true", help="Write plugins as the tutorials show, too.")
     parser.addoption("--schemathesis-seed", type=int, default=1, help="The seed of schemathesis's random requests.")
     parser.addoption("--screenshots", type=Path, help="Where to save screenshots; by default, in pytest's own folder.")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out tests that need Node or a browser, unless an option asks for them."""
+    """Leave out tests that take long, or need Node or a browser, unless an option asks for them."""
     option = ON_REQUEST.get(collection_path.name)
     return True if option is not None and not config.getoption(option) else None
 

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from sybil import Example
 from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser
 
 from taskd.testing import RunningServer, running_server
 from tests.support.documentation import ROOT
+from tests.support.environments import make_environment
+from tests.support.processes import child_environ
 
 __all__ = ["Reader"]
 
@@ -138,3 +141,15 @@ def alike(value: Any) -> Any:
 def without_numbers(text: str) -> str:
     """Return *text* without versions, durations, and the lines that fill a row of the terminal."""
     return re.sub(r"\d+(\.\d+)+s?|=+", "…", text)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """A person in an empty folder, in a terminal in which taskd's environment is active."""
+    programs = make_environment(tmp_path / "environment")
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    environ = child_environ({})
+    environ["PATH"] = f"{programs}:{environ['PATH']}"
+    with contextlib.ExitStack() as stack:
+        yield Reader(folder, environ, programs / "python", stack)
