@@ -228,6 +228,20 @@ async def test_the_keys_of_an_owner_are_on_one_node_of_a_cluster(tmp_path: Path)
                 assert [task] == (await store.list(owner)).tasks
 
 
+async def test_processes_do_not_undo_each_other_s_changes(server: RedisServer, owner: str) -> None:
+    """If another process has changed a task meanwhile, the change is made to the task as it is now."""
+    async with opened(server.url) as one, opened(server.url) as other:
+        task = await one.create(owner, NewTask(title="t"))
+        toggled = await asyncio.gather(*[store.toggle(owner, task.id) for store in (one, other) for _ in range(12)])
+        await asyncio.gather(
+            one.update(owner, task.id, TaskChanges(title="u")), other.update(owner, task.id, TaskChanges(tags=["a"]))
+        )
+        found = await one.get(owner, task.id)
+
+    assert 24 == len({each.version for each in toggled})
+    assert ("u", ("a",), False, task.version + 26) == (found.title, found.tags, found.is_completed, found.version)
+
+
 def test_the_store_works_in_one_event_loop_after_another(server: RedisServer, owner: str) -> None:
     """A loop that ends closes its connections, even if nobody has closed the store."""
     store = taskd_storage({"REDIS_URL": server.url})
