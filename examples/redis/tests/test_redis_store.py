@@ -3,11 +3,16 @@
 import asyncio
 import contextlib
 import gc
+import os
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 from redis_server import RedisServer, redis_server
 from taskd_redis.plugin import taskd_storage
@@ -18,7 +23,7 @@ from taskd.checks import Outcome
 from taskd.settings import SettingsError
 from taskd.storage import CreationKey, StoreError, StoreUnavailable
 from taskd.tasks import NewTask, TaskChanges
-from taskd.testing import StoreContract
+from taskd.testing import StoreContract, running_server
 
 pytestmark = pytest.mark.anyio
 
@@ -264,6 +269,21 @@ async def test_taskd_serves_with_it(server: RedisServer) -> None:
     await app.store.close()
 
     assert (201, 200) == (created.status_code, ready.status_code)
+
+
+def test_taskd_conforms_with_it(server: RedisServer) -> None:
+    """A server with this store keeps the whole HTTP contract."""
+    secret = uuid.uuid4().hex
+    tokens = [jwt.encode({"sub": user, "exp": int(time.time()) + 600}, secret) for user in ("alice", "bob")]
+    settings = {"TASKD_STORAGE": "redis", "REDIS_URL": server.url, "BETTER_AUTH_SECRET": secret}
+    credentials = {"TASKD_TOKEN": tokens[0], "TASKD_OTHER_TOKEN": tokens[1]}
+    with running_server({**os.environ, **settings}) as running:
+        command = [sys.executable, "-m", "taskd", "conformance", running.url]
+        environ = {**os.environ, **credentials}
+        checked = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=False)
+        running.stop()
+
+    assert 0 == checked.returncode, checked.stdout
 
 
 class TestChecks:
