@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import attrs
 from redis.exceptions import ConnectionError as LostConnection
@@ -47,6 +48,10 @@ class RedisStore(TaskStore):
     """
 
     connections: Connections
+    # Of tasks that are being changed.
+    _locks: WeakValueDictionary[tuple[asyncio.AbstractEventLoop, str, UUID], asyncio.Lock] = attrs.field(
+        init=False, repr=False, factory=WeakValueDictionary
+    )
 
     @property
     def location(self) -> Location:
@@ -103,7 +108,13 @@ class RedisStore(TaskStore):
         return await self._replace(owner, task_id, version, lambda task: task.toggled(_now(), version=0))
 
     async def _replace(self, owner: str, task_id: UUID, version: int | None, change: Callable[[Task], Task]) -> Task:
-        """Change a task as it is now, again and again until nobody else has changed it meanwhile."""
+        """Change a task when it is this call's turn."""
+        with raising_store_errors():
+            async with asyncio.timeout(CALL_TIMEOUT_S), self._turn(owner, task_id):
+                return await self._replaced(owner, task_id, version, change)
+
+    async def _replaced(self, owner: str, task_id: UUID, version: int | None, change: Callable[[Task], Task]) -> Task:
+        """Change a task as it is now, again and again until no other process has changed it meanwhile."""
         key = _tasks_key(owner)
         current = await self._read("HGET", key, str(task_id))
         while True:
@@ -115,6 +126,10 @@ class RedisStore(TaskStore):
             if outcome == b"replaced":
                 return changed.at_version(int(result))
             current = result
+
+    def _turn(self, owner: str, task_id: UUID) -> asyncio.Lock:
+        """Return a lock, so that calls in one process do not get in each other's way."""
+        return self._locks.setdefault((asyncio.get_running_loop(), owner, task_id), asyncio.Lock())
 
     async def delete(self, owner: str, task_id: UUID, *, version: int | None = None) -> None:
         """Delete a task."""

@@ -3,11 +3,16 @@
 import asyncio
 import contextlib
 import gc
+import os
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 from redis_server import RedisServer, redis_server
 from taskd_redis.plugin import taskd_storage
@@ -18,7 +23,7 @@ from taskd.checks import Outcome
 from taskd.settings import SettingsError
 from taskd.storage import CreationKey, StoreError, StoreUnavailable
 from taskd.tasks import NewTask, TaskChanges
-from taskd.testing import StoreContract
+from taskd.testing import StoreContract, running_server
 
 pytestmark = pytest.mark.anyio
 
@@ -228,6 +233,20 @@ async def test_the_keys_of_an_owner_are_on_one_node_of_a_cluster(tmp_path: Path)
                 assert [task] == (await store.list(owner)).tasks
 
 
+async def test_processes_do_not_undo_each_other_s_changes(server: RedisServer, owner: str) -> None:
+    """If another process has changed a task meanwhile, the change is made to the task as it is now."""
+    async with opened(server.url) as one, opened(server.url) as other:
+        task = await one.create(owner, NewTask(title="t"))
+        toggled = await asyncio.gather(*[store.toggle(owner, task.id) for store in (one, other) for _ in range(12)])
+        await asyncio.gather(
+            one.update(owner, task.id, TaskChanges(title="u")), other.update(owner, task.id, TaskChanges(tags=["a"]))
+        )
+        found = await one.get(owner, task.id)
+
+    assert 24 == len({each.version for each in toggled})
+    assert ("u", ("a",), False, task.version + 26) == (found.title, found.tags, found.is_completed, found.version)
+
+
 def test_the_store_works_in_one_event_loop_after_another(server: RedisServer, owner: str) -> None:
     """A loop that ends closes its connections, even if nobody has closed the store."""
     store = taskd_storage({"REDIS_URL": server.url})
@@ -250,6 +269,21 @@ async def test_taskd_serves_with_it(server: RedisServer) -> None:
     await app.store.close()
 
     assert (201, 200) == (created.status_code, ready.status_code)
+
+
+def test_taskd_conforms_with_it(server: RedisServer) -> None:
+    """A server with this store keeps the whole HTTP contract."""
+    secret = uuid.uuid4().hex
+    tokens = [jwt.encode({"sub": user, "exp": int(time.time()) + 600}, secret) for user in ("alice", "bob")]
+    settings = {"TASKD_STORAGE": "redis", "REDIS_URL": server.url, "BETTER_AUTH_SECRET": secret}
+    credentials = {"TASKD_TOKEN": tokens[0], "TASKD_OTHER_TOKEN": tokens[1]}
+    with running_server({**os.environ, **settings}) as running:
+        command = [sys.executable, "-m", "taskd", "conformance", running.url]
+        environ = {**os.environ, **credentials}
+        checked = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=False)
+        running.stop()
+
+    assert 0 == checked.returncode, checked.stdout
 
 
 class TestChecks:
