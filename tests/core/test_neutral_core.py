@@ -19,7 +19,11 @@ WORDS = re.compile(
 # The names of the default plugins, and an option that is older than this rule.
 ALLOWED = ('auth: str = environ_config.var("jwt"', 'storage: str = environ_config.var("sql"', '"--sql"')
 # What clients send and get unless an auth plugin says otherwise; nothing that serves imports these.
-OF_CLIENTS = {CORE / "conformance" / "tokens.py", CORE / "conformance" / "sections" / "tokens.py"}
+OF_CLIENTS = {
+    CORE / "conformance" / "tokens.py",
+    CORE / "conformance" / "sections" / "tokens.py",
+    CORE / "testing" / "auth" / "refusals.py",
+}
 SUFFIXES = (".py", ".md", ".jinja", ".yml")
 FILES = sorted(path for path in {*CORE.rglob("*")} - OF_CLIENTS if path.suffix in SUFFIXES)
 

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 
 from taskd.auth import InvalidCredentials, MissingCredentials, User
 from taskd.queries import TaskPage, TaskQuery
-from taskd.storage import EVERYTHING, CreationKey, StoreError
+from taskd.storage import EVERYTHING, CreationKey, StoreError, StoreWrapper
 from taskd.tasks import NewTask, Task, TaskChanges
 from tests.support.broken_stores import altered
 from tests.support.catalogue.backends import HeaderKeys, Keys, Result
@@ -121,7 +121,17 @@ class ClosedForGood(MemoryStore):
         return await super().raised(owner)
 
 
-STORES = [MemoryStore, Connected, Pooled, Durable, Dependent, Jumping, Slow, Threaded, DriverTypes, ClosedForGood]
+class Wrapped(StoreWrapper):
+    """Forwards every call to another store."""
+
+    def __init__(self) -> None:
+        super().__init__(Connected())
+
+
+STORES = [
+    *[MemoryStore, Connected, Pooled, Durable, Dependent, Wrapped],
+    *[Jumping, Slow, Threaded, DriverTypes, ClosedForGood],
+]
 
 
 class Cookies(HeaderKeys):

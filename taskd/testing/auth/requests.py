@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from taskd.auth import REQUEST_HEADERS, Guard
+from taskd.auth import Guard, request_headers_of
 from taskd.plugins import Source
 from taskd.routes.errors import ERROR_HANDLERS
 from taskd.routes.responses import JSONResponse
@@ -41,7 +41,7 @@ def guarded_by(backend: AuthenticationBackend) -> httpx.AsyncClient:
 
 def declared(backend: AuthenticationBackend) -> set[str]:
     """Return the headers that *backend* reads, in lower case."""
-    return {name.lower() for name in getattr(backend, "request_headers", REQUEST_HEADERS)}
+    return {name.lower() for name in request_headers_of(backend)}
 
 
 async def sent(
