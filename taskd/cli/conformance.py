@@ -142,8 +142,8 @@ def print_report(report: Report) -> None:
         click.echo()
         _print_failure(failure)
     if report.leftovers:
-        count = "1 task" if report.leftovers == 1 else f"{report.leftovers} tasks"
-        click.echo(f"\nNot deleted: {count}, with a title that begins with {report.mark!r}.", err=True)
+        tasks = "1 task" if report.leftovers == 1 else f"{report.leftovers} tasks"
+        click.echo(f"\nNot deleted: {tasks}, with a title that begins with {report.mark!r}.", err=True)
 
 
 def _print_failure(result: Result) -> None:
