@@ -139,8 +139,9 @@ class Application:
         if scope["type"] == "lifespan" and "state" in scope:
             scope["state"][SEND_TIMEOUT] = self.plugins.settings.send_timeout_s
         if scope["type"] == "lifespan":
-            send = self._lifespans.reporting(send)
-        await self._asgi(scope, receive, send)
+            await self._lifespans.run(self._asgi, scope, receive, send)
+        else:
+            await self._asgi(scope, receive, send)
 
     def _summary(self) -> str:
         """Say what is served, for the log."""

@@ -17,7 +17,8 @@ async def open_store(environ: Mapping[str, str]) -> AsyncIterator[TaskStore]:
     """
     Open the store that the settings in *environ* select, in its wrappers, and close it at the end of the block.
 
-    The settings of other parts, such as authentication, are not needed.  A command need not handle the errors: it
+    The settings of other parts, such as authentication, are not needed, and nothing that plugins run beside requests
+    (`taskd_lifespan`) is running.  A command need not handle the errors: it
     exits with status 1 after printing them on one line.
 
     Raises:

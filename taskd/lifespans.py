@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 import attrs
-from starlette.types import Message, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskd.plugins import Plugin, PluginError
 from taskd.plugins.loader import one_line
@@ -32,11 +34,13 @@ class Lifespans:
     Args:
         lifespans: The lifespans, each with its plugin.
         timeouts: How long entering and leaving each of them may take.
+        stop: Stops the server.
     """
 
     _lifespans: Sequence[tuple[Plugin, Lifespan]]
     _timeouts: Timeouts
     _entered: list[tuple[Plugin, Lifespan]] = attrs.field(init=False, factory=list)
+    stop: Callable[[], None] = attrs.field(kw_only=True, default=lambda: os.kill(os.getpid(), signal.SIGTERM))
     _failure: PluginError | None = attrs.field(init=False, default=None)
 
     async def __aenter__(self) -> None:
@@ -49,8 +53,8 @@ class Lifespans:
         for plugin, lifespan in self._lifespans:
             try:
                 await self._enter(plugin, lifespan)
-            except PluginError as failure:
-                self._failure = failure
+            except BaseException as failure:
+                self._failure = failure if isinstance(failure, PluginError) else None
                 await self._leave_all(failure)
                 raise
 
@@ -60,15 +64,36 @@ class Lifespans:
         """Leave all lifespans.  Failures and time-outs are logged, not raised."""
         await self._leave_all(error)
 
-    def reporting(self, send: Send) -> Send:
-        """Return a *send* for the application's lifespan that reports failures in one line, without a traceback."""
+    async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """
+        Run the lifespan of *app*, which enters and leaves these.
 
-        async def report(message: Message) -> None:
+        A failure to start is reported in one line.  If a lifespan fails while the server is running, as a task group
+        does when one of its tasks fails, the server is stopped: it would serve without what it needs.
+        """
+        is_running = False
+
+        async def watch_receive() -> Message:
+            nonlocal is_running
+            message = await receive()
+            is_running = is_running and message["type"] != "lifespan.shutdown"
+            return message
+
+        async def watch_send(message: Message) -> None:
+            nonlocal is_running
+            is_running = is_running or message["type"] == "lifespan.startup.complete"
             if message["type"] == "lifespan.startup.failed" and self._failure is not None:
                 message = {**message, "message": f"taskd: {self._failure}"}
             await send(message)
 
-        return report
+        try:
+            await app(scope, watch_receive, watch_send)
+        finally:
+            task = asyncio.current_task()
+            # A server that is ending may cancel the task.
+            if is_running and task is not None and not task.cancelling():
+                logger.critical("What a plugin runs beside the requests has ended, so the server stops")
+                self.stop()
 
     async def _enter(self, plugin: Plugin, lifespan: Lifespan) -> None:
         try:
@@ -81,8 +106,14 @@ class Lifespans:
         self._entered.append((plugin, lifespan))
 
     async def _leave_all(self, error: BaseException | None) -> None:
+        cancellation: asyncio.CancelledError | None = None
         while self._entered:
-            await self._leave(*self._entered.pop(), error)
+            try:
+                await self._leave(*self._entered.pop(), error)
+            except asyncio.CancelledError as late:
+                cancellation = late
+        if cancellation is not None and cancellation is not error:
+            raise cancellation
 
     async def _leave(self, plugin: Plugin, lifespan: Lifespan, error: BaseException | None) -> None:
         kind = None if error is None else type(error)

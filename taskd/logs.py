@@ -34,22 +34,25 @@ class Logging:
 
     Attributes:
         format: For whom lines are written.
-        level: The lowest level that is logged.
+        level: The lowest level that is logged by taskd and its plugins.  Of other packages, only warnings are logged.
+        packages: The packages of the plugins.
     """
 
     format: LogFormat = LogFormat.PLAIN
     level: str = "INFO"
+    packages: tuple[str, ...] = ()
 
     def config(self) -> dict[str, Any]:
-        """Return the configuration of all loggers, including those of plugins, for `logging.config.dictConfig`."""
+        """Return the configuration of all loggers, for `logging.config.dictConfig`."""
+        others = "ERROR" if self.level == "ERROR" else "WARNING"
         formatter = {LogFormat.PLAIN: PlainFormatter, LogFormat.JSON: JSONFormatter}[self.format]
         return {
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"default": {"()": formatter}},
             "handlers": {"default": {"class": "logging.StreamHandler", "formatter": "default"}},
-            "root": {"handlers": ["default"], "level": "WARNING"},
-            "loggers": {name: {"level": self.level} for name in ("taskd", "uvicorn")},
+            "root": {"handlers": ["default"], "level": others},
+            "loggers": {name: {"level": self.level} for name in ("taskd", "uvicorn", *self.packages)},
         }
 
 
@@ -75,14 +78,19 @@ class JSONFormatter(logging.Formatter):
             "time": dt.datetime.fromtimestamp(record.created, dt.timezone.utc),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _encodable(record.getMessage()),
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id.decode("latin-1")
         line |= getattr(record, FIELDS, {})
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _encodable(self.formatException(record.exc_info))
         return msgspec.json.encode(line).decode()
+
+
+def _encodable(text: str) -> str:
+    """Return *text* with escapes for lone surrogates, which UTF-8 cannot encode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @attrs.define

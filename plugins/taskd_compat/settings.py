@@ -38,7 +38,7 @@ def _dialects(text: str) -> frozenset[Dialect]:
 @environ_config.config(prefix="TASKD", frozen=True)
 class CompatSettings:
     """
-    Which dialects are spoken.
+    Which dialects are supported.
 
     Attributes:
         dialects: The dialects.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import environ as environ_config
 
-from taskd.settings import SettingsError
+from taskd.settings import ALLOW_PLAINTEXT, SettingsError, plaintext_setting
 from taskd.urls import HTTPAddress
 
 __all__ = ["PATH", "MCPSettings"]
@@ -36,6 +36,7 @@ class MCPSettings:
     Attributes:
         url: The public URL of the endpoint; None if it is used on this machine only.
         auth_server: The issuer of the OAuth tokens that clients can get by themselves; None if there is none.
+        allow_plaintext: Whether these may be URLs of other machines without TLS.
     """
 
     url: HTTPAddress | None = environ_config.var(
@@ -50,7 +51,12 @@ class MCPSettings:
         help="The issuer URL of the OAuth server from which MCP clients can get tokens. Needs `TASKD_MCP_URL`.",
     )
 
+    allow_plaintext: bool = plaintext_setting()
+
     def check(self) -> None:
-        """Raise `SettingsError` if one setting needs another that is not set."""
+        """Raise `SettingsError` if one setting needs another, or if tokens would be sent in plain text."""
         if self.auth_server is not None and self.url is None:
             raise SettingsError("TASKD_MCP_URL", "is not set, and TASKD_MCP_AUTH_SERVER needs it")
+        for variable, address in (("TASKD_MCP_URL", self.url), ("TASKD_MCP_AUTH_SERVER", self.auth_server)):
+            if address is not None and not (address.is_confidential or self.allow_plaintext):
+                raise SettingsError(variable, f"must begin with https://, unless {ALLOW_PLAINTEXT}=1 is set")

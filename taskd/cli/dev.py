@@ -39,7 +39,7 @@ def dev(port: int, *, allow_remote: bool) -> None:
     """
     with loaded_plugins() as plugins:
         trial = Trial.prepare(plugins, allow_remote=allow_remote)
-        serve_here(trial.app, port, lambda url: _announce(trial.announcement(url)), plugins.settings.logs)
+        serve_here(trial.app, port, lambda url: _announce(trial.announcement(url)), plugins.logs)
 
 
 def _announce(text: str) -> None:

@@ -96,10 +96,11 @@ async def _of_plugins(plugins: Plugins) -> AsyncIterator[Check]:
     try:
         store = BoundedStore(own.store, str(own.storage_plugin), own.timeouts)
         for plugin, checks in own.checks(store):
+            if isinstance(checks, SettingsError | PluginError):
+                yield _failed(plugin.name, checks)
+                continue
             async for check in _bounded(plugin.name, checks, plugins.timeouts.check_s):
                 yield check
-    except PluginError as error:
-        yield _failed("plugins", error)
     finally:
         await own.close()
 

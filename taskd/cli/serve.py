@@ -43,4 +43,4 @@ def serve(host: str, port: int, workers: int, grace: int) -> None:
         from taskd.asgi import app  # noqa: PLC0415
 
     with starting(), closing(app.plugins):
-        run_server("taskd.asgi:app", host, port, workers=workers, grace_s=grace, logs=app.plugins.settings.logs)
+        run_server("taskd.asgi:app", host, port, workers=workers, grace_s=grace, logs=app.plugins.logs)

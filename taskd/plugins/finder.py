@@ -14,8 +14,11 @@ from collections import Counter
 from collections.abc import Iterable
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import attrs
+import msgspec
 
 from taskd.settings import Settings, SettingsError
 
@@ -64,6 +67,7 @@ class Plugin:
         version: The version of the distribution; empty if it is unknown.
         entry_point: What to import.
         requirements: Which versions of taskd its distribution requires, such as "taskd-server>=1".
+        is_own: Whether it is in the distribution that this taskd was installed from.
         is_enabled: Whether the settings allow the plugin to be imported.
         is_wanted: Whether to import it even if no other plugin asks for it.
     """
@@ -73,6 +77,7 @@ class Plugin:
     entry_point: EntryPoint = attrs.field(repr=False)
     version: str = ""
     requirements: tuple[str, ...] = attrs.field(repr=False, default=())
+    is_own: bool = False
     is_enabled: bool = True
     is_wanted: bool = True
 
@@ -192,11 +197,30 @@ def _discover() -> tuple[list[Plugin], list[str]]:
             version = _read(distribution, "Version")
             described = f"{name} {version or 'of an unknown version'}"
             required = _requirements(distribution)
-            plugins = [Plugin(each.name, described, each, version, required) for each in entry_points]
+            is_own = _normalized(name) == DISTRIBUTION
+            if is_own and not _contains_this_taskd(distribution):
+                raise PluginError(f"{folder} calls itself {DISTRIBUTION}, but this taskd is elsewhere: delete it")
+            plugins = [Plugin(each.name, described, each, version, required, is_own) for each in entry_points]
             first = found.setdefault(_normalized(name), plugins)
             if _values(first) != _values(plugins):
+                if is_own:
+                    raise PluginError(f"{folder} is another {name} than the one found first: reinstall taskd")
                 ignored.append(f"{folder} is another {name} than the one found first, and is ignored: uninstall one")
     return [plugin for plugins in found.values() for plugin in plugins], ignored
+
+
+def _contains_this_taskd(distribution: Distribution) -> bool:
+    """Tell whether *distribution* is the one that this very module was installed from."""
+    root = Path(__file__).parent.parent.parent.resolve()
+    if Path(str(distribution.locate_file("taskd"))).resolve().parent == root:
+        return True
+    # An editable installation's metadata lies elsewhere, and says where the source is (PEP 610).
+    try:
+        found = msgspec.json.decode(distribution.read_text("direct_url.json") or "{}", type=dict)
+        source = Path(url2pathname(urlsplit(found["url"]).path)).resolve()
+    except (OSError, KeyError, TypeError, ValueError, msgspec.MsgspecError):
+        return False
+    return source == root
 
 
 def _values(plugins: Iterable[Plugin]) -> set[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
@@ -98,7 +99,8 @@ class LoadedPlugin:
         check_requirements(plugin)
         if not EntryPoint.pattern.match(plugin.entry_point.value):
             raise self._refusal(f"cannot be loaded: {plugin.entry_point.value!r} does not name a module")
-        with _advising(plugin), blaming(plugin, "cannot be loaded"), self._reporting_slowness("being imported"):
+        loading = self._reporting_slowness("being imported")
+        with _advising(plugin), blaming(plugin, "cannot be loaded"), loading, _printing_to_stderr():
             module = plugin.entry_point.load()
             if inspect.isclass(module):
                 # What its hooks keep in `self` belongs to this application alone.
@@ -151,7 +153,8 @@ class LoadedPlugin:
         name = hook.__name__
         environ = arguments.get("environ")
         recording = environ.recording(self.settings) if isinstance(environ, Environ) else contextlib.nullcontext()
-        with self.blaming(hook), self.owning_settings(), self._reporting_slowness(f"asked for {name}"), recording:
+        calling = self._reporting_slowness(f"asked for {name}")
+        with self.blaming(hook), self.owning_settings(), calling, recording, _printing_to_stderr():
             results = getattr(self._manager.hook, name)(**arguments)
         # pluggy leaves out results that are None.
         return self.checked(results[0] if results else None, kind, hook)
@@ -177,6 +180,11 @@ class LoadedPlugin:
             raise self._refusal(f"{returned}, not a {kind.__name__}")
         made: T = result
         return made
+
+
+def _printing_to_stderr() -> contextlib.AbstractContextManager[object]:
+    """Send what a plugin prints to stderr: a program may be reading the output of the command."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 @contextlib.contextmanager

@@ -114,16 +114,21 @@ class Products:
 
     async def close(self, timeout_s: float, outermost: TaskStore | None) -> None:
         """
-        Close everything that was made, the last first; *outermost* stands for the store that it wraps.
+        Close everything that was made, each part once, and the last first.
 
-        Failures and time-outs are logged, not raised.
+        Wrappers close what they wrap.  Failures and time-outs are logged, not raised.
+
+        Args:
+            timeout_s: How long each part may take.
+            outermost: The store in the wrappers that the settings name, if it was made.
         """
-        wrapped = _innermost(outermost)
-        # A plugin may make what it was given.
-        distinct = {id(product.made): product for product in self._made.values()}
-        for product in reversed(distinct.values()):
-            part = outermost if product.made is wrapped else product.made
-            await close(str(product.maker.plugin), part, timeout_s)
+        wrapped = [*_layers(outermost)]
+        closed: list[object] = []
+        for product in reversed(self._made.values()):
+            part = outermost if any(product.made is layer for layer in wrapped) else product.made
+            if not any(part is each for each in closed):
+                await close(str(product.maker.plugin), part, timeout_s)
+                closed += _layers(part)
 
     def _product(self, hook: Hook, name: str, kind: type[T], user: str = "") -> T:
         """Return what the plugin *name* makes in *hook*, for the plugin *user*."""
@@ -142,7 +147,8 @@ class Products:
         """Refuse to make something in order to make itself."""
         if key in self._making:
             cycle = " -> ".join(name for _, name in [*self._making[self._making.index(key) :], key])
-            raise PartError(f"plugins ask for each other's parts ({cycle}): change the settings of one of them")
+            message = f"plugins ask for each other's parts ({cycle}): change the settings of one of them"
+            raise PartError(message, plugin=key[1])
         self._making.append(key)
         try:
             yield
@@ -150,10 +156,12 @@ class Products:
             self._making.pop()
 
 
-def _innermost(store: TaskStore | None) -> TaskStore | None:
-    while isinstance(store, StoreWrapper):
-        store = store.store
-    return store
+def _layers(part: object) -> Iterator[object]:
+    """Yield *part* and, if it is a wrapper, what it wraps, down to the store."""
+    while isinstance(part, StoreWrapper):
+        yield part
+        part = part.store
+    yield part
 
 
 @attrs.frozen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from taskd.plugins.finder import Plugin, PluginError
 from taskd.version import __version__
@@ -53,17 +52,6 @@ def check_defaults(plugins: Iterable[Plugin], unset: dict[str, str]) -> None:
     by_name = {plugin.name: plugin for plugin in plugins if plugin.is_wanted}
     for variable, name in unset.items():
         plugin = by_name.get(name)
-        if plugin is not None and not _is_own(plugin):
-            message = f"{plugin} has the name of a default, but its code is not taskd's"
+        if plugin is not None and not plugin.is_own:
+            message = f"{plugin} has the name of a default, but is not taskd's own"
             raise PluginError(f"{message}: uninstall it, or set {variable}={name} to select it", plugin=name)
-
-
-def _is_own(plugin: Plugin) -> bool:
-    """Tell whether *plugin* is where taskd's own plugins are, as far as is known without importing it."""
-    file = plugin.file
-    if file is None:
-        # Loading it will fail, and say why.
-        return True
-    root = Path(__file__).parent.parent.parent
-    # An editable installation has the plugins in a folder of their own.
-    return file.parent.parent in (root, root / "plugins")

@@ -22,6 +22,7 @@ from taskd import hooks
 from taskd.auth import TokenIssuer, TrialSettings, request_headers_of
 from taskd.checks import Check
 from taskd.environment import Environ
+from taskd.logs import Logging
 from taskd.plugins.finder import Plugin, PluginError, find
 from taskd.plugins.loader import Hook, LoadedPlugin, blaming
 from taskd.plugins.products import NotProvided, Products
@@ -132,7 +133,8 @@ class Plugins:
     def _wrapped(self, store: TaskStore, loaded: LoadedPlugin) -> TaskStore:
         hook = hooks.taskd_wrap_store
         wrapper = loaded.call(hook, StoreWrapper, store=store, environ=self.environ)
-        if wrapper.store is not store:
+        # A wrapper whose `__init__` does not call the base class's has no `store`.
+        if getattr(wrapper, "store", None) is not store:
             message = f"{loaded.plugin} returned a wrapper of another store from {hook.__name__}"
             raise PluginError(message, plugin=loaded.plugin.name)
         return wrapper
@@ -174,12 +176,16 @@ class Plugins:
         """Whether any plugin adds checks to `taskd doctor`."""
         return any(self._able(hooks.taskd_checks))
 
-    def checks(self, store: TaskStore) -> Iterator[tuple[Plugin, AsyncIterator[Check]]]:
-        """Yield the checks of each plugin that has some."""
-        hook = hooks.taskd_checks
+    def checks(self, store: TaskStore) -> Iterator[tuple[Plugin, AsyncIterator[Check] | PluginError | SettingsError]]:
+        """Yield the checks of each plugin that has some, or the error that keeps them from being run."""
+        hook: Hook = hooks.taskd_checks
+        kind: Any = AsyncIterator
         for each in self.loaded:
             if each.implements(hook):
-                yield each.plugin, each.call(hook, AsyncIterator, store=store, environ=self.environ)  # type: ignore[type-abstract]
+                try:
+                    yield each.plugin, each.call(hook, kind, store=store, environ=self.environ)
+                except (PluginError, SettingsError) as error:
+                    yield each.plugin, error
 
     def commands(self) -> Iterator[tuple[Plugin, click.Command]]:
         """Yield the commands that plugins add to the command line."""
@@ -189,8 +195,16 @@ class Plugins:
         for each in self.loaded:
             if each.implements(hook):
                 returned = each.call(hook, Sequence, environ=self.environ)  # type: ignore[type-abstract]
-                for command in returned:
+                with each.blaming(hook):
+                    found = list(returned)
+                for command in found:
                     yield each.plugin, each.checked(command, Command, hook)
+
+    @property
+    def logs(self) -> Logging:
+        """How the server and the plugins log."""
+        packages = {each.plugin.entry_point.value.partition(":")[0].partition(".")[0].strip() for each in self.loaded}
+        return attrs.evolve(self.settings.logs, packages=tuple(sorted(packages)))
 
     @property
     def warnings(self) -> list[str]:

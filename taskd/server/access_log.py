@@ -70,10 +70,10 @@ class _Exchange:
             "status": self._status or None,
             "ms": round((time.perf_counter() - self._begun_s) * 1000, 1),
             "bytes": self._bytes,
-            "request_id": self._request_id,
+            **({"request_id": self._request_id} if self._request_id else {}),
         }
         shown = ["-" if value in (None, "") else _quoted(value) for value in fields.values()]
-        logger.info("%s %s %s %s %s %s ms %s B %s", *shown, extra={FIELDS: fields})
+        logger.info("%s %s %s %s %s %s ms %s B%s", *shown[:7], f" {self._request_id}", extra={FIELDS: fields})
 
 
 def _quoted(value: object) -> object:

@@ -70,7 +70,7 @@ class HTTPMiddleware:
         origin, upgrade = headers.get(b"origin"), headers.get(b"upgrade")
         request_id = _request_id(scope) if X_REQUEST_ID in headers else new_request_id()
         REQUEST_ID_OF_TASK.set(request_id)
-        response = _Response(send, request_id)
+        response = _Response(send, request_id, scope, self._reads)
         if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
             response.caching = NEVER_STORED
             response.caching_if_read = self._reads if scope["method"] in _READ_METHODS else NEVER_STORED
@@ -105,20 +105,41 @@ class _Response:
         is_finished: Whether the client has received all of the response, or will.
     """
 
-    __slots__ = ("_send", "added", "caching", "caching_if_read", "is_finished", "is_started", "request_id")
+    __slots__ = (
+        "_reads",
+        "_scope",
+        "_send",
+        "added",
+        "caching",
+        "caching_if_read",
+        "is_finished",
+        "is_started",
+        "request_id",
+    )
 
-    def __init__(self, send: Send, request_id: bytes) -> None:
+    def __init__(self, send: Send, request_id: bytes, scope: Scope, reads: CacheHeaders) -> None:
         self._send = send
+        self._scope = scope
+        self._reads = reads
         self.request_id = request_id
         self.added: list[Header] = [(X_REQUEST_ID, request_id), NOSNIFF]
         self.caching = self.caching_if_read = UNRESTRICTED
         self.is_started = self.is_finished = False
+
+    def _caching_outside(self, status: int) -> CacheHeaders:
+        """Return the headers about caching for a path outside of /api, which a plugin may protect or not."""
+        if "user" not in self._scope and status != 401:
+            return UNRESTRICTED
+        is_read = status in _READ_STATUSES and self._scope["method"] in _READ_METHODS
+        return self._reads if is_read else NEVER_STORED
 
     async def send(self, message: Message) -> None:
         """Send a message from the application."""
         self.is_started = True
         if message["type"] == "http.response.start":
             caching = self.caching_if_read if message["status"] in _READ_STATUSES else self.caching
+            if caching is UNRESTRICTED:
+                caching = self._caching_outside(message["status"])
             message["headers"] = [*caching.added_to(message.get("headers", ())), *self.added]
         elif message["type"] == "http.response.body":
             self.is_finished = not message.get("more_body", False)

@@ -125,7 +125,10 @@ class TestAuth:
         site.install("first", either("second"))
         site.install("second", either("first"), distribution="zenith")
 
-        assert "plugins ask for each other's parts (first -> second -> first)" in refusal(TASKD_AUTH="first")
+        message = refusal(TASKD_AUTH="first")
+
+        assert "plugins ask for each other's parts (first -> second -> first)" in message
+        assert message.endswith("; or set TASKD_DISABLED_PLUGINS=first")
 
     @pytest.mark.parametrize("name", ["sql", "nothing"])
     def test_a_part_that_is_not_there_is_refused(self, site: Site, name: str) -> None:
@@ -156,6 +159,31 @@ class TestStorage:
         response = await get(build(TASKD_STORAGE="outer"), "/api/alice/tasks", "alice")
 
         assert ["a task of alice"] == [task["title"] for task in response.json()]
+
+    async def test_each_part_is_closed_once_and_wrappers_first(
+        self, site: Site, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A wrapper that still has something to write finds its store open."""
+        closing = """
+class Closing(taskd.storage.StoreWrapper):
+    async def close(self):
+        print("NAME", end=" ")
+        await super().close()
+"""
+        inner = STORE.replace(
+            "class Store(taskd.storage.TaskStore):",
+            "class Store(taskd.storage.TaskStore):\n    async def close(self):\n        print('inner', end=' ')\n",
+        )
+        made = "@hookimpl\ndef taskd_storage(parts):\n    return Closing(parts.store('inner'))\n"
+        wrapped = "@hookimpl\ndef taskd_wrap_store(store):\n    return Closing(store)\n"
+        site.install("inner", inner)
+        site.install("outer", closing.replace("NAME", "outer") + made, distribution="zenith")
+        site.install("audit", closing.replace("NAME", "audit") + wrapped, distribution="nadir")
+        app = build(TASKD_STORAGE="outer", TASKD_STORE_WRAPPERS="audit")
+
+        await app.plugins.close()
+
+        assert "audit outer inner " == capsys.readouterr().out
 
 
 class TestOnDemand:

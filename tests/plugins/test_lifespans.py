@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from taskd import PluginError
-from taskd.testing import lifespan
+from taskd.testing import lifespan, running_server
 from taskd.time_limit import Timeouts
 from tests.support.applications import build, get
 from tests.support.commands import run_python
 from tests.support.doctor import STRONG_SECRET
-from tests.support.processes import make_distribution
+from tests.support.processes import child_environ, make_distribution
+from tests.support.serving import until
 from tests.support.third_parties import Site, routes_source
 
 pytestmark = pytest.mark.anyio
@@ -127,4 +128,52 @@ async def test_a_failure_to_stop_is_logged(
         await asyncio.sleep(0)
 
     assert f"plugin 'failing' of zenith 1.0 {reason}" in caplog.text
+    assert ["started", "stopped"] == sys.modules[module].events
+
+
+FAILING_LATER = """
+import asyncio
+import contextlib
+import pathlib
+import taskd
+
+async def work():
+    while not pathlib.Path("fail").exists():
+        await asyncio.sleep(0.01)
+    raise OSError("the worker failed")
+
+@contextlib.asynccontextmanager
+async def running():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work())
+        yield
+
+@taskd.hookimpl
+def taskd_lifespan():
+    return running()
+"""
+
+
+def test_a_server_whose_plugin_fails_later_stops(tmp_path: Path) -> None:
+    """It would serve without what it needs, so it ends as after SIGTERM, and says why."""
+    plugin = make_distribution(tmp_path / "site", "failing", FAILING_LATER)
+    settings = {**plugin, "BETTER_AUTH_SECRET": STRONG_SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db"}
+    with running_server(child_environ(settings), cwd=tmp_path) as server:
+        (tmp_path / "fail").touch()
+        said = server.read_until("What a plugin runs beside the requests has ended, so the server stops")
+        server.process.wait(30)
+
+    assert "OSError: the worker failed" in said
+
+
+async def test_a_start_that_is_cancelled_leaves_what_was_entered(site: Site) -> None:
+    """Each lifespan is left in the task that entered it."""
+    module = site.install("a-running", RUNNING)
+    site.install("slow", source_of("await asyncio.Event().wait()"), distribution="zenith")
+    starting = asyncio.create_task(build()._lifespans.__aenter__())
+    await until(lambda: sys.modules[module].events)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
     assert ["started", "stopped"] == sys.modules[module].events

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+import taskd
+from taskd import PluginError
+from taskd.plugins.finder import find
+from taskd.plugins.provenance import check_defaults
+from taskd.settings import Settings, load_settings
 from taskd.version import __version__
 from tests.support.applications import build, refusal
 from tests.support.third_parties import Site, auth_source, hook_source
@@ -48,7 +56,43 @@ class TestDefaults:
         """It may be found first, but nothing has selected it."""
         site.install("jwt", ANYONE, distribution=distribution)
 
-        message = refusal()
+        message = refusal(TASKD_AUTH="jwt")
 
-        assert message.startswith(f"plugin 'jwt' of {distribution} 1.0 has the name of a default")
-        assert "set TASKD_AUTH=jwt to select it" in message
+        assert message.endswith("calls itself taskd-server, but this taskd is elsewhere: delete it")
+
+    def test_no_other_of_taskd_s_plugins_can_be_replaced_either(self, site: Site) -> None:
+        """A plugin for routes would see all tasks."""
+        site.install("tasks", ROUTES, distribution="taskd-server")
+
+        assert "calls itself taskd-server" in refusal()
+
+    def test_another_distribution_beside_taskd_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Metadata that lies beside taskd's own, with other plugins, is no leftover of an upgrade."""
+        root = Path(taskd.__file__).parent.parent
+        folder = tmp_path / "taskd_server-9.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: taskd-server\nVersion: 9\n")
+        (folder / "entry_points.txt").write_text("[taskd]\njwt = evil_jwt\n")
+        (folder / "direct_url.json").write_text(json.dumps({"url": root.as_uri(), "dir_info": {"editable": True}}))
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+        assert "is another taskd-server than the one found first: reinstall taskd" in refusal()
+
+    def test_a_default_that_another_distribution_provides_is_refused(self, site: Site) -> None:
+        """Where taskd's own plugin is not installed, no other takes its place without being selected."""
+        site.install("vault", ANYONE)
+
+        message = refused_default("vault")
+
+        assert message.startswith("plugin 'vault' of acme 1.0 has the name of a default, but is not taskd's own")
+        assert "set TASKD_AUTH=vault to select it" in message
+
+
+def refused_default(name: str) -> str:
+    """Return why the plugin *name* cannot be the default for authentication."""
+    found = find(load_settings(Settings, {"TASKD_AUTH": name}))
+    with pytest.raises(PluginError) as caught:
+        check_defaults(found.plugins, {"TASKD_AUTH": name})
+    return str(caught.value)

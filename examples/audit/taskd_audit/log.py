@@ -17,6 +17,8 @@ from taskd.storage import StoreUnavailable
 __all__ = ["AuditLog"]
 
 logger = logging.getLogger("taskd.audit")
+# Whatever the server's own level is: an audit log without its lines is none.
+logger.setLevel(logging.INFO)
 
 
 class AuditLog:
