@@ -43,6 +43,7 @@ ON_REQUEST = {
     "test_clients.py": "--clients",
     "test_generators.py": "--clients",
     "test_nextjs.py": "--clients",
+    "test_examples.py": "--new-plugins",
     "test_new_plugins.py": "--new-plugins",
 }
 FIGURES = pytest.StashKey[list[Figures]]()
@@ -54,7 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--better-auth", action="store_true", help="Run the tests with a real Better Auth, too.")
     parser.addoption("--clients", action="store_true", help="Run the tests with other people's clients, too.")
-    parser.addoption("--new-plugins", action="store_true", help="Write plugins as the tutorials show, too.")
+    parser.addoption(
+        "--new-plugins",
+        action="store_true",
+        help="Serve with the examples, and write new plugins, too.",
+    )
     parser.addoption("--schemathesis-seed", type=int, default=1, help="The seed of schemathesis's random requests.")
     parser.addoption("--screenshots", type=Path, help="Where to save screenshots; by default, in pytest's own folder.")
 
