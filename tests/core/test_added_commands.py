@@ -66,7 +66,7 @@ class TestCommands:
 
         result = invoke("--help", settings={})
 
-        assert "count    Count the tasks of USER.\n" in result.output
+        assert "Count the tasks of USER.\n" in result.output
         assert "serve" in result.output
 
     def test_its_errors_are_one_line(self, installed: Path) -> None:
