@@ -220,7 +220,7 @@ def examples(is_thorough: bool, count: int) -> settings:
     Thorough runs try others.
     """
     return settings(
-        max_examples=count * 200 if is_thorough else count,
+        max_examples=count * 400 if is_thorough else count,
         stateful_step_count=25,
         deadline=None,
         derandomize=not is_thorough,
@@ -236,13 +236,13 @@ def test_any_conversation_is_understood_and_ends(loop: str, is_thorough: bool) -
     with conversations(LOOPS[loop]) as start:
         # A callable will do, whatever its annotation says.
         machine: Any = lambda: RandomConversation(start())  # noqa: E731
-        run_state_machine_as_test(machine, settings=examples(is_thorough, 100))
+        run_state_machine_as_test(machine, settings=examples(is_thorough, 50))
 
 
 def test_chunks_are_decoded_wherever_the_network_splits_them(is_thorough: bool) -> None:
     """The content is complete, whatever lies between the chunks."""
 
-    @examples(is_thorough, 200)
+    @examples(is_thorough, 100)
     @given(chunks=CHUNKS, trailers=TRAILERS, cuts=st.lists(st.integers(0, 4000)), most=st.integers(1, 5000))
     def check(chunks: list[tuple[bytes, bytes, str]], trailers: bytes, cuts: list[int], most: int) -> None:
         data = chunked(chunks, trailers)
