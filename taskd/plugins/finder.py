@@ -14,11 +14,8 @@ from collections import Counter
 from collections.abc import Iterable
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import attrs
-import msgspec
 
 from taskd.settings import Settings, SettingsError
 
@@ -67,7 +64,7 @@ class Plugin:
         version: The version of the distribution; empty if it is unknown.
         entry_point: What to import.
         requirements: Which versions of taskd its distribution requires, such as "taskd-server>=1".
-        is_own: Whether it is in the distribution that this taskd was installed from.
+        is_own: Whether it is in taskd's own distribution.
         is_enabled: Whether the settings allow the plugin to be imported.
         is_wanted: Whether to import it even if no other plugin asks for it.
     """
@@ -198,29 +195,14 @@ def _discover() -> tuple[list[Plugin], list[str]]:
             described = f"{name} {version or 'of an unknown version'}"
             required = _requirements(distribution)
             is_own = _normalized(name) == DISTRIBUTION
-            if is_own and not _contains_this_taskd(distribution):
-                raise PluginError(f"{folder} calls itself {DISTRIBUTION}, but this taskd is elsewhere: delete it")
             plugins = [Plugin(each.name, described, each, version, required, is_own) for each in entry_points]
             first = found.setdefault(_normalized(name), plugins)
             if _values(first) != _values(plugins):
                 if is_own:
-                    raise PluginError(f"{folder} is another {name} than the one found first: reinstall taskd")
+                    # Only one of them can be, and which one is found first proves nothing.
+                    raise PluginError(f"{folder} is another {name} than the one found first: delete one of them")
                 ignored.append(f"{folder} is another {name} than the one found first, and is ignored: uninstall one")
     return [plugin for plugins in found.values() for plugin in plugins], ignored
-
-
-def _contains_this_taskd(distribution: Distribution) -> bool:
-    """Tell whether *distribution* is the one that this very module was installed from."""
-    root = Path(__file__).parent.parent.parent.resolve()
-    if Path(str(distribution.locate_file("taskd"))).resolve().parent == root:
-        return True
-    # An editable installation's metadata lies elsewhere, and says where the source is (PEP 610).
-    try:
-        found = msgspec.json.decode(distribution.read_text("direct_url.json") or "{}", type=dict)
-        source = Path(url2pathname(urlsplit(found["url"]).path)).resolve()
-    except (OSError, KeyError, TypeError, ValueError, msgspec.MsgspecError):
-        return False
-    return source == root
 
 
 def _values(plugins: Iterable[Plugin]) -> set[tuple[str, str]]:
