@@ -46,8 +46,8 @@ ON_REQUEST = {
     "test_catalogue.py": "--authors",
     "test_command.py": "--authors",
     "test_correct_plugins.py": "--authors",
-    "test_examples.py": "--authors",
-    "test_new_plugins.py": "--tutorials",
+    "test_examples.py": "--examples",
+    "test_new_plugins.py": "--authors",
     "test_reliability.py": "--reliability",
 }
 FIGURES = pytest.StashKey[list[Figures]]()
@@ -60,7 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--better-auth", action="store_true", help="Run the tests with a real Better Auth, too.")
     parser.addoption("--clients", action="store_true", help="Run the tests with other people's clients, too.")
     parser.addoption("--authors", action="store_true", help="Run the tests for authors of plugins and servers, too.")
-    parser.addoption("--tutorials", action="store_true", help="Write the plugins in the tutorials, too.")
+    parser.addoption("--examples", action="store_true", help="Serve with the plugins in examples/, too.")
     parser.addoption("--reliability", action="store_true", help="Kill, freeze and cut off servers under load, too.")
     parser.addoption("--schemathesis-seed", type=int, default=1, help="The seed of schemathesis's random requests.")
     parser.addoption("--screenshots", type=Path, help="Where to save screenshots; by default, in pytest's own folder.")
