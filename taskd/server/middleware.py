@@ -71,9 +71,6 @@ class HTTPMiddleware:
         request_id = _request_id(scope) if X_REQUEST_ID in headers else new_request_id()
         REQUEST_ID_OF_TASK.set(request_id)
         response = _Response(send, request_id, scope, self._reads)
-        if f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/"):
-            response.caching = NEVER_STORED
-            response.caching_if_read = self._reads if scope["method"] in _READ_METHODS else NEVER_STORED
         app: ASGIApp = self.app
         if origin is not None and is_preflight(scope):
             app = self._cors.preflight_response(Headers(scope=scope))
@@ -86,36 +83,40 @@ class HTTPMiddleware:
                 app = _refuse_upgrade
             else:
                 _normalise_path(scope)
-        scope[RESPONSE_HEADERS] = (*response.added, *response.caching.fields)
+        caching = NEVER_STORED if response.is_private else UNRESTRICTED
+        scope[RESPONSE_HEADERS] = (*response.added, *caching.fields)
         try:
             await app(scope, receive, response.send)
         except Exception as error:  # noqa: BLE001  raised again unless it is handled
             await _respond_to(error, scope, receive, response)
 
 
-class _Response:
+class _Started:
+    """Sends the messages of a response; *is_started* says whether the client has received some of it, or will."""
+
+    __slots__ = ("_send", "is_started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.is_started = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message from the application."""
+        self.is_started = True
+        await self._send(message)
+
+
+class _Response(_Started):
     """
     Sends the messages of a response, with the common headers.
 
     Attributes:
         added: The common headers, except for those about caching.
-        caching: The headers about caching.
-        caching_if_read: The headers about caching for a successful read.
-        is_started: Whether the client has received some of the response, or will.
+        is_private: Whether the path is below /api.  Elsewhere, a plugin may protect some paths, and not others.
         is_finished: Whether the client has received all of the response, or will.
     """
 
-    __slots__ = (
-        "_reads",
-        "_scope",
-        "_send",
-        "added",
-        "caching",
-        "caching_if_read",
-        "is_finished",
-        "is_started",
-        "request_id",
-    )
+    __slots__ = ("_reads", "_scope", "added", "is_finished", "is_private", "request_id")
 
     def __init__(self, send: Send, request_id: bytes, scope: Scope, reads: CacheHeaders) -> None:
         self._send = send
@@ -123,23 +124,17 @@ class _Response:
         self._reads = reads
         self.request_id = request_id
         self.added: list[Header] = [(X_REQUEST_ID, request_id), NOSNIFF]
-        self.caching = self.caching_if_read = UNRESTRICTED
+        self.is_private = f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/")
         self.is_started = self.is_finished = False
-
-    def _caching_outside(self, status: int) -> CacheHeaders:
-        """Return the headers about caching for a path outside of /api, which a plugin may protect or not."""
-        if "user" not in self._scope and status != 401:
-            return UNRESTRICTED
-        is_read = status in _READ_STATUSES and self._scope["method"] in _READ_METHODS
-        return self._reads if is_read else NEVER_STORED
 
     async def send(self, message: Message) -> None:
         """Send a message from the application."""
         self.is_started = True
         if message["type"] == "http.response.start":
-            caching = self.caching_if_read if message["status"] in _READ_STATUSES else self.caching
-            if caching is UNRESTRICTED:
-                caching = self._caching_outside(message["status"])
+            status, caching = message["status"], UNRESTRICTED
+            if self.is_private or "user" in self._scope or status == 401:
+                is_read = status in _READ_STATUSES and self._scope["method"] in _READ_METHODS
+                caching = self._reads if is_read else NEVER_STORED
             message["headers"] = [*caching.added_to(message.get("headers", ())), *self.added]
         elif message["type"] == "http.response.body":
             self.is_finished = not message.get("more_body", False)
@@ -160,7 +155,7 @@ async def _respond_to(error: Exception, scope: Scope, receive: Receive, response
             raise
 
 
-async def _handle(error: Exception, scope: Scope, receive: Receive, response: _Response) -> None:
+async def _handle(error: Exception, scope: Scope, receive: Receive, response: _Started) -> None:
     """Send the response to an expected *error*; raise any other."""
     handle = handler_of(error)
     if handle is None:
@@ -177,21 +172,11 @@ def responding_to_errors(app: ASGIApp) -> ASGIApp:
     """Return *app* with responses in place of expected errors, for middleware around it that must see them."""
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        is_started = False
-
-        async def watch(message: Message) -> None:
-            nonlocal is_started
-            is_started = True
-            await send(message)
-
+        response = _Started(send)
         try:
-            await app(scope, receive, watch)
-        except Exception as error:
-            handle = None if is_started else handler_of(error)
-            if handle is None:
-                raise
-            await (await handle(Request(scope), error))(scope, receive, send)
-            error.__traceback__ = None
+            await app(scope, receive, response.send)
+        except Exception as error:  # noqa: BLE001  raised again unless it is handled
+            await _handle(error, scope, receive, response)
 
     return respond
 
