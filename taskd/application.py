@@ -107,7 +107,7 @@ class Application:
             PluginError: A plugin is broken or ambiguous.
         """
         backend = plugins.backend if verifies_credentials else DenyAll()
-        store = BoundedStore(plugins.store, str(plugins.storage_plugin), plugins.timeouts)
+        store = plugins.bounded_store()
         core = Source("server", "taskd")
         health = [(core, route) for route in health_routes(store)]
         guard = Guard(backend, str(plugins.auth_plugin), plugins.timeouts)
@@ -128,7 +128,8 @@ class Application:
         app.router.default = not_found
         inner: ASGIApp = app
         if middleware := self.plugins.middleware():
-            inner = functools.reduce(lambda inside, wrap: wrap(inside), reversed(middleware), responding_to_errors(app))
+            outer = functools.reduce(lambda inside, wrap: wrap(inside), reversed(middleware), responding_to_errors(app))
+            inner = _for_http(outer, app)
         request_headers = self.plugins.request_headers(self.backend)
         admission = Admission(inner, self.store, self.plugins.settings.queue_timeout_s, request_headers)
         whole = HTTPMiddleware(admission, self.origins, request_headers)
@@ -136,12 +137,12 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection, as the ASGI specification defines it."""
-        if scope["type"] == "lifespan" and "state" in scope:
-            scope["state"][SEND_TIMEOUT] = self.plugins.settings.send_timeout_s
-        if scope["type"] == "lifespan":
-            await self._lifespans.run(self._asgi, scope, receive, send)
-        else:
+        if scope["type"] != "lifespan":
             await self._asgi(scope, receive, send)
+            return
+        if "state" in scope:
+            scope["state"][SEND_TIMEOUT] = self.plugins.settings.send_timeout_s
+        await self._lifespans.run(self._asgi, scope, receive, send)
 
     def _summary(self) -> str:
         """Say what is served, for the log."""
@@ -170,6 +171,15 @@ class Application:
             pinging.cancel()
             await asyncio.wait([pinging], timeout=self.plugins.timeouts.close_s)
             await self.plugins.close()
+
+
+def _for_http(outer: ASGIApp, app: ASGIApp) -> ASGIApp:
+    """Return an application that passes HTTP requests to *outer*, and all else, such as the lifespan, to *app*."""
+
+    async def divide(scope: Scope, receive: Receive, send: Send) -> None:
+        await (outer if scope["type"] == "http" else app)(scope, receive, send)
+
+    return divide
 
 
 async def _ping(store: TaskStore, outages: OutageLog) -> None:

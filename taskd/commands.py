@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
-from taskd.bounded_store import BoundedStore
 from taskd.plugins import Plugins
 from taskd.storage import TaskStore
 
@@ -27,6 +26,6 @@ async def open_store(environ: Mapping[str, str]) -> AsyncIterator[TaskStore]:
     """
     plugins = Plugins.load(environ)
     try:
-        yield BoundedStore(plugins.store, str(plugins.storage_plugin), plugins.timeouts)
+        yield plugins.bounded_store()
     finally:
         await plugins.close()

@@ -13,7 +13,6 @@ import attrs
 import click
 
 from taskd.application import Application
-from taskd.bounded_store import BoundedStore
 from taskd.checks import Check, Outcome
 from taskd.cli.commands import print_table
 from taskd.closing import bounded, close_in_time
@@ -21,7 +20,7 @@ from taskd.environment import Environ
 from taskd.plugins import Plugin, PluginError, Plugins
 from taskd.settings import SettingsError
 from taskd.start import starting
-from taskd.storage import StoreError, TaskStore
+from taskd.storage import StoreError
 from taskd.time_limit import TimedOut, Timeouts
 
 __all__ = ["doctor", "examine"]
@@ -94,8 +93,7 @@ async def _of_plugins(plugins: Plugins) -> AsyncIterator[Check]:
         return
     own = Plugins.load(plugins.environ, plugins.timeouts)
     try:
-        store = BoundedStore(own.store, str(own.storage_plugin), own.timeouts)
-        for plugin, checks in own.checks(store):
+        for plugin, checks in own.checks(own.bounded_store()):
             if isinstance(checks, SettingsError | PluginError):
                 yield _failed(plugin.name, checks)
                 continue
@@ -208,9 +206,8 @@ async def _failure_to_close(part: object, timeout_s: float) -> str:
 
 async def _ping(plugins: Plugins) -> AsyncIterator[Check]:
     """Check a store that has no checks of its own."""
-    store: TaskStore = BoundedStore(plugins.store, str(plugins.storage_plugin), plugins.timeouts)
     try:
-        await store.ping()
+        await plugins.bounded_store().ping()
     except StoreError as error:
         yield Check("ping", Outcome.FAILED, str(error), "See the documentation of the storage plugin.")
     else:

@@ -87,12 +87,16 @@ class Plugin:
         return self.entry_point.group == ON_DEMAND
 
     @property
+    def package(self) -> str:
+        """The name of the top-level package, or module, that is imported."""
+        return self.entry_point.value.partition(":")[0].partition(".")[0].strip()
+
+    @property
     def file(self) -> Path | None:
         """The file that is imported, as far as is known without importing it."""
-        name = self.entry_point.value.partition(":")[0].strip()
-        package, _, rest = name.partition(".")
+        _, _, rest = self.entry_point.value.partition(":")[0].strip().partition(".")
         try:
-            spec = importlib.util.find_spec(package)
+            spec = importlib.util.find_spec(self.package)
         except (ImportError, ValueError):
             return None
         if spec is None or spec.origin is None:

@@ -194,7 +194,7 @@ def _advising(plugin: Plugin) -> Iterator[None]:
         yield
     except PluginError as error:
         missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
-        if missing != plugin.entry_point.value.partition(":")[0].partition(".")[0].strip():
+        if missing != plugin.package:
             raise
         # With editable_mode=compat, setuptools puts only one folder on Python's path, but taskd has two.
         advice = (

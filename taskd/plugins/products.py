@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -55,7 +55,7 @@ class Products:
 
     environ: Environ
     find: Callable[[str], LoadedPlugin | None]
-    able: Callable[[Hook], Iterator[str]]
+    able: Callable[[Hook], Iterable[str]]
     _made: dict[tuple[Hook, str], _Product] = attrs.field(init=False, factory=dict)
     _schemes: dict[str, list[Mapping[str, object]]] = attrs.field(init=False, factory=dict)
     # What is being made at the moment: each asks for the next.

@@ -11,15 +11,16 @@ import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 from starlette.authentication import AuthenticationBackend
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from taskd import hooks
 from taskd.auth import TokenIssuer, TrialSettings, request_headers_of
+from taskd.bounded_store import BoundedStore
 from taskd.checks import Check
 from taskd.environment import Environ
 from taskd.logs import Logging
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     import click
 
 __all__ = ["Plugins", "Source", "is_serving"]
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -130,6 +133,10 @@ class Plugins:
             self._store = functools.reduce(self._wrapped, wrappers, self.products.store(plugin.name))
         return self._store
 
+    def bounded_store(self) -> BoundedStore:
+        """Return the store with a limit on how long its calls may take."""
+        return BoundedStore(self.store, str(self.storage_plugin), self.timeouts)
+
     def _wrapped(self, store: TaskStore, loaded: LoadedPlugin) -> TaskStore:
         hook = hooks.taskd_wrap_store
         wrapper = loaded.call(hook, StoreWrapper, store=store, environ=self.environ)
@@ -160,7 +167,8 @@ class Plugins:
             if not callable(outer):
                 message = f"{loaded.plugin} returned middleware from {hook.__name__} that makes no application"
                 raise PluginError(message, plugin=name)
-            return _only_http(outer, app)
+            made: ASGIApp = outer
+            return made
 
         return wrapped
 
@@ -168,43 +176,36 @@ class Plugins:
         """Return what must run as long as the server does, each with the plugin that provides it."""
         hook: Hook = hooks.taskd_lifespan
         kind: Any = AbstractAsyncContextManager
-        found = [each for each in self.loaded if each.implements(hook)]
-        return [(each.plugin, each.call(hook, kind, store=store, environ=self.environ)) for each in found]
+        able = self._implementing(hook)
+        return [(each.plugin, each.call(hook, kind, store=store, environ=self.environ)) for each in able]
 
     @property
     def have_checks(self) -> bool:
         """Whether any plugin adds checks to `taskd doctor`."""
-        return any(self._able(hooks.taskd_checks))
+        return any(self._implementing(hooks.taskd_checks))
 
     def checks(self, store: TaskStore) -> Iterator[tuple[Plugin, AsyncIterator[Check] | PluginError | SettingsError]]:
         """Yield the checks of each plugin that has some, or the error that keeps them from being run."""
         hook: Hook = hooks.taskd_checks
         kind: Any = AsyncIterator
-        for each in self.loaded:
-            if each.implements(hook):
-                try:
-                    yield each.plugin, each.call(hook, kind, store=store, environ=self.environ)
-                except (PluginError, SettingsError) as error:
-                    yield each.plugin, error
+        for each in self._implementing(hook):
+            try:
+                yield each.plugin, each.call(hook, kind, store=store, environ=self.environ)
+            except (PluginError, SettingsError) as error:
+                yield each.plugin, error
 
     def commands(self) -> Iterator[tuple[Plugin, click.Command]]:
         """Yield the commands that plugins add to the command line."""
         from click import Command  # noqa: PLC0415  a server has no use for it
 
-        hook = hooks.taskd_commands
-        for each in self.loaded:
-            if each.implements(hook):
-                returned = each.call(hook, Sequence, environ=self.environ)  # type: ignore[type-abstract]
-                with each.blaming(hook):
-                    found = list(returned)
-                for command in found:
-                    yield each.plugin, each.checked(command, Command, hook)
+        for loaded, command in self._added(hooks.taskd_commands, Command, environ=self.environ):
+            yield loaded.plugin, command
 
     @property
     def logs(self) -> Logging:
         """How the server and the plugins log."""
-        packages = {each.plugin.entry_point.value.partition(":")[0].partition(".")[0].strip() for each in self.loaded}
-        return attrs.evolve(self.settings.logs, packages=tuple(sorted(packages)))
+        packages = sorted({each.plugin.package for each in self.loaded})
+        return attrs.evolve(self.settings.logs, packages=tuple(packages))
 
     @property
     def warnings(self) -> list[str]:
@@ -264,15 +265,8 @@ class Plugins:
 
     def routes(self, store: TaskStore) -> list[tuple[Source, Route]]:
         """Return the routes that all plugins provide for *store*, each with its source."""
-        found, hook = [], hooks.taskd_routes
-        for loaded in self.loaded:
-            if loaded.implements(hook):
-                source = Source(loaded.plugin.name, str(loaded.plugin))
-                returned = loaded.call(hook, Sequence, store=store, environ=self.environ)  # type: ignore[type-abstract]
-                with loaded.blaming(hook):
-                    routes = list(returned)
-                found += [(source, loaded.checked(route, Route, hook)) for route in routes]
-        return found
+        added = self._added(hooks.taskd_routes, Route, store=store, environ=self.environ)
+        return [(Source(loaded.plugin.name, str(loaded.plugin)), route) for loaded, route in added]
 
     async def close(self) -> None:
         """Close what plugins have created.  Failures and time-outs are logged, not raised."""
@@ -285,13 +279,25 @@ class Plugins:
             self._loaded[name] = LoadedPlugin(self._enabled[name], self.timeouts)
         return self._loaded.get(name)
 
-    def _able(self, hook: Callable[..., object]) -> Iterator[str]:
-        return (loaded.plugin.name for loaded in self.loaded if loaded.implements(hook))
+    def _added(self, hook: Hook, kind: type[T], **arguments: object) -> Iterator[tuple[LoadedPlugin, T]]:
+        """Yield what the plugins return from *hook*, each a sequence of instances of *kind*."""
+        for each in self._implementing(hook):
+            returned: Any = each.call(hook, Sequence, **arguments)  # type: ignore[type-abstract]
+            with each.blaming(hook):
+                items = list(returned)
+            for item in items:
+                yield each, each.checked(item, kind, hook)
+
+    def _implementing(self, hook: Hook) -> list[LoadedPlugin]:
+        return [each for each in self.loaded if each.implements(hook)]
+
+    def _able(self, hook: Hook) -> list[str]:
+        return [each.plugin.name for each in self._implementing(hook)]
 
     def _auth(self) -> LoadedPlugin:
         return self._selected("TASKD_AUTH", self.settings.auth, hooks.taskd_auth)
 
-    def _selected(self, variable: str, name: str, hook: Callable[..., object]) -> LoadedPlugin:
+    def _selected(self, variable: str, name: str, hook: Hook) -> LoadedPlugin:
         try:
             return self.products.maker(hook, name)
         except NotProvided as error:
@@ -310,15 +316,6 @@ def is_serving(loaded: LoadedPlugin, settings: Settings) -> bool:
     return any(map(loaded.implements, always)) or any(
         loaded.implements(hook) and loaded.plugin.name in names for hook, names in selected.items()
     )
-
-
-def _only_http(outer: ASGIApp, app: ASGIApp) -> ASGIApp:
-    """Return an application that passes HTTP requests to *outer*, and all else, such as the lifespan, to *app*."""
-
-    async def divide(scope: Scope, receive: Receive, send: Send) -> None:
-        await (outer if scope["type"] == "http" else app)(scope, receive, send)
-
-    return divide
 
 
 def _is_a(protocol: type, part: object, plugin: Plugin) -> bool:
