@@ -8,8 +8,7 @@ import time
 import attrs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskd.logs import FIELDS
-from taskd.server.response import X_REQUEST_ID
+from taskd.logs import FIELDS, REQUEST_ID
 
 __all__ = ["AccessLog"]
 
@@ -46,14 +45,11 @@ class _Exchange:
     _begun_s: float = attrs.field(init=False, factory=time.perf_counter)
     _status: int = attrs.field(init=False, default=0)
     _bytes: int = attrs.field(init=False, default=0)
-    _request_id: str = attrs.field(init=False, default="")
 
     async def send(self, message: Message) -> None:
         """Send a part of the response, and note what it is."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            ids = [value for name, value in message.get("headers", ()) if name == X_REQUEST_ID]
-            self._request_id = ids[0].decode("latin-1") if ids else ""
         elif message["type"] == "http.response.body":
             self._bytes += len(message.get("body", b""))
         await self._send(message)
@@ -70,10 +66,10 @@ class _Exchange:
             "status": self._status or None,
             "ms": round((time.perf_counter() - self._begun_s) * 1000, 1),
             "bytes": self._bytes,
-            **({"request_id": self._request_id} if self._request_id else {}),
+            "request_id": REQUEST_ID.get().decode("latin-1"),
         }
-        shown = ["-" if value in (None, "") else _quoted(value) for value in fields.values()]
-        logger.info("%s %s %s %s %s %s ms %s B%s", *shown[:7], f" {self._request_id}", extra={FIELDS: fields})
+        shown = ["-" if value is None else _quoted(value) for value in fields.values()]
+        logger.info("%s %s %s %s %s %s ms %s B %s", *shown, extra={FIELDS: fields})
 
 
 def _quoted(value: object) -> object:
