@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from weakref import WeakValueDictionary
 
 from starlette.routing import Route
 
@@ -22,35 +21,35 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("the MCP SDK is not installed: pip install 'taskd-server[mcp]'") from None
 
-__all__ = ["taskd_lifespan", "taskd_routes"]
-
-# The endpoint of each application, which both hooks need, by the id of its store.
-_endpoints: WeakValueDictionary[int, MCPEndpoint] = WeakValueDictionary()
+__all__ = ["MCP"]
 
 
-@hookimpl
-def taskd_routes(store: TaskStore, environ: Mapping[str, str]) -> list[Route]:
-    """Return the route of the endpoint, and if there is an OAuth server, those of the metadata."""
-    settings = load_settings(MCPSettings, environ)
-    settings.check()
-    endpoint, others = _endpoint(store, environ), []
-    if settings.url is not None and settings.auth_server is not None:
-        metadata = Metadata(settings.url, settings.auth_server)
-        endpoint = challenge_parameters(endpoint, resource_metadata=metadata.location)
-        others = metadata.routes()
-    return [Route(PATH, endpoint, methods=["POST"], include_in_schema=False), *others]
+class MCP:
+    """The plugin.  taskd makes an instance for each application, whose hooks share the endpoint."""
 
+    def __init__(self) -> None:
+        self._made: MCPEndpoint | None = None
 
-@hookimpl
-def taskd_lifespan(store: TaskStore, environ: Mapping[str, str]) -> AbstractAsyncContextManager[None]:
-    """Return what runs the endpoint."""
-    return _endpoint(store, environ).running()
+    @hookimpl
+    def taskd_routes(self, store: TaskStore, environ: Mapping[str, str]) -> list[Route]:
+        """Return the route of the endpoint, and if there is an OAuth server, those of the metadata."""
+        settings = load_settings(MCPSettings, environ)
+        settings.check()
+        endpoint, others = self._endpoint(store, environ), []
+        if settings.url is not None and settings.auth_server is not None:
+            metadata = Metadata(settings.url, settings.auth_server)
+            endpoint = challenge_parameters(endpoint, resource_metadata=metadata.location)
+            others = metadata.routes()
+        return [Route(PATH, endpoint, methods=["POST"], include_in_schema=False), *others]
 
+    @hookimpl
+    def taskd_lifespan(self, store: TaskStore, environ: Mapping[str, str]) -> AbstractAsyncContextManager[None]:
+        """Return what runs the endpoint."""
+        return self._endpoint(store, environ).running()
 
-def _endpoint(store: TaskStore, environ: Mapping[str, str]) -> MCPEndpoint:
-    """Return the endpoint of the application with *store*.  It keeps the store, so no other store has the same id."""
-    found = _endpoints.get(id(store))
-    if found is None:
-        origins = load_settings(Settings, environ).frontend_origins
-        found = _endpoints[id(store)] = MCPEndpoint(store, load_settings(MCPSettings, environ), origins)
-    return found
+    def _endpoint(self, store: TaskStore, environ: Mapping[str, str]) -> MCPEndpoint:
+        """Return the endpoint of this application; whichever hook is called first makes it."""
+        if self._made is None:
+            origins = load_settings(Settings, environ).frontend_origins
+            self._made = MCPEndpoint(store, load_settings(MCPSettings, environ), origins)
+        return self._made
