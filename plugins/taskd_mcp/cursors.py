@@ -7,21 +7,19 @@ changes, and needs no secret: a cursor gives access to nothing that its argument
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from taskd.queries import Position
+from taskd.queries import Position, sealed, unsealed
 
 __all__ = ["DAMAGED", "Continuation", "encoded", "parsed"]
 
 DAMAGED = "must be copied unchanged from the next_cursor of the previous page"
 
-_CHECK_BYTES = 8
+_PURPOSE = b"mcp 1"
 
 
 class Continuation(msgspec.Struct, frozen=True, array_like=True):
@@ -44,20 +42,12 @@ class Continuation(msgspec.Struct, frozen=True, array_like=True):
 def encoded(tool: str, arguments: Mapping[str, Any], position: Position) -> str:
     """Return the cursor for the page at *position* of the list that *tool* returns for *arguments*."""
     raw = msgspec.json.encode(Continuation(tool, dict(arguments), position.key, position.id))
-    return base64.urlsafe_b64encode(raw + _check(raw)).rstrip(b"=").decode()
+    return sealed(raw, _PURPOSE)
 
 
 def parsed(text: str) -> Continuation:
     """Parse *text*; raise `ValueError` unless it is what `encoded` returned."""
     try:
-        whole = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
-        continuation = msgspec.json.decode(whole[:-_CHECK_BYTES], type=Continuation)
+        return msgspec.json.decode(unsealed(text, _PURPOSE), type=Continuation)
     except (ValueError, msgspec.MsgspecError, RecursionError):
         raise ValueError(DAMAGED) from None
-    if whole[-_CHECK_BYTES:] != _check(whole[:-_CHECK_BYTES]):
-        raise ValueError(DAMAGED)
-    return continuation
-
-
-def _check(raw: bytes) -> bytes:
-    return hashlib.blake2s(raw, digest_size=_CHECK_BYTES, person=b"mcp 1").digest()
