@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from taskd.conformance.client import Client
@@ -12,6 +13,12 @@ from taskd.conformance.section import Section
 __all__ = ["checks"]
 
 checks = Checks(Section.LISTS)
+
+
+async def _expect_each(client: Client, searches: Mapping[str, str]) -> None:
+    """Expect that each text finds the tasks with these names."""
+    for text, names in searches.items():
+        await _expect_found(client, text, names)
 
 
 async def _expect_found(client: Client, text: str, names: str) -> None:
@@ -45,8 +52,7 @@ async def case(client: Client) -> None:
         "\u03bf\u03b4\u03bf\u03c3": "c",
         "i\u0307": "d",
     }
-    for text, names in searches.items():
-        await _expect_found(client, text, names)
+    await _expect_each(client, searches)
 
 
 @checks.add
@@ -54,8 +60,7 @@ async def normalization(client: Client) -> None:
     """A search does not normalize: a letter with an accent is not a letter and an accent."""
     await client.create("a \u00e9")
     await client.create("b e\u0301")
-    for text, names in {"\u00e9": "a", "\u00c9": "a", "e\u0301": "b", "\ufb01": ""}.items():
-        await _expect_found(client, text, names)
+    await _expect_each(client, {"\u00e9": "a", "\u00c9": "a", "e\u0301": "b", "\ufb01": ""})
 
 
 @checks.add
@@ -76,8 +81,7 @@ async def literally(client: Client) -> None:
         "*": "c",
         "'": "c",
     }
-    for text, names in searches.items():
-        await _expect_found(client, text, names)
+    await _expect_each(client, searches)
 
 
 @checks.add

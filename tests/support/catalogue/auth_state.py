@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from functools import partial
 
 from starlette.authentication import AuthCredentials
@@ -13,6 +12,7 @@ from starlette.requests import HTTPConnection
 from taskd.auth import AuthUnavailable, InvalidCredentials, User
 from tests.support.catalogue.backends import Keys, Result
 from tests.support.catalogue.faults import auth_fault
+from tests.support.catalogue.outages import MayBeDown
 
 state_fault = partial(auth_fault, "state")
 outage_fault = partial(auth_fault, "outages")
@@ -110,18 +110,8 @@ class NeverRevoked(Keys):
         return self.cached[sent]
 
 
-class Dependent(Keys):
+class Dependent(MayBeDown, Keys):
     """Keeps every promise: verifies keys with another server, which may be down."""
-
-    is_down = False
-
-    @contextlib.asynccontextmanager
-    async def outage(self) -> AsyncIterator[None]:
-        self.is_down = True
-        try:
-            yield
-        finally:
-            self.is_down = False
 
     async def user_of(self, sent: str) -> str:
         return await (self.fail(sent) if self.is_down else super().user_of(sent))

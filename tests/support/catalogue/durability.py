@@ -15,6 +15,7 @@ from taskd.tasks import NewTask, Task
 from tests.support.broken_stores import altered
 from tests.support.catalogue.connected_store import Connected
 from tests.support.catalogue.faults import store_fault
+from tests.support.catalogue.outages import MayBeDown
 from tests.support.memory_store import MemoryStore, now
 
 crash_fault = partial(store_fault, "durability")
@@ -138,18 +139,8 @@ class TypesLostOnDisk(Durable):
         super().replay_keep(altered(task, tags=[*task.tags]))
 
 
-class Dependent(Connected):
+class Dependent(MayBeDown, Connected):
     """A correct store that needs a server, which may be down."""
-
-    is_down = False
-
-    @contextlib.asynccontextmanager
-    async def outage(self) -> AsyncIterator[None]:
-        self.is_down = True
-        try:
-            yield
-        finally:
-            self.is_down = False
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[None]:
