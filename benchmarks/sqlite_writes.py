@@ -89,9 +89,9 @@ def slow_down(sync_ms: float) -> None:
     """Start this program again, and make each sync of its processes take *sync_ms* milliseconds longer."""
     library = Path(tempfile.mkdtemp()) / "slow_sync.so"
     source = Path(__file__).with_name("slow_sync.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)  # noqa: S607
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)  # noqa: S607  whichever compiler the system has
     environ = {**os.environ, "LD_PRELOAD": str(library), "SYNC_MS": str(sync_ms)}
-    os.execve(sys.executable, [sys.executable, "-m", "benchmarks.sqlite_writes", *sys.argv[1:]], environ)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-m", "benchmarks.sqlite_writes", *sys.argv[1:]], environ)  # noqa: S606  the same program, with other variables
 
 
 def main() -> None:

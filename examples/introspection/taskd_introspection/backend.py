@@ -37,7 +37,7 @@ class IntrospectionBackend(AuthenticationBackend):
         endpoint: Whom to ask about tokens.
         rules: Which active tokens are for this server.
         cache: What it has said lately.
-        clock: Tells which tokens have expired.
+        clock: Returns the time, by which tokens expire.
     """
 
     endpoint: Endpoint

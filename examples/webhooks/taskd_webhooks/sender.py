@@ -75,7 +75,7 @@ class Sender:
             await attempts(self._send, message)
         except NotAccepted:
             # The reason is in the log already.
-            logger.error("Message %s was not accepted in %d attempts, and is lost", message.id, ATTEMPTS)  # noqa: TRY400
+            logger.error("Message %s was not accepted in %d attempts, and is lost", message.id, ATTEMPTS)  # noqa: TRY400  a traceback says no more
 
     async def _send(self, message: Message) -> None:
         if self._is_gone:
