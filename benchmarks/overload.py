@@ -6,9 +6,9 @@ it; after a 503, they retry at once or obey Retry-After.  Then one user floods t
 requests.
 
 Figures are ratios where possible: machines differ, but figures that are compared here were measured within seconds of
-each other.  Each is the median of several rounds.  Time in which other processes took the processors from the server
-does not count towards throughput, but latencies cannot be corrected for it: `taken from it` says how far they can be
-trusted.
+each other: before and after a flood, the server is measured without it.  Each is the median of several rounds.  Time in
+which other processes took the processors from the server does not count towards throughput, but latencies cannot be
+corrected for it: `taken from it` says how far they can be trusted.
 
 If any figure is out of bounds, the exit status is 1, and all such figures are named.
 """
@@ -145,7 +145,7 @@ class Extent:
     flood_s: float
 
 
-THOROUGH = Extent(factors=(2, 10, 50), rounds=3, max_rounds=4, search_s=1.0, reference_s=1.5, flood_s=2.0)
+THOROUGH = Extent(factors=(2, 10, 50), rounds=5, max_rounds=6, search_s=1.0, reference_s=1.5, flood_s=2.0)
 QUICK = Extent(factors=(50,), rounds=1, max_rounds=2, search_s=1.0, reference_s=1.5, flood_s=2.0)
 
 
@@ -241,6 +241,10 @@ class Quiet:
         result = load.run(attrs.evolve(subject.neighbours, settle_s=0.3, duration_s=2 * extent.reference_s))
         return cls(percentile(result.latencies_s(), 99))
 
+    def mean(self, other: Quiet) -> Quiet:
+        """Return the mean of two measurements."""
+        return Quiet((self.p99_s + other.p99_s) / 2)
+
 
 @attrs.frozen
 class Witnessed:
@@ -304,27 +308,29 @@ def least_disturbed(measured: Callable[[], Figures], extent: Extent) -> list[Fig
 
 def overload(subject: Subject, reference_plan: Plan, plan: Plan, quiet: Quiet | None) -> Figures:
     """
-    Run both plans one after the other, and compare them.
+    Run *reference_plan* before and after *plan*, and compare the throughputs.
 
     If *quiet* is given, also measure how long the server takes to recover.
     """
     # There are witnesses here, too, so that the conditions are the same.
-    reference = Witnessed.of(subject, reference_plan).flood
+    before = Witnessed.of(subject, reference_plan).flood
     seen = Witnessed.of(subject, plan, 0.0 if quiet is None else RECOVERY_S + 2 * NORMAL_SPAN_S)
+    after = Witnessed.of(subject, reference_plan).flood
     flood, latencies = seen.flood, seen.flood.latencies_s()
+    best_per_s = (before.good + after.good) / (before.available_s + after.available_s)
     figures = {
         GOOD: flood.good_per_s,
         REJECTED: flood.rejected_per_s,
-        SHARE: flood.good / flood.available_s / (reference.good / reference.available_s),
+        SHARE: flood.good / flood.available_s / best_per_s,
         CPU: flood.cpu_s / flood.duration_s,
-        STARVED: max(reference.starved, flood.starved),
+        STARVED: max(before.starved, flood.starved, after.starved),
         P50: percentile(latencies, 50),
         P99: percentile(latencies, 99),
         LIVEZ: seen.livez_p99_s(),
         FAULTS: seen.faults(),
     }
     if flood.rejected > ENOUGH_REJECTIONS * flood.good:
-        good_s = reference.cpu_s / reference.good
+        good_s = (before.cpu_s + after.cpu_s) / (before.good + after.good)
         figures[REJECTION_COST] = max(0.0, flood.cpu_s - flood.good * good_s) / flood.rejected / good_s
     if quiet is not None:
         figures[RECOVERY] = seen.recovery_s(quiet)
@@ -348,8 +354,9 @@ def overload_rows(subject: Subject, name: str, requests: Sequence[bytes], extent
 
 def unfairness(subject: Subject, requests: Sequence[bytes], connections: int, extent: Extent) -> Figures:
     """Let one user flood the server, and measure what others get."""
-    quiet = Quiet.of(subject, extent)
+    before = Quiet.of(subject, extent)
     seen = Witnessed.of(subject, subject.plan(requests, connections, 1.5 * extent.flood_s, Retry.AT_ONCE))
+    quiet = before.mean(Quiet.of(subject, extent))
     return {
         GOOD: seen.flood.good_per_s,
         REJECTED: seen.flood.rejected_per_s,

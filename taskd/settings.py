@@ -279,7 +279,7 @@ class Settings:
         help="The lowest level that is logged: `debug`, `info`, `warning` or `error`.",
     )
     queue_timeout_s: float = environ_config.var(
-        "1",
+        "1.5",
         name="TASKD_QUEUE_TIMEOUT",
         converter=seconds("TASKD_QUEUE_TIMEOUT"),
         help="How many seconds a request waits for its turn under overload before it gets a 503.",
