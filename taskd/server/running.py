@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import uvicorn
 from starlette.types import ASGIApp
 
 from taskd.logs import Logging
 from taskd.server import open_files
 from taskd.server.signals import exit_after
 from taskd.server.sockets import Listener
-from taskd.server.uvicorn import Server, config
+from taskd.server.uvicorn import HTTPOptions, Server, config
 from taskd.server.workers import Workers
 
 __all__ = ["serve", "serve_here"]
@@ -19,33 +20,52 @@ __all__ = ["serve", "serve_here"]
 logger = logging.getLogger(__name__)
 
 
-def serve(app: str, host: str, port: int, *, workers: int, grace_s: int, logs: Logging) -> None:
+def serve(
+    app: str,
+    listen: Callable[[], Listener],
+    *,
+    workers: int,
+    grace_s: int,
+    logs: Logging,
+    http: HTTPOptions | None = None,
+) -> None:
     """
     Serve in production, and exit when a signal stops the server.
 
     Args:
         app: Where each worker imports the application from.
-        host: The address to listen on, or a name that resolves to one or more.
-        port: The port to listen on; 0 selects a free one.
+        listen: Starts to listen.
         workers: How many processes serve requests.
         grace_s: How many seconds requests in flight may take after SIGTERM.
         logs: How to log.
+        http: What to know about clients and proxies.
 
     Raises:
         ListenError: The server cannot listen there.
     """
     open_files.raise_limit()
-    listener = Listener.open(host, port)
-    configuration = config(app, grace_s, logs)
-    if workers == 1:
-        server = Server(configuration, lambda: _log_url(listener), ignores_hangup=True)
-        server.run(listener.sockets)
-        exit_after(server.stopped_by)
-    else:
-        _log_url(listener)
-        parent = Workers(configuration, listener, workers)
-        parent.run()
-        exit_after(parent.stopped_by)
+    listener = listen()
+    try:
+        configuration = config(app, grace_s, logs, http)
+        parent = (
+            _serve_alone(configuration, listener) if workers == 1 else _serve_with(workers, configuration, listener)
+        )
+    finally:
+        listener.release()
+    exit_after(parent.stopped_by)
+
+
+def _serve_alone(configuration: uvicorn.Config, listener: Listener) -> Server:
+    server = Server(configuration, lambda: _log_url(listener), ignores_hangup=True)
+    server.run(listener.sockets)
+    return server
+
+
+def _serve_with(workers: int, configuration: uvicorn.Config, listener: Listener) -> Workers:
+    _log_url(listener)
+    parent = Workers(configuration, listener, workers)
+    parent.run()
+    return parent
 
 
 def serve_here(app: ASGIApp, port: int, announce: Callable[[str], None], logs: Logging) -> None:
