@@ -14,6 +14,7 @@ from dotenv import parser as dotenv_parser
 
 from taskd.environment import Environ
 from taskd.logs import LogFormat, Logging
+from taskd.setting_files import SettingsError
 from taskd.urls import HTTPAddress
 
 __all__ = [
@@ -45,28 +46,6 @@ _NAME = re.compile(r"[a-z_][\w.-]*", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
-class SettingsError(Exception):
-    """
-    A setting is missing or wrong, so the server does not start.
-
-    Args:
-        variable: The environment variable.
-        message: What the variable should be.  The message must not quote a secret.
-
-    Attributes:
-        owner: The plugin that the setting belongs to; empty if it is the core's own.  Set by the core.
-    """
-
-    owner: str = ""
-
-    def __init__(self, variable: str, message: str) -> None:
-        super().__init__(f"{variable}: {message}")
-
-    def __str__(self) -> str:
-        """Return the message, with the owner of the setting."""
-        return f"{super().__str__()} ({self.owner})" if self.owner else super().__str__()
-
-
 @attrs.frozen
 class Secret:
     """A string, *value*, that `repr` and `str` hide."""
@@ -79,19 +58,21 @@ def read_environ(directory: Path | None = None) -> Environ:
     Return the environment layered over the `.env` file in *directory*, by default the working directory.
 
     Values in the file are taken literally: a `$` in a password is a `$`.  A variable with an empty value counts as
-    not set.
+    not set.  Any value may be in a file of its own: `NAME_FILE` names the file, which is read when `NAME` is.
 
     Raises:
         SettingsError: The file cannot be read, or has a line that is not of the form NAME=VALUE.
     """
     file = (directory or Path()) / ".env"
-    found = _in_file(file)
-    return Environ.of(found | dict(os.environ), file.absolute() if found else None)
+    found, given = _in_file(file), dict(os.environ)
+    return Environ.of(found | given, file.absolute() if found else None, found.keys() - given.keys())
 
 
-def source_of(variable: str) -> str:
-    """Return where `read_environ` found *variable*, in words."""
-    return "the environment" if variable in os.environ else ".env"
+def source_of(variable: str, environ: Mapping[str, str]) -> str:
+    """Return where *environ* has *variable* from, in words: a file, or the environment."""
+    environ = Environ.of(environ)
+    source = environ.source(variable) or "the environment"
+    return ".env" if source == str(environ.file) else source
 
 
 def _in_file(path: Path) -> dict[str, str]:
