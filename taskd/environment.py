@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import enum
 import re
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ import attrs
 
 from taskd.setting_files import FILE, SettingsError, text_in
 
-__all__ = ["Environ"]
+__all__ = ["Declaration", "Environ", "Origin", "Place"]
 
 PREFIX = "TASKD_"
 # Kubernetes sets these in all containers if there is a service called taskd, or something that begins with taskd.
@@ -24,6 +25,42 @@ KUBERNETES = re.compile(r"TASKD(_\w+)?_(SERVICE_(HOST|PORT)|PORT)(_\w+)?", re.AS
 # How similar a name must be to a known one, as measured by `difflib`.  Names without our prefix may belong to other
 # programs.
 ALIKE, ALIKE_WITHOUT_PREFIX = 0.75, 0.9
+
+
+class Place(enum.Enum):
+    """Where values can be."""
+
+    ENVIRONMENT = "environment"
+    DOTENV = ".env"
+    FILE = "file"
+
+
+@attrs.frozen
+class Origin:
+    """
+    Where the value of a setting is from.
+
+    Attributes:
+        place: What kind of place it is.
+        path: The file, unless it is the environment.
+    """
+
+    place: Place
+    path: str | None = None
+
+
+@attrs.frozen
+class Declaration:
+    """
+    What is known of a setting that a part has declared.
+
+    Attributes:
+        default: The value if it is not set; None if there is none.
+        is_shown: Whether its value may be shown: it is known to contain no secret.
+    """
+
+    default: str | None
+    is_shown: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -39,6 +76,7 @@ class Environ(Mapping[str, str]):
 
     Attributes:
         file: The file from which some of them were read, if there is one.
+        declared: What parts have declared, by the names of settings.
     """
 
     _values: Mapping[str, str] = attrs.field(repr=False)
@@ -52,6 +90,7 @@ class Environ(Mapping[str, str]):
     _readers: list[set[str]] = attrs.field(factory=list, repr=False)
     # What has been read from files, by the name of the setting.
     _texts: dict[str, str] = attrs.field(factory=dict, repr=False)
+    declared: dict[str, Declaration] = attrs.field(factory=dict, repr=False)
 
     @_given.default
     def _copies(self) -> Mapping[str, str]:
@@ -99,14 +138,16 @@ class Environ(Mapping[str, str]):
     def completed(self, defaults: Mapping[str, str]) -> Environ:
         """Return this environment with *defaults* for names that are not set; both share one record of names read."""
         added = {name: value for name, value in defaults.items() if not self._is_set(name)}
-        values, records = {**added, **self._values}, (self._asked, self._readers, self._texts)
+        values, records = {**added, **self._values}, (self._asked, self._readers, self._texts, self.declared)
         return Environ(values, *records, file=self.file, in_file=self._in_file)
 
-    def source(self, name: str) -> str | None:
-        """Return where the value of *name* is from: a file, or "the environment"; None if it is not set."""
+    def origin(self, name: str) -> Origin | None:
+        """Return where the value of *name* is from; None if it is not set."""
         if name in self._values:
-            return str(self.file) if name in self._in_file else "the environment"
-        return self._values.get(name + FILE)
+            is_in_file = name in self._in_file
+            return Origin(Place.DOTENV, str(self.file)) if is_in_file else Origin(Place.ENVIRONMENT)
+        path = self._values.get(name + FILE)
+        return None if path is None else Origin(Place.FILE, path)
 
     def _is_set(self, name: str) -> bool:
         """Tell whether *name* has a value, without reading it."""

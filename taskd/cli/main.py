@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from taskd.cli.added import added_commands
+from taskd.cli.config import config
 from taskd.cli.conformance import conformance
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
@@ -75,5 +76,5 @@ def main() -> None:
     """A self-hosted task-management server whose parts are plugins."""
 
 
-for _command in (conformance, dev, doctor, migrate, new, openapi, plugins, serve, token):
+for _command in (config, conformance, dev, doctor, migrate, new, openapi, plugins, serve, token):
     main.add_command(_command)
