@@ -25,7 +25,9 @@ __all__ = ["conformance", "print_report"]
 
 CANNOT_CHECK = 2
 SECTIONS = {section.option: section for section in Section}
-_VISIBLE = re.compile("[!-~]+")
+# A token, and what a header may contain: a scheme and a token, for example.
+_TOKEN = re.compile("[!-~]+")
+_VALUE = re.compile("[!-~]+(?: [!-~]+)*")
 
 
 @attrs.frozen
@@ -65,8 +67,11 @@ class Options:
 
         if token is None:
             return None
-        if not _VISIBLE.fullmatch(token):
-            raise click.UsageError(f"The value of --{option} must be visible ASCII characters without spaces.")
+        if self.header is None and not _TOKEN.fullmatch(token):
+            hint = "use --header to send another scheme"
+            raise click.UsageError(f"The value of --{option} must be visible ASCII characters without spaces: {hint}.")
+        if not _VALUE.fullmatch(token):
+            raise click.UsageError(f"The value of --{option} must be visible ASCII characters and single spaces.")
         owner = user or subject_of(token)
         if owner is None:
             name = option.replace("token", "user")
@@ -86,7 +91,7 @@ def _given(token: str | None, file: TextIO | None) -> str | None:
 @click.option("--other-token", envvar="TASKD_OTHER_TOKEN", show_envvar=True, help="A token of another user.")
 @click.option("--other-token-file", type=click.File(), help="The file with the other token.")
 @click.option("--other-user", help="The other user's id, if the other token does not say it.")
-@click.option("--header", metavar="NAME", help="The header to send each token in, if not Authorization.")
+@click.option("--header", metavar="NAME", help="The header whose whole value each token is.")
 @click.option("--origin", help="An origin whose pages may call the server.")
 @click.option(
     "--section", "sections", type=click.Choice(list(SECTIONS)), multiple=True,

@@ -24,12 +24,12 @@ def account_of(token: str, user: str, header: str | None = None) -> Account:
     Return the account of *user*, whose requests carry *token*.
 
     Args:
-        token: The token, or what another auth plugin takes.
+        token: The token, or the value of *header*, with or without a scheme.
         user: The user's id.
         header: The name of the header that has the token and nothing else; None means `Authorization: Bearer`.
     """
     sent = ("Authorization", f"{SCHEME} {token}") if header is None else (header, token)
-    return Account(user, sent, token)
+    return Account(user, sent, token.rpartition(" ")[2])
 
 
 def subject_of(token: str) -> str | None:

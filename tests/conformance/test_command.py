@@ -163,7 +163,7 @@ def test_other_credentials_can_be_sent(tmp_path: Path) -> None:
         result = check(running.url, *arguments, settings=given)
 
     assert 0 == result.exit_code, result.output
-    assert "\nWho may: 9 skipped: applies only to tokens in Authorization\n" in result.output
+    assert "\nWho may: 9 skipped: applies only to Authorization: Bearer\n" in result.output
 
 
 def refusal(*arguments: str, **settings: str) -> str:
@@ -182,14 +182,29 @@ def refusal(*arguments: str, **settings: str) -> str:
         (["http://alice:x@127.0.0.1"], TOKENS, "must be the address of a server, such as http://127.0.0.1:8000"),
         ([NOWHERE], {"TASKD_TOKEN": "opaque"}, "does not say whose it is: use --user."),
         ([NOWHERE], {**TOKENS, "TASKD_OTHER_TOKEN": "opaque"}, "does not say whose it is: use --other-user."),
-        ([NOWHERE], {"TASKD_TOKEN": "two words"}, "must be visible ASCII characters without spaces."),
+        ([NOWHERE], {"TASKD_TOKEN": "two words"}, "without spaces: use --header to send another scheme."),
+        (
+            ["--header", "X-API-Key", NOWHERE],
+            {"TASKD_TOKEN": "two\nlines"},
+            "visible ASCII characters and single spaces.",
+        ),
         ([NOWHERE], {**TOKENS, "TASKD_OTHER_TOKEN": token(ME)}, "The other token must be that of another user."),
     ],
-    ids=["no token", "no scheme", "password", "opaque", "other opaque", "spaces", "same user"],
+    ids=["no token", "no scheme", "password", "opaque", "other opaque", "spaces", "lines", "same user"],
 )
 def test_wrong_usage_is_refused(arguments: list[str], settings: dict[str, str], expected: str) -> None:
     """The last line says what is missing or wrong, without a token."""
     assert expected in refusal(*arguments, **settings)
+
+
+def test_a_header_may_have_another_scheme(respx_mock: respx.MockRouter) -> None:
+    """With `--header`, the value is sent as it is."""
+    route = respx_mock.get(url__startswith=NOWHERE).mock(return_value=httpx.Response(502))
+
+    refusal("--header", "Authorization", "--user", ME, NOWHERE, TASKD_TOKEN="Basic YWxpY2U6c2VjcmV0")
+
+    sent = {call.request.headers.get("Authorization") for call in route.calls}
+    assert "Basic YWxpY2U6c2VjcmV0" in sent
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "xn--a.example", "a..b"])

@@ -23,7 +23,7 @@ AUTHORIZATION = "Authorization"
 def _token(client: Client) -> str:
     """Return the client's token; the check is skipped if the server takes other credentials."""
     if client.account.header != (AUTHORIZATION, f"{SCHEME} {client.account.token}"):
-        raise Skipped("applies only to tokens in Authorization")
+        raise Skipped(f"applies only to {AUTHORIZATION}: {SCHEME}")
     return client.account.token
 
 
