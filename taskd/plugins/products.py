@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -51,11 +52,13 @@ class Products:
         environ: What plugins read their settings from.
         find: Returns the plugin of a name, and imports it if necessary; None if it is not enabled.
         able: Returns the names of the plugins that implement a hook.
+        enabled: The names of the plugins that `find` finds.
     """
 
     environ: Environ
     find: Callable[[str], LoadedPlugin | None]
     able: Callable[[Hook], Iterable[str]]
+    enabled: Iterable[str]
     _made: dict[tuple[Hook, str], _Product] = attrs.field(init=False, factory=dict)
     _schemes: dict[str, list[Mapping[str, object]]] = attrs.field(init=False, factory=dict)
     # What is being made at the moment: each asks for the next.
@@ -70,7 +73,10 @@ class Products:
         """
         loaded = self.find(name)
         if loaded is None or not loaded.implements(hook):
-            raise NotProvided(f"no enabled plugin {name!r} provides this; those that do: {joined(self.able(hook))}")
+            similar = [] if loaded else difflib.get_close_matches(name, self.enabled, 1)
+            hint = f" (did you mean {similar[0]}?)" if similar else ""
+            able = joined(self.able(hook))
+            raise NotProvided(f"no enabled plugin {name!r} provides this{hint}; those that do: {able}")
         return loaded
 
     def backend(self, name: str, user: str = "") -> AuthenticationBackend:

@@ -80,7 +80,7 @@ class Plugins:
 
     @products.default
     def _none_yet(self) -> Products:
-        return Products(self._environ, self._find, self._able)
+        return Products(self._environ, self._find, self._able, self._enabled)
 
     @classmethod
     def load(cls, environ: Mapping[str, str], timeouts: Timeouts | None = None) -> Plugins:

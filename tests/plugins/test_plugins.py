@@ -472,6 +472,14 @@ class TestSelection:
 
         assert f"{variable}: no enabled plugin '{name}' provides this; those that do: {able}" == message
 
+    def test_a_misspelled_name_is_recognized(self, site: Site) -> None:
+        """The message names the plugin that is probably meant, even if nothing has imported it yet."""
+        site.install("gullible", GULLIBLE, group="taskd.on_demand")
+
+        message = wrong_setting(TASKD_AUTH="gulible")
+
+        assert "'gulible' provides this (did you mean gullible?); those that do: jwt" in message
+
     @pytest.mark.parametrize(
         ("variable", "environ"),
         [
