@@ -6,7 +6,7 @@ import re
 
 import httpx
 
-from taskd.testing.auth.requests import Credentials, sent
+from taskd.testing.auth.requests import Credentials, assert_refused, sent
 from taskd.testing.promises import promises
 
 __all__ = ["ChallengeTests"]
@@ -40,6 +40,11 @@ async def _refusals(client: httpx.AsyncClient, credentials: Credentials) -> list
     """Return the responses to a request without credentials, with wrong ones, and with those of another user."""
     headers = credentials("alice")
     wrong = {name: f"{value}x" for name, value in headers.items()}
-    refused = [await sent(client), await sent(client, wrong), await sent(client, headers, user="bob")]
-    assert [401] * len(refused) == [response.status_code for response in refused]
-    return refused
+    refused = {
+        "no credentials": await sent(client),
+        "wrong credentials": await sent(client, wrong),
+        "another user's path": await sent(client, headers, user="bob"),
+    }
+    for what, response in refused.items():
+        assert_refused(response, what)
+    return [*refused.values()]

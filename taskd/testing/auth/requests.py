@@ -63,7 +63,7 @@ def assert_admitted(response: httpx.Response, user: str = "alice") -> None:
 
 def assert_refused(response: httpx.Response, what: str) -> None:
     """Check that the request was refused with a 401."""
-    assert 401 == response.status_code, f"{what} was answered with {response.status_code}: {response.text}"
+    assert 401 == response.status_code, f"{what} got {response.status_code}: {response.text}"
 
 
 @attrs.frozen
