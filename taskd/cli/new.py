@@ -91,7 +91,7 @@ class Project:
         """
         normalized = re.sub("[-_.]+", "-", name).lower()
         if not (name.isascii() and re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", normalized)):
-            raise ValueError(f"{name!r} is no name of a distribution: use letters, digits and hyphens")
+            raise ValueError(f"{name!r} is not a valid name for a distribution: use letters, digits and hyphens")
         package = normalized.replace("-", "_")
         if not package.isidentifier() or keyword.iskeyword(package) or package == TESTS:
             raise ValueError(f"{package!r} cannot be the name of a package: try taskd-{normalized}")
@@ -110,7 +110,7 @@ class Project:
             raise ValueError(f"a package {self.package!r} can be imported already: choose another name")
         for plugin in find(load_settings(Settings, {})).plugins:
             if plugin.name == self.plugin:
-                raise ValueError(f"there is {plugin} already: choose another name")
+                raise ValueError(f"{plugin} exists already: choose another name")
 
     def write(self) -> None:
         """Render the templates into a new folder, below the current one."""

@@ -109,7 +109,7 @@ def test_a_name_is_normalized(name: str) -> None:
         ("Starlette", "a distribution 'starlette' is installed"),
         ("taskd-server", "a distribution 'taskd-server' is installed"),
         ("taskd-jwt", "a package 'taskd_jwt' can be imported already"),
-        ("sql-taskd", "there is plugin 'sql' of taskd-server"),
+        ("sql-taskd", "plugin 'sql' of taskd-server "),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused(name: str, reason: str) -> None:
@@ -156,7 +156,7 @@ def test_the_name_of_another_plugin_is_refused(tmp_path: Path) -> None:
     result = run_python("-m", "taskd", "new", "auth", "taskd-jupiter", settings=other, cwd=tmp_path)
 
     assert 2 == result.returncode
-    assert "there is plugin 'jupiter' of jupiter 1.0 already: choose another name" in result.stderr
+    assert "plugin 'jupiter' of jupiter 1.0 exists already: choose another name" in result.stderr
 
 
 def test_the_settings_of_a_server_do_not_matter() -> None:
