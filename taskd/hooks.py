@@ -134,6 +134,9 @@ def taskd_wrap_store(store: TaskStore, environ: Mapping[str, str]) -> StoreWrapp
 
     This hook is called only for the plugins that `TASKD_STORE_WRAPPERS` names.  A call passes through the wrappers in
     the order in which they are named there.  *store* is the next wrapper, or the store itself.
+
+    To refuse a call for a reason of its own, such as a quota, a wrapper raises `starlette.exceptions.HTTPException` or
+    `taskd.errors.CodedError`, as an endpoint may.
     """
     raise NotImplementedError
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -101,6 +102,14 @@ def test_flags_that_contradict_each_other_are_refused(cls: type[Any], *, value: 
 def test_completion_is_checked(flag: str) -> None:
     with pytest.raises(ValueError, match=rf"^{flag} must be true or false$"):
         Completion(**{flag: "yes"})  # type: ignore[arg-type]
+
+
+def test_a_task_can_be_read_from_its_json() -> None:
+    """A store may keep what msgspec writes."""
+    new = NewTask(title="T\u00e9", description="", due_at=NOW, tags=("a", "b"), status=Status.COMPLETED)
+    task = Task.create("alice", new, NOW, version=3)
+
+    assert task == msgspec.json.decode(msgspec.json.encode(task), type=Task)
 
 
 def test_repeated_tags_are_dropped() -> None:

@@ -62,6 +62,19 @@ def taskd_middleware():
     return Refusing
 """
 
+# Refuses new tasks.
+QUOTA = """
+class Quota(taskd.storage.StoreWrapper):
+    async def create(self, owner, new, *, task_id=None, key=None):
+        from starlette.exceptions import HTTPException
+
+        raise HTTPException(409, "You have too many tasks.")
+
+@hookimpl
+def taskd_wrap_store(store):
+    return Quota(store)
+"""
+
 
 @pytest.fixture
 def named(site: Site) -> Site:
@@ -118,6 +131,17 @@ def test_a_wrapper_must_wrap_the_store_that_it_was_given(site: Site, statement: 
     site.install("broken", hook_source("taskd_wrap_store", statement))
 
     assert reason in refusal(TASKD_STORE_WRAPPERS="broken")
+
+
+async def test_a_wrapper_may_refuse_a_call(site: Site) -> None:
+    """Clients get the sentence, as from an endpoint."""
+    site.install("quota", QUOTA)
+    app = build(TASKD_STORE_WRAPPERS="quota")
+
+    async with client_of(app, "alice") as client:
+        response = await client.post("/api/alice/tasks", json={"title": "t"})
+
+    assert (409, "You have too many tasks.") == (response.status_code, response.json()["detail"])
 
 
 async def test_a_wrapper_has_the_attributes_of_the_store() -> None:
