@@ -6,6 +6,7 @@ import click
 
 from taskd.cli.commands import closing
 from taskd.server.garbage import not_collecting
+from taskd.server.running import StopTimes
 from taskd.server.running import serve as run_server
 from taskd.server.signals import ignore_hangup
 from taskd.start import starting
@@ -31,7 +32,11 @@ port_option = click.option(
     "--grace", type=click.IntRange(0), default=10, show_default=True, metavar="SECONDS",
     help="How long requests in flight may take after SIGTERM.",
 )  # fmt: skip
-def serve(host: str, port: int, workers: int, grace: int) -> None:
+@click.option(
+    "--drain", type=click.IntRange(0), default=0, show_default=True, metavar="SECONDS",
+    help="How long to keep serving after SIGTERM, while /readyz responds with 503.",
+)  # fmt: skip
+def serve(host: str, port: int, workers: int, grace: int, drain: int) -> None:
     """
     Serve in production, with the settings in the environment.
 
@@ -43,4 +48,5 @@ def serve(host: str, port: int, workers: int, grace: int) -> None:
         from taskd.asgi import app  # noqa: PLC0415
 
     with starting(), closing(app.plugins):
-        run_server("taskd.asgi:app", host, port, workers=workers, grace_s=grace, logs=app.plugins.logs)
+        times = StopTimes(drain, grace)
+        run_server("taskd.asgi:app", host, port, workers=workers, times=times, logs=app.plugins.logs)

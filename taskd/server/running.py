@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import attrs
 from starlette.types import ASGIApp
 
 from taskd.logs import Logging
@@ -14,12 +15,26 @@ from taskd.server.sockets import Listener
 from taskd.server.uvicorn import Server, config
 from taskd.server.workers import Workers
 
-__all__ = ["serve", "serve_here"]
+__all__ = ["StopTimes", "serve", "serve_here"]
 
 logger = logging.getLogger(__name__)
 
 
-def serve(app: str, host: str, port: int, *, workers: int, grace_s: int, logs: Logging) -> None:
+@attrs.frozen
+class StopTimes:
+    """
+    How long a stop may take.
+
+    Attributes:
+        drain_s: For how many seconds to keep serving after SIGTERM.
+        grace_s: How many seconds requests in flight may take after that.
+    """
+
+    drain_s: int = 0
+    grace_s: int = 10
+
+
+def serve(app: str, host: str, port: int, *, workers: int, times: StopTimes, logs: Logging) -> None:
     """
     Serve in production, and exit when a signal stops the server.
 
@@ -28,7 +43,7 @@ def serve(app: str, host: str, port: int, *, workers: int, grace_s: int, logs: L
         host: The address to listen on, or a name that resolves to one or more.
         port: The port to listen on; 0 selects a free one.
         workers: How many processes serve requests.
-        grace_s: How many seconds requests in flight may take after SIGTERM.
+        times: How long a stop may take.
         logs: How to log.
 
     Raises:
@@ -36,14 +51,14 @@ def serve(app: str, host: str, port: int, *, workers: int, grace_s: int, logs: L
     """
     open_files.raise_limit()
     listener = Listener.open(host, port)
-    configuration = config(app, grace_s, logs)
+    configuration = config(app, times.grace_s, logs)
     if workers == 1:
-        server = Server(configuration, lambda: _log_url(listener), ignores_hangup=True)
+        server = Server(configuration, lambda: _log_url(listener), drain_s=times.drain_s, ignores_hangup=True)
         server.run(listener.sockets)
         exit_after(server.stopped_by)
     else:
         _log_url(listener)
-        parent = Workers(configuration, listener, workers)
+        parent = Workers(configuration, listener, workers, times.drain_s)
         parent.run()
         exit_after(parent.stopped_by)
 

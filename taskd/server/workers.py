@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -25,6 +26,8 @@ __all__ = ["Workers"]
 
 # How long to pause before another attempt to replace a worker, if the last one failed.
 PAUSE_S = 1.0
+# Tells a worker that others serve in its place.  Windows has no such signal, and runs no workers.
+RETIRE = getattr(signal, "SIGUSR1", signal.SIGTERM)
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -39,11 +42,12 @@ class Workers:
     processes at once.
     """
 
-    def __init__(self, config: uvicorn.Config, listener: Listener, count: int) -> None:
-        """Prepare to serve as *config* says, on the sockets of *listener*."""
+    def __init__(self, config: uvicorn.Config, listener: Listener, count: int, drain_s: int = 0) -> None:
+        """Prepare to serve as *config* says, on the sockets of *listener*, and to drain for *drain_s* seconds."""
         self.config = config
         self.listener = listener
         self.count = count
+        self.drain_s = drain_s
         self.stopped_by: int | None = None
         self._has_served = False
         self._workers: set[_Worker] = set()
@@ -82,7 +86,7 @@ class Workers:
             signal.signal(number, stop)
 
     def _start(self, *, is_wanted: bool = True) -> _Worker:
-        worker = _Worker.start(self.config, self.listener.sockets, is_wanted=is_wanted)
+        worker = _Worker.start(self.config, self.listener.sockets, self.drain_s, is_wanted=is_wanted)
         self._workers.add(worker)
         task = asyncio.create_task(self._look_after(worker))
         self._tasks.add(task)
@@ -138,10 +142,10 @@ class Workers:
             if not await asyncio.shield(new.has_served):
                 return False
             if old not in self._workers:  # it has already ended, and has been replaced
-                new.stop()
+                new.stop(drains=False)
                 continue
             new.is_wanted = True
-            old.stop()
+            old.stop(drains=False)
             await old.has_ended.wait()
         return True
 
@@ -149,7 +153,7 @@ class Workers:
         self.listener.close()
         workers = tuple(self._workers)
         for worker in workers:
-            worker.stop()
+            worker.stop(drains=self.stopped_by == signal.SIGTERM)
         for worker in workers:
             await worker.has_ended.wait()
 
@@ -183,10 +187,10 @@ class _Worker:
         return asyncio.get_running_loop().create_future()
 
     @classmethod
-    def start(cls, config: uvicorn.Config, sockets: list[socket], *, is_wanted: bool) -> _Worker:
+    def start(cls, config: uvicorn.Config, sockets: list[socket], drain_s: int, *, is_wanted: bool) -> _Worker:
         """Start a process that serves on *sockets*."""
         ready, announcement = multiprocessing.Pipe(duplex=False)
-        process = _spawn.Process(target=_work, args=(config, sockets, announcement))
+        process = _spawn.Process(target=_work, args=(config, sockets, drain_s, announcement))
         with announcement, signals.blocked():
             process.start()
         return cls(process, is_wanted, ready)
@@ -214,10 +218,14 @@ class _Worker:
         self.process.join()
         self.has_ended.set()
 
-    def stop(self) -> None:
-        """Stop the worker gracefully and for good."""
+    def stop(self, *, drains: bool) -> None:
+        """Stop the worker gracefully and for good; *drains* says whether load balancers must hear of it first."""
         self.is_wanted = False
-        self.process.terminate()
+        if drains:
+            self.process.terminate()
+        elif self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, RETIRE)
 
 
 async def _until_readable(descriptor: int) -> None:
@@ -229,7 +237,7 @@ async def _until_readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def _work(config: uvicorn.Config, sockets: list[socket], announcement: Connection) -> None:
+def _work(config: uvicorn.Config, sockets: list[socket], drain_s: int, announcement: Connection) -> None:
     """Run a worker in this process."""
     signals.ignore_terminal()
     config.configure_logging()
@@ -238,35 +246,34 @@ def _work(config: uvicorn.Config, sockets: list[socket], announcement: Connectio
         with contextlib.suppress(BrokenPipeError):  # the parent has ended
             announcement.send_bytes(b"serving")
 
-    _WorkerServer(config, announce).run(sockets)
+    _WorkerServer(config, announce, drain_s=drain_s).run(sockets)
 
 
 class _WorkerServer(Server):
     """
     The server of one worker.
 
-    It stops gracefully on a SIGTERM from its parent, even if a supervisor sends more of them to all processes, and when
-    its parent has ended.
+    It drains and stops gracefully on a SIGTERM from its parent, even if a supervisor sends more of them to all
+    processes.  It stops without draining on `RETIRE`, because others keep serving, and when its parent has ended.
     """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle SIGTERM, and watch the parent."""
-        signal.signal(signal.SIGTERM, self.handle_exit)
+        """Handle signals, and watch the parent."""
+        for number in (signal.SIGTERM, RETIRE):
+            signal.signal(number, self.handle_exit)
         if parent := multiprocessing.parent_process():
             asyncio.get_running_loop().add_reader(parent.sentinel, self._stop_as_orphan, parent.sentinel)
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin the graceful stop."""
-        self.should_exit = True
-        self.limit_stop()
+        self.begin_stop(drains=sig != RETIRE)
 
     def _stop_as_orphan(self, sentinel: int) -> None:
         """Release the port for a new parent, and stop gracefully."""
         asyncio.get_running_loop().remove_reader(sentinel)
         for server in self.servers:
             server.close()
-        self.should_exit = True
-        self.limit_stop()
+        self.begin_stop(drains=False)
         logger.error("The parent process has ended, stopping this worker")

@@ -115,7 +115,7 @@ class Load:
     def _send(self, headers: dict[str, str]) -> None:
         with httpx.Client(base_url=self.url, headers=headers, timeout=30) as client:
             while not self._ended.is_set():
-                self.statuses.append(client.get("/livez").status_code)
+                self.statuses += [client.get(path).status_code for path in ("/livez", "/readyz")]
 
 
 class TestListening:
@@ -256,15 +256,16 @@ class TestHangup:
         [pytest.param(os.kill, id="parent", marks=pytest.mark.thorough), pytest.param(os.killpg, id="group")],
     )
     def test_workers_are_replaced_without_losing_requests(
-        self, with_workers: RunningServer, send: Callable[[int, int], None]
+        self, embedded_child: dict[str, str], send: Callable[[int, int], None]
     ) -> None:
-        """After SIGHUP, even from a closing terminal, there are two other workers, and all requests are served."""
-        first = worker_ids(read_until_all_serve(with_workers))
-        load = Load(with_workers.url)
-        with load.running():
-            send(with_workers.process.pid, signal.SIGHUP)
-            said = with_workers.read_until("Restarted the workers")
-        rest = with_workers.stop()
+        """After SIGHUP, even from a closing terminal, there are two other workers, and the server is always ready."""
+        with running_server(embedded_child, (*PATIENT_WITH_WORKERS, "--drain", "3600")) as server:
+            first = worker_ids(read_until_all_serve(server))
+            load = Load(server.url)
+            with load.running():
+                send(server.process.pid, signal.SIGHUP)
+                said = server.read_until("Restarted the workers")
+            rest = server.stop(signal.SIGINT)
 
         assert 2 == len(set(worker_ids(said)) - set(first))
         assert ({200}, []) == (set(load.statuses), load.faults)
