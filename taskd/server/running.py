@@ -51,16 +51,14 @@ def serve(app: str, host: str, port: int, *, workers: int, times: StopTimes, log
     """
     open_files.raise_limit()
     listener = Listener.open(host, port)
-    configuration = config(app, times.grace_s, logs)
+    parent = Workers(config(app, times.grace_s, logs), listener, workers, times.drain_s)
     if workers == 1:
-        server = Server(configuration, lambda: _log_url(listener), drain_s=times.drain_s, ignores_hangup=True)
-        server.run(listener.sockets)
-        exit_after(server.stopped_by)
+        # uvicorn loads the application into its configuration, which cannot be passed to another process then.
+        parent.run_here(config(app, times.grace_s, logs), lambda: _log_url(listener))
     else:
         _log_url(listener)
-        parent = Workers(configuration, listener, workers, times.drain_s)
         parent.run()
-        exit_after(parent.stopped_by)
+    exit_after(parent.stopped_by)
 
 
 def serve_here(app: ASGIApp, port: int, announce: Callable[[str], None], logs: Logging) -> None:

@@ -85,7 +85,6 @@ class Server(uvicorn.Server):
         announce: Callable[[], None],
         *,
         drain_s: int = 0,
-        ignores_hangup: bool = False,
         end_timeout_s: float = END_TIMEOUT_S,
     ) -> None:
         """
@@ -95,13 +94,11 @@ class Server(uvicorn.Server):
             config: uvicorn's configuration.
             announce: Called once requests are being served.
             drain_s: For how many seconds to keep serving after SIGTERM.
-            ignores_hangup: Whether to ignore SIGHUP.
             end_timeout_s: How long the process may take to end, after the time for requests in flight.
         """
         super().__init__(config)
         self.servers = []
         self.announce = announce
-        self.ignores_hangup = ignores_hangup
         self._drain_s = drain_s
         self._drains_until_s = float("-inf")
         self._is_draining = False
@@ -114,16 +111,18 @@ class Server(uvicorn.Server):
         try:
             super().run(sockets)
         finally:
-            if self._last_resort is not None:
-                self._last_resort.cancel()
+            self.has_stopped()
+
+    def has_stopped(self) -> None:
+        """Note that the event loop has ended in time."""
+        if self._last_resort is not None:
+            self._last_resort.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals from now on, even after the event loop has ended: threads may keep the process alive."""
         for number in STOP_SIGNALS:
             signal.signal(number, self.handle_exit)
-        if self.ignores_hangup and hasattr(signal, "SIGHUP"):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _say_that_hangup_is_ignored)
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
@@ -147,7 +146,7 @@ class Server(uvicorn.Server):
             self.lifespan.state[IS_STOPPING] = True
             self._drains_until_s = time.monotonic() + self._drain_s
         self.should_exit = True
-        self._limit_stop()
+        self.limit_stop()
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop serving: a while after `begin_stop` if the server drains."""
@@ -167,7 +166,7 @@ class Server(uvicorn.Server):
         if CLOSE not in headers:
             self.server_state.default_headers = [*headers, CLOSE]
 
-    def _limit_stop(self) -> None:
+    def limit_stop(self) -> None:
         """
         Arrange for the process to be killed if it does not stop in time.
 
@@ -211,7 +210,3 @@ class Server(uvicorn.Server):
             self._close_after_responses()
             await asyncio.sleep(LAST_REQUESTS_S)
         await super().shutdown(sockets)
-
-
-def _say_that_hangup_is_ignored() -> None:
-    logger.info("Ignored SIGHUP: a single process cannot be replaced while it serves.  Use --workers to run several.")

@@ -24,7 +24,7 @@ from taskd.server.sockets import Listener, ListenError
 from taskd.testing import RunningServer, running_server
 from tests.conftest import SECRET
 from tests.support.commands import run_python
-from tests.support.connections import address, client_of, half_a_request, read_all
+from tests.support.connections import address, client_of, half_a_request, read_all, request_head
 from tests.support.processes import DEV, SERVE, SERVE_WITH_WORKERS, make_distribution
 from tests.support.requirements import permitted
 
@@ -44,6 +44,20 @@ if multiprocessing.parent_process() is not None:
 @taskd.hookimpl
 def taskd_routes():
     return []
+"""
+# Blocks the event loop for an hour.
+BLOCKING_PLUGIN = """
+import time
+from starlette.routing import Route
+import taskd
+
+async def block(request):
+    print("Blocking", flush=True)
+    time.sleep(3600)
+
+@taskd.hookimpl
+def taskd_routes():
+    return [Route("/api/{user_id}/block", block, methods=["GET"])]
 """
 # Starts taskd like a shell with a low limit on open files.
 LOW_LIMIT = """
@@ -240,16 +254,33 @@ class TestListening:
 
 
 class TestHangup:
-    def test_a_single_process_ignores_it(self, embedded_child: dict[str, str]) -> None:
-        """After SIGHUP, a server with one worker logs that it continues, and does."""
-        with running_server(embedded_child) as server:
-            server.process.send_signal(signal.SIGHUP)
-            server.read_until("Ignored SIGHUP")
-            response = httpx.get(f"{server.url}/livez")
-            server.stop()
+    def test_a_single_worker_reads_its_settings_again(
+        self, embedded_child: dict[str, str], user_id: str, tmp_path: Path
+    ) -> None:
+        """A new process takes over, with a new secret, while all requests are served, and signals still reach it."""
+        del embedded_child["BETTER_AUTH_SECRET"]
+        settings = tmp_path / ".env"
+        settings.write_text(f"BETTER_AUTH_SECRET='not {SECRET}'\n")
+        with (
+            running_server(embedded_child, (*PATIENT, "--drain", "3600")) as server,
+            client_of(server, user_id) as client,
+        ):
+            before = client.get("/tasks").status_code
+            settings.write_text(f"BETTER_AUTH_SECRET='{SECRET}'\n")
+            load = Load(server.url)
+            with load.running():
+                server.process.send_signal(signal.SIGHUP)
+                said = server.read_until("Restarted the workers")
+            after = client.get("/tasks").status_code
+            os.kill(worker_ids(said)[-1], signal.SIGKILL)
+            said += read_until_all_serve(server, 1)
+            rest = server.stop(signal.SIGINT)
 
-        assert 200 == response.status_code
-        assert -signal.SIGTERM == server.process.returncode
+        assert [401, 200] == [before, after]
+        assert ({200}, []) == (set(load.statuses), load.faults)
+        assert server.process.pid not in worker_ids(said)
+        assert 0 == server.process.returncode
+        assert "Traceback" not in said + rest
 
     @pytest.mark.parametrize(
         "send",
@@ -424,6 +455,22 @@ class TestWorkers:
         assert response.startswith(b"HTTP/1.1 201 ")
         assert ["in flight"] == titles
         assert "Traceback" not in said
+
+    def test_a_blocked_worker_does_not_outlive_its_parent(
+        self, embedded_child: dict[str, str], user_id: str, tmp_path: Path
+    ) -> None:
+        """If a plugin blocks the event loop of a worker whose parent was killed, the worker is killed, too."""
+        child = {**embedded_child, **make_distribution(tmp_path / "site", "blocking", BLOCKING_PLUGIN)}
+        with running_server(child, (*SERVE_WITH_WORKERS, "--grace", "0")) as server:
+            read_until_all_serve(server)
+            with socket.create_connection(address(server), timeout=30) as connection:
+                connection.sendall(request_head("GET", user_id).replace(b"/tasks", b"/block"))
+                server.read_until("Blocking")
+                server.process.kill()
+                # The output is complete once all of its processes have ended.
+                said = all_ended(server)
+
+        assert 1 == said.count("killing the process")
 
 
 class TestOpenFiles:
