@@ -49,9 +49,10 @@ def serve(app: str, host: str, port: int, *, workers: int, times: StopTimes, log
     Raises:
         ListenError: The server cannot listen there.
     """
+    configuration = config(app, times.grace_s, logs)
     open_files.raise_limit()
     listener = Listener.open(host, port)
-    parent = Workers(config(app, times.grace_s, logs), listener, workers, times.drain_s)
+    parent = Workers(configuration, listener, workers, times.drain_s)
     if workers == 1:
         # uvicorn loads the application into its configuration, which cannot be passed to another process then.
         parent.run_here(config(app, times.grace_s, logs), lambda: _log_url(listener))

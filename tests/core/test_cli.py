@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
+import os
 import re
 import runpy
 import shlex
@@ -384,14 +385,17 @@ class TestServe:
         [("dev",), ("serve",), ("serve", "--workers", "2")],
         ids=" ".join,
     )
+    @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux tells who listens on a port")
     def test_a_port_in_use_stops_the_start(self, command: tuple[str, ...], busy_port: int) -> None:
-        """One line says what is wrong and what to do."""
+        """One line says what is wrong, which process it is, and what to do."""
         settings = {"BETTER_AUTH_SECRET": SECRET}
 
         ended = run_python("-m", "taskd", *command, "--port", str(busy_port), settings=settings)
 
-        remedy = "stop the process that listens there, or choose another port with --port"
-        assert (1, f"taskd: cannot listen on 127.0.0.1:{busy_port}: Address already in use: {remedy}\n") == (
+        name = Path("/proc/self/comm").read_text().strip()
+        reason = f"Address already in use by process {os.getpid()} ({name})"
+        remedy = "stop it, or choose another port with --port"
+        assert (1, f"taskd: cannot listen on 127.0.0.1:{busy_port}: {reason}: {remedy}\n") == (
             ended.returncode,
             ended.stderr,
         )

@@ -68,6 +68,7 @@ _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
 main(sys.argv[1:])
 """
+LOW_HARD_LIMIT = LOW_LIMIT.replace("(256, hard)", "(256, 256)")
 
 
 def worker_ids(output: str) -> list[int]:
@@ -234,9 +235,42 @@ class TestListening:
             Listener.open("127.0.0.1", 80)
 
         assert (
-            "cannot listen on 127.0.0.1:80: Permission denied: only root may use ports below 1024: choose a higher one"
-            " with --port"
+            "cannot listen on 127.0.0.1:80: Permission denied: only root, and processes with the capability"
+            " CAP_NET_BIND_SERVICE, may use ports below 1024: choose a higher one with --port"
         ) == str(caught.value)
+
+    def test_too_few_open_files_are_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The message says where the limit is set."""
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        monkeypatch.setattr(socket.socket, "bind", refuse)
+
+        with pytest.raises(ListenError, match=r": Too many open files: raise the limit, with LimitNOFILE= in systemd"):
+            Listener.open("127.0.0.1", 0)
+
+    @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux tells who listens on a port")
+    @pytest.mark.parametrize(
+        ("held", "wanted"),
+        [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("::1", "::1")],  # noqa: S104
+        ids=["all by another", "one by another", "IPv6"],
+    )
+    @pytest.mark.usefixtures("_ipv6")
+    def test_the_holder_of_a_port_is_found_whatever_its_address(self, held: str, wanted: str) -> None:
+        """A process that listens on all addresses holds each of them, and the other way round."""
+        with contextlib.closing(Listener.open(held, 0)) as listener:
+            _, port, *_ = listener.sockets[0].getsockname()
+            with pytest.raises(ListenError, match=rf"in use by process {os.getpid()} \("):
+                Listener.open(wanted, port)
+
+    def test_a_holder_that_is_not_known_is_not_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Other users' processes, and other systems, hide it; the message still says what to do."""
+        monkeypatch.setattr("taskd.server.port_holder.PROC", tmp_path)
+        with contextlib.closing(Listener.open("127.0.0.1", 0)) as listener:
+            _, port = listener.sockets[0].getsockname()
+            with pytest.raises(ListenError, match=r"Address already in use: stop the process that listens there, or"):
+                Listener.open("127.0.0.1", port)
 
     @pytest.fixture
     def resolve(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
@@ -474,6 +508,15 @@ class TestWorkers:
 
 
 class TestOpenFiles:
+    def test_a_low_hard_limit_is_logged(self, embedded_child: dict[str, str]) -> None:
+        """Few clients could take up all of them."""
+        with running_server(embedded_child, ("-c", LOW_HARD_LIMIT, "serve", "--port", "0")) as server:
+            pass
+
+        assert (
+            "Only 256 files may be open, and each client takes one: raise the limit, with LimitNOFILE=" in server.output
+        )
+
     @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux shows the limits of another process")
     @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), 2])
     def test_there_may_be_as_many_connections_as_the_hard_limit_allows(
@@ -488,4 +531,5 @@ class TestOpenFiles:
             limits = {process: resource.prlimit(process, resource.RLIMIT_NOFILE) for process in processes}
 
         assert dict.fromkeys(processes, (hard, hard)) == limits
+        assert "files may be open" not in said
         assert len(processes) == (1 if workers == 1 else 1 + workers)
