@@ -1,16 +1,23 @@
-"""Track which environment variables are read, and find names that look like typos."""
+"""
+Look settings up, in environment variables or in the files that these name.
+
+Which names are read is recorded, to find those that look like typos.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import enum
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
-__all__ = ["Environ"]
+from taskd.setting_files import FILE, SettingsError, text_in
+
+__all__ = ["Declaration", "Environ", "Origin", "Place"]
 
 PREFIX = "TASKD_"
 # Kubernetes sets these in all containers if there is a service called taskd, or something that begins with taskd.
@@ -20,43 +27,105 @@ KUBERNETES = re.compile(r"TASKD(_\w+)?_(SERVICE_(HOST|PORT)|PORT)(_\w+)?", re.AS
 ALIKE, ALIKE_WITHOUT_PREFIX = 0.75, 0.9
 
 
+class Place(enum.Enum):
+    """Where values can be."""
+
+    ENVIRONMENT = "environment"
+    DOTENV = ".env"
+    FILE = "file"
+
+
+@attrs.frozen
+class Origin:
+    """
+    Where the value of a setting is from.
+
+    Attributes:
+        place: What kind of place it is.
+        path: The file, unless it is the environment.
+    """
+
+    place: Place
+    path: str | None = None
+
+
+@attrs.frozen
+class Declaration:
+    """
+    What is known of a setting that a part has declared.
+
+    Attributes:
+        default: The value if it is not set; None if there is none.
+        is_shown: Whether its value may be shown: it is known to contain no secret.
+    """
+
+    default: str | None
+    is_shown: bool = False
+
+
 @attrs.frozen(eq=False)
 class Environ(Mapping[str, str]):
     """
     Environment variables, without those whose value is empty.
 
+    If `NAME_FILE` is set, the value of `NAME` is the text in that file, whichever name is looked up.
+
     It remembers which names were read, and so knows the settings of all parts, including those of third-party plugins,
     although nobody declares them.  Code that iterates over all names, as `dict(environ)` does, does not count as
     reading them.
+
+    Attributes:
+        file: The file from which some of them were read, if there is one.
+        declared: What parts have declared, by the names of settings.
     """
 
     _values: Mapping[str, str] = attrs.field(repr=False)
-    # The file from which some of them were read, if there is one.
     file: Path | None = attrs.field(default=None, kw_only=True)
+    # The names that were read from that file.
+    _in_file: Container[str] = attrs.field(default=(), kw_only=True, repr=False)
     # The names as iteration yields them: new string objects, so that a name from elsewhere is a different object.
     _given: Mapping[str, str] = attrs.field(init=False, repr=False)
     _asked: set[str] = attrs.field(factory=set)
     # Who reads at the moment: the last one, for which the others wait.
     _readers: list[set[str]] = attrs.field(factory=list, repr=False)
+    # What has been read from files, by the name of the setting.
+    _texts: dict[str, str] = attrs.field(factory=dict, repr=False)
+    declared: dict[str, Declaration] = attrs.field(factory=dict, repr=False)
 
     @_given.default
     def _copies(self) -> Mapping[str, str]:
         return {name: "".join([name[:1], name[1:]]) for name in self._values}
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], file: Path | None = None) -> Environ:
-        """Convert *environ*, some of which is from *file*, to an `Environ`, unless it is one already."""
+    def of(cls, environ: Mapping[str, str], file: Path | None = None, in_file: Container[str] = ()) -> Environ:
+        """Convert *environ* to an `Environ`, unless it is one already; the names *in_file* were read from *file*."""
         if isinstance(environ, cls):
             return environ
-        return cls({name: value for name, value in environ.items() if value}, file=file)
+        return cls({name: value for name, value in environ.items() if value}, file=file, in_file=in_file)
 
     def __getitem__(self, name: str) -> str:
-        """Return the value of *name*, and remember that it was read, unless *name* comes from iteration."""
-        if self._given.get(name) is not name:
-            self._asked.add(name)
-            if self._readers:
-                self._readers[-1].add(name)
-        return self._values[name]
+        """
+        Return the value of *name*, and remember that it was read, unless *name* comes from iteration.
+
+        Raises:
+            SettingsError: The file that `NAME_FILE` names cannot be used, or `NAME` is set as well.
+        """
+        if self._given.get(name) is name:
+            return self._values[name]
+        self._asked.add(name)
+        if self._readers:
+            self._readers[-1].add(name)
+        return self._text(name) if name + FILE in self._values else self._values[name]
+
+    def _text(self, name: str) -> str:
+        """Return the text in the file that `NAME_FILE` names."""
+        variable = name + FILE
+        self._asked.add(variable)
+        if name in self._values:
+            raise SettingsError(variable, f"is set, and so is {name}: remove one of them")
+        if name not in self._texts:
+            self._texts[name] = text_in(self._values[variable], variable)
+        return self._texts[name]
 
     def __iter__(self) -> Iterator[str]:
         """Yield all names."""
@@ -68,7 +137,21 @@ class Environ(Mapping[str, str]):
 
     def completed(self, defaults: Mapping[str, str]) -> Environ:
         """Return this environment with *defaults* for names that are not set; both share one record of names read."""
-        return Environ({**defaults, **self._values}, self._asked, self._readers, file=self.file)
+        added = {name: value for name, value in defaults.items() if not self._is_set(name)}
+        values, records = {**added, **self._values}, (self._asked, self._readers, self._texts, self.declared)
+        return Environ(values, *records, file=self.file, in_file=self._in_file)
+
+    def origin(self, name: str) -> Origin | None:
+        """Return where the value of *name* is from; None if it is not set."""
+        if name in self._values:
+            is_in_file = name in self._in_file
+            return Origin(Place.DOTENV, str(self.file)) if is_in_file else Origin(Place.ENVIRONMENT)
+        path = self._values.get(name + FILE)
+        return None if path is None else Origin(Place.FILE, path)
+
+    def _is_set(self, name: str) -> bool:
+        """Tell whether *name* has a value, without reading it."""
+        return name in self._values or name + FILE in self._values
 
     @contextlib.contextmanager
     def recording(self, names: set[str]) -> Iterator[None]:
@@ -111,13 +194,17 @@ class Environ(Mapping[str, str]):
         Return the known name that is most similar to *name*, if any is similar enough.
 
         If *name* does not begin with `TASKD_`, it may belong to another program, so it must very closely resemble a
-        known name that is not set.
+        known name that is not set.  If it ends in `_FILE`, it may stand for any setting.
         """
-        if name.startswith(PREFIX):
-            known = {other.removeprefix(PREFIX): other for other in sorted(self._asked)}
-            found = difflib.get_close_matches(name.removeprefix(PREFIX), known, 1, ALIKE)
-        else:
-            missing = [other for other in self._asked if not other.startswith(PREFIX) and other not in self._values]
-            known = {other: other for other in sorted(missing)}
-            found = difflib.get_close_matches(name, known, 1, ALIKE_WITHOUT_PREFIX)
-        return known[found[0]] if found else None
+        has_prefix = name.startswith(PREFIX)
+        known = [
+            other
+            for other in sorted(self._asked)
+            if has_prefix or not (other.startswith(PREFIX) or self._is_set(other))
+        ]
+        if name.endswith(FILE):
+            known += [other + FILE for other in known if not other.endswith(FILE)]
+        shortened = {other.removeprefix(PREFIX): other for other in known}
+        least = ALIKE if has_prefix else ALIKE_WITHOUT_PREFIX
+        found = difflib.get_close_matches(name.removeprefix(PREFIX), shortened, 1, least)
+        return shortened[found[0]] if found else None

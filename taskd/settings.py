@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 import environ as environ_config
 from dotenv import parser as dotenv_parser
 
-from taskd.environment import Environ
+from taskd.environment import Declaration, Environ, Place
 from taskd.logs import LogFormat, Logging
+from taskd.setting_files import SettingsError
 from taskd.urls import HTTPAddress
 
 __all__ = [
@@ -45,28 +46,6 @@ _NAME = re.compile(r"[a-z_][\w.-]*", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
-class SettingsError(Exception):
-    """
-    A setting is missing or wrong, so the server does not start.
-
-    Args:
-        variable: The environment variable.
-        message: What the variable should be.  The message must not quote a secret.
-
-    Attributes:
-        owner: The plugin that the setting belongs to; empty if it is the core's own.  Set by the core.
-    """
-
-    owner: str = ""
-
-    def __init__(self, variable: str, message: str) -> None:
-        super().__init__(f"{variable}: {message}")
-
-    def __str__(self) -> str:
-        """Return the message, with the owner of the setting."""
-        return f"{super().__str__()} ({self.owner})" if self.owner else super().__str__()
-
-
 @attrs.frozen
 class Secret:
     """A string, *value*, that `repr` and `str` hide."""
@@ -79,19 +58,22 @@ def read_environ(directory: Path | None = None) -> Environ:
     Return the environment layered over the `.env` file in *directory*, by default the working directory.
 
     Values in the file are taken literally: a `$` in a password is a `$`.  A variable with an empty value counts as
-    not set.
+    not set.  Any value may be in a file of its own: `NAME_FILE` names the file, which is read when `NAME` is.
 
     Raises:
         SettingsError: The file cannot be read, or has a line that is not of the form NAME=VALUE.
     """
     file = (directory or Path()) / ".env"
-    found = _in_file(file)
-    return Environ.of(found | dict(os.environ), file.absolute() if found else None)
+    found, given = _in_file(file), dict(os.environ)
+    return Environ.of(found | given, file.absolute() if found else None, found.keys() - given.keys())
 
 
-def source_of(variable: str) -> str:
-    """Return where `read_environ` found *variable*, in words."""
-    return "the environment" if variable in os.environ else ".env"
+def source_of(variable: str, environ: Mapping[str, str]) -> str:
+    """Return where *environ* has *variable* from, in words: a file, or the environment."""
+    origin = Environ.of(environ).origin(variable)
+    if origin is None or origin.place is Place.ENVIRONMENT:
+        return "the environment"
+    return ".env" if origin.place is Place.DOTENV else str(origin.path)
 
 
 def _in_file(path: Path) -> dict[str, str]:
@@ -130,11 +112,41 @@ def load_settings(cls: type[T], environ: Mapping[str, str]) -> T:
     Raises:
         SettingsError: A variable is missing, or one of the class's converters raised this error.
     """
+    environ = Environ.of(environ)
+    # If this fails, it is not known which of them are secrets, so none may be shown.
+    declared = _declarations(cls)
+    environ.declared.update(declared)
     try:
         # `to_config` works with any mapping, but its parameter is annotated as a dict.
-        return environ_config.to_config(cls, cast("dict[str, str]", Environ.of(environ)))
+        loaded = environ_config.to_config(cls, cast("dict[str, str]", environ))
     except environ_config.MissingEnvValueError as error:
         raise SettingsError(", ".join(sorted(error.args)), "is not set") from None
+    secrets = set(_secrets_in(loaded)) - {""}
+    for name, declaration in declared.items():
+        text = environ.get(name, "")
+        is_shown = not any(secret in text for secret in secrets)
+        environ.declared[name] = attrs.evolve(declaration, is_shown=is_shown)
+    return loaded
+
+
+def _declarations(cls: type) -> dict[str, Declaration]:
+    """Return what the environ-config class *cls* declares, by the names of settings."""
+    described: list[dict[str, Any]] = []
+    environ_config.generate_help(cls, formatter=described.extend)
+    return {each["var_name"]: Declaration(each.get("default")) for each in described}
+
+
+def _secrets_in(value: Any) -> Iterator[str]:
+    """Yield the secrets in *value*, an instance of a settings class or what it consists of."""
+    if isinstance(value, Secret):
+        yield value.value
+    elif isinstance(value, Mapping):
+        yield from _secrets_in([*value, *value.values()])
+    elif isinstance(value, Collection) and not isinstance(value, str | bytes):
+        for each in value:
+            yield from _secrets_in(each)
+    elif attrs.has(type(value)):
+        yield from _secrets_in(attrs.asdict(value, recurse=False))
 
 
 def one_of(variable: str, choices: Mapping[str, T]) -> Callable[[str], T]:

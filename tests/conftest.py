@@ -217,7 +217,7 @@ def client_of(app: ASGIApp, user_id: str | None = None) -> httpx.AsyncClient:
 
 
 def token_for(user_id: str, lifetime_s: int = 3600) -> str:
-    return SecretScheme(SECRET).issue(user_id, lifetime_s)
+    return SecretScheme((SECRET,)).issue(user_id, lifetime_s)
 
 
 @pytest.fixture

@@ -66,13 +66,15 @@ class JWTBackend(AuthenticationBackend):
         return self.verifier.secret.issue(user_id, lifetime_s)
 
     async def diagnose(self) -> AsyncIterator[Check]:
-        """Check the strength of the secret and the state of the key set, for `taskd doctor`."""
-        from taskd_jwt.checks import check_key_set, check_secret  # noqa: PLC0415  serving does not need it
+        """Check the strength of the secrets and the state of the key sets, for `taskd doctor`."""
+        from taskd_jwt.checks import check_key_set, check_secrets  # noqa: PLC0415  serving does not need it
 
         if self.verifier.secret is not None:
-            yield check_secret(self.verifier.secret.secret.encode())
-        if self.verifier.key_set is not None:
-            yield await check_key_set(self.verifier.key_set.keys)
+            for check in check_secrets(self.verifier.secret.secrets):
+                yield check
+        for scheme in self.verifier.key_sets:
+            name = "key set" if len(self.verifier.key_sets) == 1 else f"key set of {scheme.rules.issuer}"
+            yield await check_key_set(scheme.keys, name)
 
 
 def _bearer_token(conn: HTTPConnection) -> str:

@@ -15,7 +15,7 @@ from taskd_jwt.better_auth import refusal_of_claims
 from taskd_jwt.clock import Clock
 from taskd_jwt.jws import Token
 
-__all__ = ["ClaimRules", "Claims"]
+__all__ = ["ClaimRules", "Claims", "quoted"]
 
 CLOCK_LEEWAY_S = 30
 MAX_DATE_S = 10**12
@@ -102,11 +102,11 @@ class ClaimRules:
         # RFC 7519, section 4.1.3: a string, or an array of strings.
         audiences = audience if isinstance(audience, list) else [audience]
         if self.audience not in audiences or not all(isinstance(each, str) for each in audiences):
-            raise InvalidCredentials(f"The token's audience {_quoted(audience)}is not {self.audience}.")
+            raise InvalidCredentials(f"The token's audience {quoted(audience)}is not {self.audience}.")
 
     def _check_issuer(self, payload: Mapping[str, Any]) -> None:
         if self.issuer is not None and "iss" in payload and payload["iss"] != self.issuer:
-            raise InvalidCredentials(f"The token's issuer {_quoted(payload['iss'])}is not {self.issuer}.")
+            raise InvalidCredentials(f"The token's issuer {quoted(payload['iss'])}is not {self.issuer}.")
 
 
 def _subject(payload: Mapping[str, Any]) -> str:
@@ -124,7 +124,7 @@ def _date(payload: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """Return *value* followed by a space if it is safe to quote in a sentence, otherwise an empty string."""
     return f"{value} " if isinstance(value, str) and _QUOTABLE.fullmatch(value) else ""
 

@@ -6,6 +6,7 @@ Each has its own keys and its own rules for claims, and never sees tokens with t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -36,33 +37,40 @@ class TokenScheme(Protocol):
         """The advice in the message about a wrong signature."""
         ...
 
-    async def key(self, token: Token, /) -> jwt.PyJWK:
-        """Return the key to verify *token* with."""
+    async def candidates(self, token: Token, /) -> Sequence[jwt.PyJWK]:
+        """Return the keys with one of which *token* must be signed."""
         ...
 
     def valid_for_s(self) -> float:
-        """Return for how many seconds that key may be used."""
+        """Return for how many seconds these keys may be used."""
         ...
 
 
 @attrs.frozen(eq=False)
 class SecretScheme:
-    """Tokens signed with the shared secret (HS256)."""
+    """
+    Tokens signed with the shared secret (HS256), or with the one before it.
 
-    secret: str = attrs.field(repr=False)
+    Attributes:
+        secrets: The secrets; new tokens are signed with the first.
+    """
+
+    secrets: tuple[str, ...] = attrs.field(repr=False)
     rules: ClaimRules = attrs.field(factory=ClaimRules)
     advice: str = "is BETTER_AUTH_SECRET the same on both sides?"
-    # Created once, so that PyJWT does not prepare it again for each token.
-    _key: jwt.PyJWK = attrs.field(
-        init=False, repr=False, default=attrs.Factory(lambda self: _hmac_key(self.secret), takes_self=True)
-    )
+    # Created once, so that PyJWT does not prepare them again for each token.
+    _keys: tuple[jwt.PyJWK, ...] = attrs.field(init=False, repr=False)
 
-    async def key(self, _: Token) -> jwt.PyJWK:
-        """Return the secret."""
-        return self._key
+    @_keys.default
+    def _prepared(self) -> tuple[jwt.PyJWK, ...]:
+        return tuple(map(_hmac_key, self.secrets))
+
+    async def candidates(self, _: Token) -> Sequence[jwt.PyJWK]:
+        """Return the secrets."""
+        return self._keys
 
     def valid_for_s(self) -> float:
-        """Return infinity: the secret does not change while the process is running."""
+        """Return infinity: the secrets do not change while the process is running."""
         return float("inf")
 
     def issue(self, user_id: str, lifetime_s: int) -> str:
@@ -71,7 +79,7 @@ class SecretScheme:
         claims = {"sub": user_id, "iat": now_s, "exp": now_s + lifetime_s}
         expected = {"aud": self.rules.audience, "iss": self.rules.issuer}
         claims |= {name: value for name, value in expected.items() if value is not None}
-        return jwt.encode(claims, self._key, HS256)
+        return jwt.encode(claims, self._keys[0], HS256)
 
 
 @attrs.frozen(eq=False)
@@ -82,11 +90,11 @@ class KeySetScheme:
     rules: ClaimRules
     advice: str = "it was not made with the key that its kid names."
 
-    async def key(self, token: Token) -> jwt.PyJWK:
+    async def candidates(self, token: Token) -> Sequence[jwt.PyJWK]:
         """Return the key that *token* names."""
         if token.key_id is None:
             raise InvalidCredentials("The token has no kid, which must name the key that it is signed with.")
-        return await self.keys.key(token.key_id, token)
+        return (await self.keys.key(token.key_id, token),)
 
     def valid_for_s(self) -> float:
         """Return for how many seconds the keys may be used."""

@@ -20,7 +20,7 @@ _SECRET = "BETTER_AUTH_SECRET"  # noqa: S105  the name of the variable
 def settings(environ: Mapping[str, str], file: Path) -> TrialSettings:
     """Return the secret in *file*, which is created if it is missing, unless *environ* already has a secret."""
     if _SECRET in environ:
-        return TrialSettings(note=f"signed with {_SECRET} in {source_of(_SECRET)}")
+        return TrialSettings(note=f"signed with {_SECRET} in {source_of(_SECRET, environ)}")
     return TrialSettings({_SECRET: _kept_secret(file)}, f"signed with the secret in {file}")
 
 

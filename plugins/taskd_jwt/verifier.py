@@ -8,6 +8,7 @@ is for exactly one algorithm.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import attrs
 import jwt
@@ -15,6 +16,7 @@ import jwt
 from taskd.auth import InvalidCredentials, User
 from taskd_jwt import jws
 from taskd_jwt.algorithms import HS256, KEY_SET_ALGORITHMS
+from taskd_jwt.claims import quoted
 from taskd_jwt.clock import Clock
 from taskd_jwt.jwks.timing import Timing
 from taskd_jwt.jws import Token
@@ -34,27 +36,28 @@ class Verifier:
 
     Attributes:
         secret: The token scheme for HS256; None refuses such tokens.
-        key_set: The token scheme for all other algorithms; None refuses such tokens.
+        key_sets: The token schemes for all other algorithms, one for each issuer; none refuses such tokens.
         cache: The tokens that have already been verified.
     """
 
     secret: SecretScheme | None
-    key_set: KeySetScheme | None
+    key_sets: tuple[KeySetScheme, ...]
     cache: TokenCache = attrs.field(factory=TokenCache)
 
     @classmethod
     def of(cls, settings: JWTSettings, timing: Timing | None = None, clock: Clock = time) -> Verifier:
-        """Return the verifier for the token schemes in *settings*; *timing* is about the keys of the issuer."""
-        url, cache = settings.key_set_url(), TokenCache(clock)
-        secret = key_set = None
-        if settings.secret:
-            secret = SecretScheme(settings.secret.value, attrs.evolve(settings.secret_rules(), clock=clock))
-        if url:
+        """Return the verifier for the token schemes in *settings*; *timing* is about the keys of the issuers."""
+        issuers, secrets, cache = settings.issuers(), settings.secrets(), TokenCache(clock)
+        secret, key_sets = None, []
+        if secrets:
+            secret = SecretScheme(secrets, attrs.evolve(settings.secret_rules(), clock=clock))
+        if issuers:
             from taskd_jwt.jwks.cache import RemoteKeySet  # noqa: PLC0415  imports httpx, which a secret does not need
 
-            keys = RemoteKeySet(url, cache.clear, timing or Timing(), clock)
-            key_set = KeySetScheme(keys, attrs.evolve(settings.key_set_rules(), clock=clock))
-        return cls(secret, key_set, cache)
+            for issuer in issuers:
+                keys = RemoteKeySet(issuer.key_set_url, cache.clear, timing or Timing(), clock)
+                key_sets.append(KeySetScheme(keys, attrs.evolve(issuer.rules, clock=clock)))
+        return cls(secret, tuple(key_sets), cache)
 
     async def verify(self, compact: str) -> User:
         """
@@ -70,12 +73,12 @@ class Verifier:
 
     async def _verify(self, compact: str) -> User:
         token = jws.read(compact)
-        scheme = self._scheme(token.algorithm)
+        scheme = self._scheme(token)
         # Refusing a token must cost less than accepting one, so claims are checked before the signature, unless parsing
         # them might cost more than verifying the signature.
         claims = scheme.rules.read(token) if token.is_cheap else None
-        key = await scheme.key(token)
-        _check_signature(token, key, scheme.advice)
+        keys = await scheme.candidates(token)
+        _check_signature(token, keys, scheme.advice)
         claims = claims or scheme.rules.read(token)
         # The token may have expired while its key was being fetched.
         scheme.rules.check_dates(claims)
@@ -83,22 +86,36 @@ class Verifier:
         self.cache.add(compact, user, claims.expires_s, scheme.valid_for_s())
         return user
 
-    def _scheme(self, algorithm: str) -> TokenScheme:
+    def _scheme(self, token: Token) -> TokenScheme:
         scheme: TokenScheme | None
-        if algorithm == HS256:
+        if token.algorithm == HS256:
             scheme, variable = self.secret, "BETTER_AUTH_SECRET"
-        elif algorithm in KEY_SET_ALGORITHMS:
-            scheme, variable = self.key_set, "BETTER_AUTH_URL"
+        elif token.algorithm in KEY_SET_ALGORITHMS:
+            scheme, variable = self._key_set(token), "BETTER_AUTH_URL"
         else:
             supported = ", ".join([HS256, *KEY_SET_ALGORITHMS])
             raise InvalidCredentials(f"The token's algorithm is not supported: use one of {supported}.")
         if scheme is None:
-            raise InvalidCredentials(f"The token is signed with {algorithm}: set {variable}.")
+            raise InvalidCredentials(f"The token is signed with {token.algorithm}: set {variable}.")
         return scheme
 
+    def _key_set(self, token: Token) -> KeySetScheme | None:
+        """Return the token scheme of the issuer of *token*; None if there are no issuers."""
+        if len(self.key_sets) <= 1:
+            return next(iter(self.key_sets), None)
+        # Nobody has verified the name of the issuer yet.  It only selects the keys and the rules, which include it.
+        name = token.issuer()
+        for scheme in self.key_sets:
+            if scheme.rules.issuer == name:
+                return scheme
+        known = " or ".join(str(scheme.rules.issuer) for scheme in self.key_sets)
+        raise InvalidCredentials(f"The token's issuer {quoted(name)}is not {known}.")
 
-def _check_signature(token: Token, key: jwt.PyJWK, advice: str) -> None:
-    if token.algorithm != key.algorithm_name:
-        raise InvalidCredentials("The token's alg does not match the key that its kid names.")
-    if not key.Algorithm.verify(token.signed, key.key, token.signature):
-        raise InvalidCredentials(f"The token's signature is wrong: {advice}")
+
+def _check_signature(token: Token, keys: Iterable[jwt.PyJWK], advice: str) -> None:
+    for key in keys:
+        if token.algorithm != key.algorithm_name:
+            raise InvalidCredentials("The token's alg does not match the key that its kid names.")
+        if key.Algorithm.verify(token.signed, key.key, token.signature):
+            return
+    raise InvalidCredentials(f"The token's signature is wrong: {advice}")

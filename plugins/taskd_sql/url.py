@@ -191,7 +191,8 @@ def _split(url: str) -> SplitResult:
     """Check the form of *url*, and return its parts."""
     try:
         parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")
+        if not _encoded_folder(parts):
+            (parts.hostname or "").encode("idna")
         # Neither PostgreSQL nor a log accepts anything but UTF-8.
         unquote(url, errors="strict").encode()
     except ValueError:
@@ -205,7 +206,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _host(parts: SplitResult, parameters: Mapping[str, str]) -> str:
-    """Return the host, or the folder in the parameter `host`."""
+    """Return the host, or the folder of a Unix socket, which may be in place of the host or in the parameter `host`."""
     host, folder = parts.hostname or "", parameters.get("host")
     if folder is not None:
         if not folder.startswith("/"):
@@ -213,12 +214,21 @@ def _host(parts: SplitResult, parameters: Mapping[str, str]) -> str:
         if host:
             raise _WrongURLError("has both a host and the folder of a Unix socket: leave one of them out")
         return folder
+    if encoded := _encoded_folder(parts):
+        return unquote(encoded)
     if not host:
         raise _WrongURLError(f"has no host; it {_FORMS}; {_SOCKET_FORM}")
     # `hostname` is only the part in brackets; the rest is ignored.
     if not _HOST.fullmatch(host) or ("[" in parts.netloc and not _BRACKETED.search(parts.netloc)):
         raise _WrongURLError(f"does not have exactly one host; it {_FORMS}; {_SOCKET_FORM}")
     return host
+
+
+def _encoded_folder(parts: SplitResult) -> str:
+    """Return the folder, percent-encoded, that is in place of the host; otherwise an empty string."""
+    # `hostname` is in lower case.
+    host = parts.netloc.rpartition("@")[2].partition(":")[0]
+    return host if host[:3].upper() == "%2F" and "," not in host else ""
 
 
 def _parameters(query: str) -> Mapping[str, str]:

@@ -124,7 +124,7 @@ def _tasks(location: Location | None, plugins: Plugins) -> str:
     if location is None:
         return f"plugin {plugins.settings.storage}"
     if _is_set(location.setting, plugins):
-        return f"{location.description} ({location.setting} in {source_of(location.setting)})"
+        return f"{location.description} ({location.setting} in {source_of(location.setting, plugins.environ)})"
     return location.description
 
 
@@ -133,7 +133,7 @@ def _pages(plugins: Plugins) -> str:
     if not _is_set(FRONTEND, plugins):
         return f"on this machine may call the API, at any port ({FRONTEND} is not set)"
     origins = ", ".join(plugins.settings.frontend_origins) or "no other origin"
-    return f"of {origins} may call the API ({FRONTEND} in {source_of(FRONTEND)})"
+    return f"of {origins} may call the API ({FRONTEND} in {source_of(FRONTEND, plugins.environ)})"
 
 
 def _remote(location: Location, plugins: Plugins) -> SettingsError:
@@ -141,6 +141,8 @@ def _remote(location: Location, plugins: Plugins) -> SettingsError:
     end = "which may hold production tasks: remove it, or run taskd dev --allow-remote"
     setting, description = location.setting, location.description
     if _is_set(setting, plugins):
-        return SettingsError(setting, f"in {source_of(setting)}, points to another machine ({description}), {end}")
+        return SettingsError(
+            setting, f"in {source_of(setting, plugins.environ)}, points to another machine ({description}), {end}"
+        )
     name = plugins.settings.storage
     return SettingsError("TASKD_STORAGE", f"{name} keeps tasks on another machine ({description}), {end}")

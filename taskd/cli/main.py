@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 # taskd's own commands, and where each is imported from when it is needed: a health check must start quickly.
 OWN = {
+    "config": "taskd.cli.config:config",
     "conformance": "taskd.cli.conformance:conformance",
     "dev": "taskd.cli.dev:dev",
     "doctor": "taskd.cli.doctor:doctor",

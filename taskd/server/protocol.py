@@ -30,6 +30,7 @@ from taskd.server.admission import ENQUEUE, HAS_LEFT, PLACE, Enqueue
 from taskd.server.body import BodyDecoder, ChunkedDecoder, LengthDecoder
 from taskd.server.deadline import Deadline
 from taskd.server.exchange import Exchange
+from taskd.server.forwarded import TrustedProxies
 from taskd.server.gates import Place
 from taskd.server.head import BadRequest, Head
 from taskd.server.head_reader import HeadReader
@@ -50,6 +51,7 @@ class _Shared:
     """What the connections of one server share."""
 
     limits: Limits
+    proxies: TrustedProxies
     stalled: StalledConnections = attrs.field(factory=StalledConnections)
     malformed: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logger))
     upgrades: RateLimitedLog = attrs.field(factory=lambda: RateLimitedLog(logger))
@@ -87,10 +89,14 @@ class HTTPProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport
         if server_state not in _shared_by:
             send_timeout_s = app_state.get(SEND_TIMEOUT, self.limits.send_timeout_s)
-            _shared_by[server_state] = _Shared(attrs.evolve(self.limits, send_timeout_s=send_timeout_s))
+            limits = attrs.evolve(self.limits, send_timeout_s=send_timeout_s)
+            _shared_by[server_state] = _Shared(limits, _trusted_proxies(config))
         self._shared = _shared_by[server_state]
         self.limits = self._shared.limits
         self._scope_of_connection: Scope
+        # Set if the connection is from a trusted proxy.
+        self._proxies: TrustedProxies | None = None
+        self._root_path = config.root_path
         self._deadline = Deadline(self.loop, self._on_deadline)
         # Data that has arrived but has not been processed.
         self._buffer = bytearray()
@@ -120,14 +126,18 @@ class HTTPProtocol(asyncio.Protocol):
         """Start waiting for a request."""
         self.transport = transport
         self.server_state.connections.add(self)  # type: ignore[arg-type]
+        server, client = get_local_addr(transport), get_remote_addr(transport)
         self._scope_of_connection = {
             "type": "http",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.3"},
-            "server": get_local_addr(transport),
-            "client": get_remote_addr(transport),
+            "server": server,
+            "client": client,
             "scheme": "https" if is_ssl(transport) else "http",
-            "root_path": self.config.root_path,
+            "root_path": self._root_path,
         }
+        # Only the name of a Unix socket has no port.
+        if self._shared.proxies.include(client, is_unix=server is not None and server[1] is None):
+            self._proxies = self._shared.proxies
         self._deadline.set(self.limits.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -321,13 +331,17 @@ class HTTPProtocol(asyncio.Protocol):
             place.leave()
 
     def _scope(self, head: Head, exchange: Exchange) -> Scope:
-        root_path = self.config.root_path
+        path, prefix = head.path, self._root_path
+        # Some proxies remove the prefix that leads to this server, and some do not.
+        if prefix and f"{path}/".startswith(f"{prefix}/"):
+            prefix = ""
         return {
             **self._scope_of_connection,
+            **(self._proxies.origin(head.headers) if self._proxies is not None else {}),
             "http_version": head.framing.http_version,
             "method": head.method,
-            "path": root_path + head.path,
-            "raw_path": root_path.encode("ascii") + head.raw_path,
+            "path": prefix + path,
+            "raw_path": prefix.encode("ascii") + head.raw_path,
             "query_string": head.query,
             "headers": head.headers,
             "state": self.app_state.copy(),
@@ -495,3 +509,8 @@ class HTTPProtocol(asyncio.Protocol):
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         self.transport.abort()
+
+
+def _trusted_proxies(config: Config) -> TrustedProxies:
+    allowed = config.forwarded_allow_ips
+    return TrustedProxies.parse(allowed if isinstance(allowed, str) else ",".join(allowed))

@@ -12,7 +12,7 @@ from taskd.logs import Logging
 from taskd.server import open_files
 from taskd.server.signals import exit_after
 from taskd.server.sockets import Listener
-from taskd.server.uvicorn import Server, config
+from taskd.server.uvicorn import HTTPOptions, Server, config
 from taskd.server.workers import Workers
 
 __all__ = ["StopTimes", "serve", "serve_here"]
@@ -34,31 +34,42 @@ class StopTimes:
     grace_s: int = 10
 
 
-def serve(app: str, host: str, port: int, *, workers: int, times: StopTimes, logs: Logging) -> None:
+def serve(
+    app: str,
+    listen: Callable[[], Listener],
+    *,
+    workers: int,
+    times: StopTimes,
+    logs: Logging,
+    http: HTTPOptions | None = None,
+) -> None:
     """
     Serve in production, and exit when a signal stops the server.
 
     Args:
         app: Where each worker imports the application from.
-        host: The address to listen on, or a name that resolves to one or more.
-        port: The port to listen on; 0 selects a free one.
+        listen: Starts to listen.
         workers: How many processes serve requests.
         times: How long a stop may take.
         logs: How to log.
+        http: What to know about clients and proxies.
 
     Raises:
         ListenError: The server cannot listen there.
     """
-    configuration = config(app, times.grace_s, logs)
+    configuration = config(app, times.grace_s, logs, http)
     open_files.raise_limit()
-    listener = Listener.open(host, port)
-    parent = Workers(configuration, listener, workers, times.drain_s)
-    if workers == 1:
-        # uvicorn loads the application into its configuration, which cannot be passed to another process then.
-        parent.run_here(config(app, times.grace_s, logs), lambda: _log_url(listener))
-    else:
-        _log_url(listener)
-        parent.run()
+    listener = listen()
+    try:
+        parent = Workers(configuration, listener, workers, times.drain_s)
+        if workers == 1:
+            # uvicorn loads the application into its configuration, which cannot be passed to another process then.
+            parent.run_here(config(app, times.grace_s, logs, http), lambda: _log_url(listener))
+        else:
+            _log_url(listener)
+            parent.run()
+    finally:
+        listener.release()
     exit_after(parent.stopped_by)
 
 

@@ -1,9 +1,12 @@
-"""Listen on a host and a port."""
+"""Listen on a host and a port, and what all that listens has in common."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -11,7 +14,7 @@ import attrs
 from taskd.server.open_files import RAISE_LIMIT
 from taskd.server.port_holder import port_holder
 
-__all__ = ["ListenError", "Listener"]
+__all__ = ["BACKLOG", "ListenError", "Listener", "SocketFile", "netloc"]
 
 # How many clients may be connecting at the same time; the kernel has its own limit.
 BACKLOG = 65_535
@@ -31,7 +34,7 @@ _REMEDIES = {
 
 
 class ListenError(Exception):
-    """The host has no address to listen on, or the port is in use."""
+    """It is not possible to listen there: the host has no such address, for example, or the port is in use."""
 
 
 @attrs.frozen
@@ -59,16 +62,56 @@ class _Address:
 
 
 @attrs.frozen
-class Listener:
-    """The sockets that listen at all addresses of *host*, on the same port."""
+class SocketFile:
+    """
+    The file of a Unix socket.
 
-    host: str
+    Attributes:
+        path: Its path.
+        status: What tells it from other files.
+        descriptor: Keeps its inode from being used for another file; None if the operating system cannot do that.
+    """
+
+    path: Path
+    status: os.stat_result
+    descriptor: int | None
+
+    @classmethod
+    def at(cls, path: Path) -> SocketFile:
+        """Return the file that is at *path* now."""
+        # Opening it with O_PATH neither connects to the socket nor listens on it.
+        descriptor = os.open(path, os.O_PATH) if hasattr(os, "O_PATH") else None
+        return cls(path, path.lstat(), descriptor)
+
+    def remove(self) -> None:
+        """Remove the file, unless another one has taken its place; this must be called once only."""
+        # If it cannot be removed, the next process that listens there does it.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self.status, self.path.lstat()):
+                self.path.unlink()
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+
+
+@attrs.frozen
+class Listener:
+    """
+    Sockets that listen.
+
+    Attributes:
+        url: Where they do, for display.
+        sockets: The sockets.
+        file: Their file, if it is a Unix socket that was made here.
+    """
+
+    url: str
     sockets: list[socket.socket]
+    file: SocketFile | None = None
 
     @classmethod
     def open(cls, host: str, port: int) -> Listener:
         """
-        Listen at every address of *host*.
+        Listen at every address of *host*, on the same port.
 
         `::` includes IPv4, and port 0 selects a port that is free at all addresses.
 
@@ -76,14 +119,15 @@ class Listener:
             ListenError: It is not possible to listen there.
         """
         try:
-            return cls(host, _listen(_addresses(host), port))
+            sockets = _listen(_addresses(host), port)
         except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
-            raise ListenError(f"cannot listen on {_netloc(host, port)}: {_reason(error, host, port)}") from None
+            raise ListenError(f"cannot listen on {netloc(host, port)}: {_reason(error, host, port)}") from None
+        return cls(f"http://{netloc(host, sockets[0].getsockname()[1])}", sockets)
 
-    @property
-    def url(self) -> str:
-        """Return the URL of the server."""
-        return f"http://{_netloc(self.host, self.sockets[0].getsockname()[1])}"
+    def release(self) -> None:
+        """Remove the file of a Unix socket, at the very end, once nobody listens any more."""
+        if self.file is not None:
+            self.file.remove()
 
     def close(self) -> None:
         """Close the sockets, which ends listening unless another process shares them."""
@@ -101,7 +145,8 @@ def _reason(error: OSError | UnicodeError, host: str, port: int) -> str:
     return f"{error.strerror}: {remedy}" if remedy else str(error.strerror)
 
 
-def _netloc(host: str, port: int) -> str:
+def netloc(host: str, port: int) -> str:
+    """Return *host* and *port* as they are in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

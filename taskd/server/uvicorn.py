@@ -15,17 +15,19 @@ from collections.abc import Callable, Iterator
 from socket import socket
 from types import FrameType
 
+import attrs
 import uvicorn
 from starlette.types import ASGIApp
 
 from taskd.health import IS_STOPPING
 from taskd.logs import Logging
 from taskd.server import garbage
+from taskd.server.forwarded import THIS_MACHINE
 from taskd.server.protocol import HTTPProtocol
 from taskd.server.signals import STOP_SIGNALS, restore_default_action
 from taskd.server.sockets import BACKLOG
 
-__all__ = ["Server", "config"]
+__all__ = ["HTTPOptions", "Server", "config"]
 
 # Much longer than a request from a busy client takes to arrive.
 LAST_REQUESTS_S = 0.5
@@ -39,7 +41,25 @@ CLOSE = (b"connection", b"close")
 logger = logging.getLogger(__name__)
 
 
-def config(app: ASGIApp | str, grace_s: int = 10, logs: Logging | None = None) -> uvicorn.Config:
+@attrs.frozen
+class HTTPOptions:
+    """
+    What a server needs to know about its clients, and about proxies in front of it.
+
+    Attributes:
+        root_path: The prefix of all paths, as clients of a proxy see them; without a slash at the end.
+        keep_alive_s: For how many seconds an idle connection stays open.
+        trusted_proxies: Whose `X-Forwarded-For` and `X-Forwarded-Proto` count, as `TrustedProxies.parse` reads it.
+    """
+
+    root_path: str = ""
+    keep_alive_s: int = 5
+    trusted_proxies: str = THIS_MACHINE
+
+
+def config(
+    app: ASGIApp | str, grace_s: int = 10, logs: Logging | None = None, http: HTTPOptions | None = None
+) -> uvicorn.Config:
     """
     Return uvicorn's configuration, and set up logging.
 
@@ -47,7 +67,9 @@ def config(app: ASGIApp | str, grace_s: int = 10, logs: Logging | None = None) -
         app: The application or, for several processes, where it can be imported from.
         grace_s: How many seconds requests in flight may take after SIGTERM.
         logs: How to log.
+        http: What to know about clients and proxies.
     """
+    http = http or HTTPOptions()
     return uvicorn.Config(
         app,
         http=HTTPProtocol,
@@ -55,6 +77,11 @@ def config(app: ASGIApp | str, grace_s: int = 10, logs: Logging | None = None) -
         # requests itself.
         ws="none",
         timeout_graceful_shutdown=grace_s,
+        timeout_keep_alive=http.keep_alive_s,
+        root_path=http.root_path,
+        # The protocol reads what proxies say, because it knows who is connected.
+        proxy_headers=False,
+        forwarded_allow_ips=http.trusted_proxies,
         backlog=BACKLOG,
         server_header=False,
         # uvicorn's would contain the query of every request, which may contain tokens.

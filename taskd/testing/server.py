@@ -22,7 +22,7 @@ __all__ = ["RunningServer", "lifespan", "running_server"]
 
 STOP_TIMEOUT_S = 60
 
-_LISTENING = re.compile(r"running on (http://\S+)")
+_LISTENING = re.compile(r"running on ((?:http://|unix:)[^\s,]+)")
 
 
 @contextlib.asynccontextmanager
@@ -53,7 +53,14 @@ async def _run(app: ASGIApp, to_app: asyncio.Queue[Any], from_app: asyncio.Queue
 
 @attrs.define
 class RunningServer:
-    """A `taskd` process that is listening at *url*; *output* is what it printed up to the line that says so."""
+    """
+    A `taskd` process.
+
+    Attributes:
+        process: The process itself.
+        url: Where it is listening: a URL, or `unix:` and the path of a Unix socket.
+        output: What it printed up to the line that says so.
+    """
 
     process: subprocess.Popen[str]
     url: str

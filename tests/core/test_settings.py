@@ -208,6 +208,111 @@ class TestEnvironment:
             build_app()
 
 
+class TestFiles:
+    @pytest.mark.parametrize("content", [b"hunter2", b"hunter2\n", b"hunter2\r\n", b"\xef\xbb\xbfhunter2\n"])
+    @pytest.mark.parametrize("is_in_env_file", [True, False], ids=[".env", "environment"])
+    def test_any_value_may_be_in_a_file(
+        self, monkeypatch: pytest.MonkeyPatch, content: bytes, *, is_in_env_file: bool
+    ) -> None:
+        """`NAME_FILE` names it; one newline at its end does not count, nor does a byte order mark."""
+        Path("secret").write_bytes(content)
+        if is_in_env_file:
+            Path(".env").write_text("ACME_KEY_FILE=./secret\n")
+        else:
+            monkeypatch.setenv("ACME_KEY_FILE", "./secret")
+        environ = read_environ()
+
+        assert ("hunter2", "hunter2", True) == (environ["ACME_KEY"], environ.get("ACME_KEY"), "ACME_KEY" in environ)
+        assert "hunter2" not in {*environ.values()}
+
+    def test_only_one_newline_does_not_count(self) -> None:
+        """The rest of the text is kept exactly."""
+        Path("secret").write_bytes(b" a\r\nb \n\n")
+
+        assert " a\r\nb \n" == Environ.of({"ACME_KEY_FILE": "secret"})["ACME_KEY"]
+
+    def test_a_file_is_read_once(self) -> None:
+        """All parts see the same value, even if somebody replaces the file meanwhile; also with a trial's defaults."""
+        Path("secret").write_text("old")
+        environ = Environ.of({"ACME_KEY_FILE": "secret"})
+        first = environ["ACME_KEY"]
+        Path("secret").write_text("new")
+
+        assert ("old", "old") == (first, environ.completed({"ACME_KEY": "default"})["ACME_KEY"])
+
+    def test_files_of_other_programs_are_not_read(self) -> None:
+        """A name counts only if a part asks for the setting; then, the name of the file is not reported as unknown."""
+        Path("key").write_text("hunter2")
+        environ = Environ.of(
+            {"SSL_CERT_FILE": "/nowhere", "TASKD_X_FILE": "key", "TASKD_KEY": "1", "TASKD_KEY_FILE": "/no"}
+        )
+        found = dict(environ)
+
+        assert ("/nowhere", "hunter2", "1") == (found["SSL_CERT_FILE"], environ["TASKD_X"], found["TASKD_KEY"])
+        assert ["TASKD_KEY is set, and nothing reads it: did you mean TASKD_X?"] != environ.mistakes()
+        assert not [line for line in environ.unknown() if line.startswith("TASKD_X_FILE")]
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [("BETTER_AUTH_SECRT_FILE", "BETTER_AUTH_SECRET_FILE"), ("TASKD_MIGRAT_URL_FILE", "TASKD_MIGRATE_URL_FILE")],
+    )
+    def test_a_misspelt_name_is_reported(self, name: str, meant: str) -> None:
+        """The name that was probably meant ends in _FILE, too."""
+        environ = Environ.of({name: "/run/secrets/x"})
+        for setting in ("BETTER_AUTH_SECRET", "TASKD_MIGRATE_URL"):
+            environ.get(setting)
+
+        assert [f"{name} is set, and nothing reads it: did you mean {meant}?"] == environ.mistakes()
+
+    @pytest.mark.parametrize(
+        ("file", "reason"),
+        [
+            ("/nowhere/secret", "/nowhere/secret cannot be read: No such file or directory"),
+            ("./missing", "./missing cannot be read: No such file or directory"),
+            (".", ". is a folder, not a file"),
+            ("/dev/zero", "/dev/zero is not a regular file"),
+            ("/proc/self/mem", "/proc/self/mem cannot be read: Input/output error"),
+            ("./empty", "./empty is empty"),
+            ("./large", "./large has more than 65536 bytes"),
+            ("./binary", "./binary is not a text in UTF-8"),
+            ("./nul", "./nul is not a text"),
+            ("./line\nbreak", r"'./line\nbreak' cannot be read: No such file or directory"),
+            (
+                "hunter2",
+                "the file (not named here: it may be a secret) cannot be read: No such file or directory",
+            ),
+        ],
+    )
+    def test_a_file_that_cannot_be_used_stops_the_start(self, file: str, reason: str) -> None:
+        """One line names the variable and the file, but quotes neither its text nor what may be a secret itself."""
+        Path("empty").write_text("\n")
+        Path("large").write_text("x" * 65537)
+        Path("binary").write_bytes(b"hunter2\xff")
+        Path("nul").write_bytes(b"hunter2\0")
+
+        assert f"BETTER_AUTH_SECRET_FILE: {reason}" == complaint(BETTER_AUTH_SECRET_FILE=file)
+
+    def test_two_values_stop_the_start(self) -> None:
+        """It would be unclear which one is meant."""
+        urls = {"DATABASE_URL": "sqlite:///tasks.db", "DATABASE_URL_FILE": "/run/secrets/url"}
+        message = complaint(BETTER_AUTH_SECRET=SECRET, **urls)
+
+        assert "DATABASE_URL_FILE: is set, and so is DATABASE_URL: remove one of them" == message
+
+    def test_the_settings_of_all_parts_may_be_files(self, tmp_path: Path, site: Site) -> None:
+        """That includes third parties' plugins, which need not know about it."""
+        values = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/kept.db", "ACME_KEY": "hunter2"}
+        files = {f"{name}_FILE": f"{tmp_path}/{name}" for name in values}
+        for name, value in values.items():
+            (tmp_path / name).write_text(f"{value}\n")
+        source = "@hookimpl\ndef taskd_routes(environ):\n    assert 'hunter2' == environ['ACME_KEY']\n    return []\n"
+        site.install("acme", source)
+        app = build_app(files)
+
+        assert f"sqlite file {tmp_path}/kept.db" == str(app.plugins.location().description).lower()  # type: ignore[union-attr]
+        assert ["ACME_KEY"] == sorted(*[each.settings for each in app.plugins.loaded if each.plugin.name == "acme"])
+
+
 class TestCore:
     def test_the_defaults(self) -> None:
         """By default, the default plugins serve, all installed plugins may, and no page may read responses."""
@@ -628,7 +733,7 @@ class TestKeySets:
         given_environ = {"BETTER_AUTH_URL": "https://auth.example.com", **environ}
         build_app(given_environ)
 
-        assert url == load_settings(JWTSettings, given_environ).key_set_url()
+        assert [url] == [each.key_set_url for each in load_settings(JWTSettings, given_environ).issuers()]
 
     @pytest.mark.parametrize("name", ["BETTER_AUTH_URL", "TASKD_JWKS_URL"])
     @pytest.mark.parametrize(
@@ -649,8 +754,8 @@ class TestKeySets:
             "https://app.example.com/a b",
             "https://app.example.com\n",
             "https://b\u00fccher.example",
-            "https://a.example,https://b.example",
-            "https://a.example/,https://b.example/",
+            "https://a.example;https://b.example",
+            "https://a.example,hunter2",
             "postgresql://alice:hunter2@db.example.com/tasks",
         ],
     )

@@ -102,7 +102,7 @@ class TestAuth:
 
 
 class TestStorage:
-    @pytest.mark.parametrize(("environ", "where"), [({}, ""), ({"BOX": "shoes"}, " (BOX in .env)")], ids=str)
+    @pytest.mark.parametrize(("environ", "where"), [({}, ""), ({"BOX": "shoes"}, " (BOX in the environment)")], ids=str)
     def test_the_location_of_the_tasks_is_shown(self, site: Site, environ: dict[str, str], where: str) -> None:
         """If a setting determines the location, it is shown, too."""
         site.install("acme", AUTH + located())

@@ -86,7 +86,7 @@ def test_the_commands_in_the_documentation_run(block: list[str], monkeypatch: py
 def test_the_documentation_contains_commands() -> None:
     """Otherwise, there would be nothing to run."""
     shown = {command.split()[1] for block in COMMANDS for command in block}
-    assert {"dev", "serve", "token", "plugins", "migrate", "doctor", "new", "openapi"} == shown
+    assert {"config", "dev", "serve", "token", "plugins", "migrate", "doctor", "new", "openapi"} == shown
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/neon.md"])

@@ -170,7 +170,7 @@ def taskd_routes(environ, store):
 
     async def test_two_applications_share_nothing(self) -> None:
         """Two applications in one process neither see each other's tasks nor accept each other's tokens."""
-        theirs = SecretScheme("the secret of the other app, of more than 32 bytes").issue("alice", 60)
+        theirs = SecretScheme(("the secret of the other app, of more than 32 bytes",)).issue("alice", 60)
         first = build(DATABASE_URL="sqlite:///first.db")
         second = build(
             DATABASE_URL="sqlite:///second.db",

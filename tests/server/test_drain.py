@@ -141,6 +141,19 @@ class TestDrain:
         assert f"taskd: {server.url}/readyz: 503: {stopping}\n" == checks[0].output
         assert -signal.SIGTERM == server.process.returncode
 
+    def test_a_unix_socket_is_there_until_the_end(self, embedded_child: dict[str, str], tmp_path: Path) -> None:
+        """While the server drains, clients can connect; afterwards, the file is gone."""
+        file = tmp_path / "taskd.sock"
+        command = ("-m", "taskd", "serve", "--uds", str(file), "--drain", "1")
+        with running_server(embedded_child, command) as server:
+            server.process.terminate()
+            server.read_until("Draining for 1 s")
+            checks = [invoke("healthcheck", "--uds", str(file), *options, settings={}) for options in ((), ("--live",))]
+            server.process.wait(60)
+
+        assert [1, 0] == [each.exit_code for each in checks]
+        assert not file.exists()
+
     def test_ctrl_c_does_not_drain(self, embedded_child: dict[str, str]) -> None:
         """Whoever presses Ctrl+C is waiting."""
         with running_server(embedded_child, (*SERVE_WITH_WORKERS, *FOR_EVER)) as server:

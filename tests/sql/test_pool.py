@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -533,9 +534,8 @@ def test_libpq_s_variables_are_ignored(postgres_url: str, user_id: str, monkeypa
 
 def test_a_unix_socket_works(postgres: PostgresServer, postgres_url: str, user_id: str) -> None:
     """The folder of the server's socket leads to the same database as its port, also for migrations."""
-    database = postgres_url.rpartition("/")[2]
-    url = f"postgresql://{USER}@:{postgres.port}/{database}?host={postgres.data.parent}"
-    store = taskd_storage({"DATABASE_URL": url})
+    database, folder = postgres_url.rpartition("/")[2], quote(str(postgres.data.parent), safe="")
+    store = taskd_storage({"DATABASE_URL": f"postgresql://{USER}@{folder}:{postgres.port}/{database}"})
 
     async def use() -> list[str]:
         steps = await store.migrate()

@@ -295,9 +295,9 @@ class TestPostgres:
         assert message.startswith("DATABASE_URL: has no user; it must be postgresql://USER:PASSWORD@HOST/")
         assert SENTINEL not in message
 
-    @pytest.mark.parametrize("host", ["one,two", "%2Ftmp", "-h", "[::1]x", "[::1]x:5433", "u:p@[::1]x"])
+    @pytest.mark.parametrize("host", ["one,two", "%2Ftmp,%2Frun", "-h", "[::1]x", "[::1]x:5433", "u:p@[::1]x"])
     def test_several_hosts_are_refused(self, host: str) -> None:
-        """There must be exactly one, and the folder of a socket is not written in its place."""
+        """There must be exactly one, which may be the folder of a socket."""
         assert refusal(f"postgresql://{host}/tasks").startswith("DATABASE_URL: does not have exactly one host; it ")
 
     @pytest.mark.parametrize(("port", "number"), [("", 5432), (":5433", 5433)])
@@ -305,7 +305,9 @@ class TestPostgres:
     def test_a_unix_socket_is_named_by_its_folder(self, port: str, number: int, folder: str) -> None:
         """As in libpq, `host` is the folder, and the port is part of the file's name."""
         address = postgres(f"postgresql://alice:hunter2@{port}/tasks?host={folder}")
+        encoded = folder.replace("/", "%2F")
 
+        assert address == postgres(f"postgresql://alice:hunter2@{encoded}{port}/tasks")
         decoded = folder.replace("%2F", "/")
         assert (decoded, number, "alice", Secret("hunter2"), "tasks") == (
             address.host,

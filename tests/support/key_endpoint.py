@@ -98,8 +98,8 @@ async def caller(both_schemes: dict[str, str], endpoint: Endpoint, clock: Clock)
 def keys_of(app: Application) -> RemoteKeySet:
     """Return the cache of the issuer's keys in *app*."""
     assert isinstance(app.backend, JWTBackend)
-    assert app.backend.verifier.key_set is not None
-    return app.backend.verifier.key_set.keys
+    [scheme] = app.backend.verifier.key_sets
+    return scheme.keys
 
 
 async def fetched() -> None:
