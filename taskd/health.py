@@ -6,6 +6,7 @@ import time
 from typing import Literal
 
 import attrs
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,11 +15,16 @@ from taskd.routes.operations import Returns, operation, public
 from taskd.routes.responses import JSONResponse
 from taskd.storage import TaskStore
 
-__all__ = ["HEALTH_PATHS", "health_routes"]
+__all__ = ["HEALTH_PATHS", "IS_STOPPING", "health_routes"]
 
 LIVEZ = "/livez"
 READYZ = "/readyz"
 HEALTH_PATHS = (LIVEZ, READYZ)
+# The key in a request's state that says that the server is stopping.  taskd's own server sets it in the lifespan's
+# state, of which each request has a copy.
+IS_STOPPING = "taskd.is_stopping"
+STOPPING = "The server is stopping; send requests to another one."
+STOPPING_RETRY_AFTER_S = 2
 
 
 @attrs.frozen(slots=False)
@@ -51,8 +57,11 @@ def health_routes(store: TaskStore) -> list[Route]:
         """
         Check whether the server can serve requests.
 
-        503 while the storage does not respond, or has a schema that this server cannot use.
+        503 while the storage does not respond, or has a schema that this server cannot use, and as soon as the server
+        is stopping.
         """
+        if request.scope.get("state", {}).get(IS_STOPPING):
+            raise HTTPException(503, STOPPING, {"Retry-After": str(STOPPING_RETRY_AFTER_S)})
         started_s = time.monotonic()
         await store.ping()
         request.app.state.storage.succeeded(started_s)

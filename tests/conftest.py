@@ -49,6 +49,7 @@ ON_REQUEST = {
     "test_examples.py": "--examples",
     "test_new_plugins.py": "--authors",
     "test_reliability.py": "--reliability",
+    "test_upgrade.py": "--reliability",
 }
 FIGURES = pytest.StashKey[list[Figures]]()
 

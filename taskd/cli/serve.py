@@ -11,6 +11,7 @@ from taskd.cli.commands import closing
 from taskd.cli.listening import Place, check_prefix, file_mode, prefix, proxies
 from taskd.server.forwarded import THIS_MACHINE
 from taskd.server.garbage import not_collecting
+from taskd.server.running import StopTimes
 from taskd.server.running import serve as run_server
 from taskd.server.signals import ignore_hangup
 from taskd.server.uvicorn import HTTPOptions
@@ -49,6 +50,10 @@ port_option = click.option(
     help="How long requests in flight may take after SIGTERM.",
 )  # fmt: skip
 @click.option(
+    "--drain", "drain_s", type=click.IntRange(0), default=0, show_default=True, metavar="SECONDS",
+    help="How long to keep serving after SIGTERM, while /readyz responds with 503.",
+)  # fmt: skip
+@click.option(
     "--keep-alive", "keep_alive_s", type=click.IntRange(1, 3600), default=5, show_default=True, metavar="SECONDS",
     help="How long an idle connection stays open.",
 )  # fmt: skip
@@ -61,7 +66,9 @@ port_option = click.option(
     metavar="ADDRESSES", callback=proxies,
     help="The proxies that are trusted to say who the client is: addresses, networks, unix, or * for all.",
 )  # fmt: skip
-def serve(workers: int, grace: int, keep_alive_s: int, root_path: str, trusted_proxies: str, **place: Any) -> None:
+def serve(
+    workers: int, grace: int, drain_s: int, keep_alive_s: int, root_path: str, trusted_proxies: str, **place: Any
+) -> None:
     """
     Serve in production, with the settings in the environment.
 
@@ -76,4 +83,5 @@ def serve(workers: int, grace: int, keep_alive_s: int, root_path: str, trusted_p
     http = HTTPOptions(root_path, keep_alive_s, trusted_proxies)
     with starting(), closing(app.plugins):
         check_prefix(root_path, app.routes)
-        run_server("taskd.asgi:app", listen, workers=workers, grace_s=grace, logs=app.plugins.logs, http=http)
+        times = StopTimes(drain_s, grace)
+        run_server("taskd.asgi:app", listen, workers=workers, times=times, logs=app.plugins.logs, http=http)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import uvicorn
+import attrs
 from starlette.types import ASGIApp
 
 from taskd.logs import Logging
@@ -15,9 +15,23 @@ from taskd.server.sockets import Listener
 from taskd.server.uvicorn import HTTPOptions, Server, config
 from taskd.server.workers import Workers
 
-__all__ = ["serve", "serve_here"]
+__all__ = ["StopTimes", "serve", "serve_here"]
 
 logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class StopTimes:
+    """
+    How long a stop may take.
+
+    Attributes:
+        drain_s: For how many seconds to keep serving after SIGTERM.
+        grace_s: How many seconds requests in flight may take after that.
+    """
+
+    drain_s: int = 0
+    grace_s: int = 10
 
 
 def serve(
@@ -25,7 +39,7 @@ def serve(
     listen: Callable[[], Listener],
     *,
     workers: int,
-    grace_s: int,
+    times: StopTimes,
     logs: Logging,
     http: HTTPOptions | None = None,
 ) -> None:
@@ -36,36 +50,27 @@ def serve(
         app: Where each worker imports the application from.
         listen: Starts to listen.
         workers: How many processes serve requests.
-        grace_s: How many seconds requests in flight may take after SIGTERM.
+        times: How long a stop may take.
         logs: How to log.
         http: What to know about clients and proxies.
 
     Raises:
         ListenError: The server cannot listen there.
     """
+    configuration = config(app, times.grace_s, logs, http)
     open_files.raise_limit()
     listener = listen()
     try:
-        configuration = config(app, grace_s, logs, http)
-        parent = (
-            _serve_alone(configuration, listener) if workers == 1 else _serve_with(workers, configuration, listener)
-        )
+        parent = Workers(configuration, listener, workers, times.drain_s)
+        if workers == 1:
+            # uvicorn loads the application into its configuration, which cannot be passed to another process then.
+            parent.run_here(config(app, times.grace_s, logs, http), lambda: _log_url(listener))
+        else:
+            _log_url(listener)
+            parent.run()
     finally:
         listener.release()
     exit_after(parent.stopped_by)
-
-
-def _serve_alone(configuration: uvicorn.Config, listener: Listener) -> Server:
-    server = Server(configuration, lambda: _log_url(listener), ignores_hangup=True)
-    server.run(listener.sockets)
-    return server
-
-
-def _serve_with(workers: int, configuration: uvicorn.Config, listener: Listener) -> Workers:
-    _log_url(listener)
-    parent = Workers(configuration, listener, workers)
-    parent.run()
-    return parent
 
 
 def serve_here(app: ASGIApp, port: int, announce: Callable[[str], None], logs: Logging) -> None:

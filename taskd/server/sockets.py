@@ -11,6 +11,9 @@ from typing import Any
 
 import attrs
 
+from taskd.server.open_files import RAISE_LIMIT
+from taskd.server.port_holder import port_holder
+
 __all__ = ["BACKLOG", "ListenError", "Listener", "SocketFile", "netloc"]
 
 # How many clients may be connecting at the same time; the kernel has its own limit.
@@ -21,8 +24,12 @@ ATTEMPTS_AT_FREE_PORTS = 10
 _NAME_IT = "set --host to one of this machine's addresses (0.0.0.0 for all)"
 _REMEDIES = {
     errno.EADDRINUSE: "stop the process that listens there, or choose another port with --port",
-    errno.EACCES: "only root may use ports below 1024: choose a higher one with --port",
+    errno.EACCES: (
+        "only root, and processes with the capability CAP_NET_BIND_SERVICE, may use ports below 1024: choose a higher"
+        " one with --port"
+    ),
     errno.EADDRNOTAVAIL: _NAME_IT,
+    errno.EMFILE: RAISE_LIMIT,
 }
 
 
@@ -114,7 +121,7 @@ class Listener:
         try:
             sockets = _listen(_addresses(host), port)
         except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
-            raise ListenError(f"cannot listen on {netloc(host, port)}: {_reason(error)}") from None
+            raise ListenError(f"cannot listen on {netloc(host, port)}: {_reason(error, host, port)}") from None
         return cls(f"http://{netloc(host, sockets[0].getsockname()[1])}", sockets)
 
     def release(self) -> None:
@@ -128,10 +135,12 @@ class Listener:
             listening.close()
 
 
-def _reason(error: OSError | UnicodeError) -> str:
+def _reason(error: OSError | UnicodeError, host: str, port: int) -> str:
     """Return what is wrong, and what to do about it."""
     if not isinstance(error, OSError):
         return f"this is not a valid host name: {_NAME_IT}"
+    if error.errno == errno.EADDRINUSE and (holder := port_holder([each.name[0] for each in _addresses(host)], port)):
+        return f"{error.strerror} by {holder}: stop it, or choose another port with --port"
     remedy = _NAME_IT if isinstance(error, socket.gaierror) else _REMEDIES.get(error.errno or 0)
     return f"{error.strerror}: {remedy}" if remedy else str(error.strerror)
 

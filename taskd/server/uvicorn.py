@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from socket import socket
 from types import FrameType
@@ -18,6 +19,7 @@ import attrs
 import uvicorn
 from starlette.types import ASGIApp
 
+from taskd.health import IS_STOPPING
 from taskd.logs import Logging
 from taskd.server import garbage
 from taskd.server.forwarded import THIS_MACHINE
@@ -34,6 +36,7 @@ LAST_REQUESTS_S = 0.5
 END_TIMEOUT_S = 10.0
 # Python's default is 250 times as long, and each step of a store's thread waits that long while the event loop is busy.
 SWITCH_INTERVAL_S = 0.00002
+CLOSE = (b"connection", b"close")
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +97,9 @@ class Server(uvicorn.Server):
     The first SIGTERM or SIGINT stops it gracefully, and the second ends the process at once.  The process also ends,
     after a while, if a plugin keeps it from stopping.
 
+    After SIGTERM, it may first drain: it keeps serving, but `/readyz` says that it is stopping, and each response tells
+    its client to open another connection for the next request, which a load balancer sends elsewhere.
+
     Attributes:
         stopped_by: The first of these signals that was received; None until then.
     """
@@ -105,7 +111,7 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         announce: Callable[[], None],
         *,
-        ignores_hangup: bool = False,
+        drain_s: int = 0,
         end_timeout_s: float = END_TIMEOUT_S,
     ) -> None:
         """
@@ -114,13 +120,15 @@ class Server(uvicorn.Server):
         Args:
             config: uvicorn's configuration.
             announce: Called once requests are being served.
-            ignores_hangup: Whether to ignore SIGHUP.
+            drain_s: For how many seconds to keep serving after SIGTERM.
             end_timeout_s: How long the process may take to end, after the time for requests in flight.
         """
         super().__init__(config)
         self.servers = []
         self.announce = announce
-        self.ignores_hangup = ignores_hangup
+        self._drain_s = drain_s
+        self._drains_until_s = float("-inf")
+        self._is_draining = False
         self._end_timeout_s = end_timeout_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last_resort: threading.Timer | None = None
@@ -130,24 +138,60 @@ class Server(uvicorn.Server):
         try:
             super().run(sockets)
         finally:
-            if self._last_resort is not None:
-                self._last_resort.cancel()
+            self.has_stopped()
+
+    def has_stopped(self) -> None:
+        """Note that the event loop has ended in time."""
+        if self._last_resort is not None:
+            self._last_resort.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals from now on, even after the event loop has ended: threads may keep the process alive."""
         for number in STOP_SIGNALS:
             signal.signal(number, self.handle_exit)
-        if self.ignores_hangup and hasattr(signal, "SIGHUP"):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _say_that_hangup_is_ignored)
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Start the graceful stop; the next signal ends the process."""
         restore_default_action()
         self.stopped_by = sig
+        # Whoever presses Ctrl+C is waiting.
+        self.begin_stop(drains=sig == signal.SIGTERM)
+
+    def begin_stop(self, *, drains: bool) -> None:
+        """
+        Start the graceful stop, from a signal handler or the event loop; it may be called again.
+
+        Args:
+            drains: Whether to drain first; if not, a drain ends, too.
+        """
+        if not drains:
+            self._drains_until_s = float("-inf")
+        elif self.started and not self.should_exit:
+            # At once, and not at the next tick.
+            self.lifespan.state[IS_STOPPING] = True
+            self._drains_until_s = time.monotonic() + self._drain_s
         self.should_exit = True
         self.limit_stop()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop serving: a while after `begin_stop` if the server drains."""
+        if not await super().on_tick(counter):
+            return False
+        if time.monotonic() >= self._drains_until_s:
+            return True
+        if not self._is_draining:
+            self._is_draining = True
+            logger.info("Draining for %d s: /readyz responds with 503, and everything else is served", self._drain_s)
+        self._close_after_responses()
+        return False
+
+    def _close_after_responses(self) -> None:
+        """Let each response tell its client to open another connection for its next request."""
+        headers = self.server_state.default_headers
+        if CLOSE not in headers:
+            self.server_state.default_headers = [*headers, CLOSE]
 
     def limit_stop(self) -> None:
         """
@@ -157,7 +201,9 @@ class Server(uvicorn.Server):
         loop, nothing else would notice the signal.
         """
         if self._last_resort is None:
-            timeout_s = LAST_REQUESTS_S + (self.config.timeout_graceful_shutdown or 0) + self._end_timeout_s
+            drain_s = max(0.0, self._drains_until_s - time.monotonic())
+            grace_s = self.config.timeout_graceful_shutdown or 0
+            timeout_s = drain_s + LAST_REQUESTS_S + grace_s + self._end_timeout_s
             self._last_resort = threading.Timer(timeout_s, self._kill, (timeout_s,))
             self._last_resort.daemon = True
             self._last_resort.start()
@@ -188,10 +234,6 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         if self.server_state.connections:
-            self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+            self._close_after_responses()
             await asyncio.sleep(LAST_REQUESTS_S)
         await super().shutdown(sockets)
-
-
-def _say_that_hangup_is_ignored() -> None:
-    logger.info("Ignored SIGHUP: a single process cannot be replaced while it serves.  Use --workers to run several.")

@@ -1,67 +1,81 @@
-"""Run several worker processes on the same sockets, and start, replace and stop them from their parent."""
+"""Run workers on the same sockets, and start, replace and stop them from their parent."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import multiprocessing
 import signal
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from socket import socket
+from collections.abc import Callable
 from types import FrameType
 
-import attrs
 import uvicorn
 
 from taskd.server import signals
 from taskd.server.sockets import Listener
-from taskd.server.uvicorn import Server
+from taskd.server.worker import LocalWorker, Worker, WorkerProcess
 
 __all__ = ["Workers"]
 
 # How long to pause before another attempt to replace a worker, if the last one failed.
 PAUSE_S = 1.0
 
-_spawn = multiprocessing.get_context("spawn")
-
 logger = logging.getLogger(__name__)
 
 
 class Workers:
     """
-    The parent of *count* worker processes.
+    The parent of *count* workers.
 
-    SIGHUP replaces them, one after another.  The first SIGTERM or SIGINT stops them gracefully, and the second ends all
-    processes at once.
+    They are processes; only `run_here` begins with one that is not.  SIGHUP replaces them by new processes, one after
+    another.  The first SIGTERM or SIGINT stops them gracefully, and the second ends all processes at once.
     """
 
-    def __init__(self, config: uvicorn.Config, listener: Listener, count: int) -> None:
-        """Prepare to serve as *config* says, on the sockets of *listener*."""
+    def __init__(self, config: uvicorn.Config, listener: Listener, count: int, drain_s: int = 0) -> None:
+        """Prepare to serve as *config* says, on the sockets of *listener*, and to drain for *drain_s* seconds."""
         self.config = config
         self.listener = listener
         self.count = count
+        self.drain_s = drain_s
         self.stopped_by: int | None = None
         self._has_served = False
-        self._workers: set[_Worker] = set()
+        self._local: LocalWorker | None = None
+        self._workers: set[Worker] = set()
         # An event loop keeps only weak references to its tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self) -> None:
         """Serve until a signal stops the workers."""
-        asyncio.run(self._serve())
+        asyncio.run(self._serve(self._start_all))
 
-    async def _serve(self) -> None:
-        self._stopping, self._hangup = asyncio.Event(), asyncio.Event()
-        self._handle_signals()
-        with signals.blocked():
-            # multiprocessing would otherwise start its helper along with the first worker, and unblock signals then.
-            resource_tracker.ensure_running()
+    def run_here(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        """
+        Serve in this process until a signal stops it, or SIGHUP lets another process take over.
+
+        Args:
+            config: uvicorn's configuration for this process, which uvicorn changes.
+            announce: Called once requests are being served.
+        """
+
+        def start() -> None:
+            sockets = [each.dup() for each in self.listener.sockets]
+            self._local = LocalWorker(config, sockets, self.drain_s, announce)
+            self._add(self._local)
+
+        try:
+            with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+                runner.run(self._serve(start))
+        finally:
+            if self._local is not None:
+                self._local.close()
+
+    def _start_all(self) -> None:
         for _ in range(self.count):
             self._start()
+
+    async def _serve(self, start: Callable[[], None]) -> None:
+        self._stopping, self._hangup = asyncio.Event(), asyncio.Event()
+        self._handle_signals()
+        start()
         restarting = asyncio.create_task(self._restart_at_hangup())
         await self._stopping.wait()
         restarting.cancel()
@@ -69,42 +83,54 @@ class Workers:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
 
         def stop(number: int, _: FrameType | None) -> None:
             if self.stopped_by is not None:
                 self._kill_and_end(number)
             self.stopped_by = number
+            if self._local is not None:
+                # At once: if a plugin blocks the event loop, only a timer can end the process.
+                self._local.stop(drains=number == signal.SIGTERM)
+                self._end_at_next_signal()
             loop.call_soon_threadsafe(self._stopping.set)
 
         # These are not the loop's handlers, because they must remain after the loop has ended.
         for number in signals.STOP_SIGNALS:
             signal.signal(number, stop)
 
-    def _start(self, *, is_wanted: bool = True) -> _Worker:
-        worker = _Worker.start(self.config, self.listener.sockets, is_wanted=is_wanted)
+    def _end_at_next_signal(self) -> None:
+        """Let the kernel end this process at the next signal, if there is no other process to kill."""
+        if self._workers <= {self._local}:
+            signals.restore_default_action()
+
+    def _start(self, *, is_wanted: bool = True) -> WorkerProcess:
+        worker = WorkerProcess.start(self.config, self.listener.sockets, self.drain_s, is_wanted=is_wanted)
+        self._add(worker)
+        return worker
+
+    def _add(self, worker: Worker) -> None:
         self._workers.add(worker)
         task = asyncio.create_task(self._look_after(worker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return worker
 
-    async def _look_after(self, worker: _Worker) -> None:
+    async def _look_after(self, worker: Worker) -> None:
         """Replace *worker* when it ends, unless it is no longer wanted."""
         if await worker.watch_start():
             self._has_served = True
         await worker.watch_end()
         self._workers.remove(worker)
-        if not worker.is_wanted:
-            return
-        logger.error("Worker process [%d] has ended unexpectedly", worker.pid)
+        if worker.is_wanted:
+            logger.error("%s has ended unexpectedly", worker)
         if not self._has_served:
             # Its replacement would fail, too.
             self._stopping.set()
-            return
-        if not worker.has_served.result():
-            await asyncio.sleep(PAUSE_S)
-        await self._start_another()
+        elif worker.is_wanted:
+            if not worker.has_served.result():
+                await asyncio.sleep(PAUSE_S)
+            await self._start_another()
 
     async def _start_another(self) -> None:
         """Start a worker in place of one that has ended, as soon as that is possible."""
@@ -138,10 +164,10 @@ class Workers:
             if not await asyncio.shield(new.has_served):
                 return False
             if old not in self._workers:  # it has already ended, and has been replaced
-                new.stop()
+                new.retire()
                 continue
             new.is_wanted = True
-            old.stop()
+            old.retire()
             await old.has_ended.wait()
         return True
 
@@ -149,124 +175,12 @@ class Workers:
         self.listener.close()
         workers = tuple(self._workers)
         for worker in workers:
-            worker.stop()
+            worker.stop(drains=self.stopped_by == signal.SIGTERM)
         for worker in workers:
             await worker.has_ended.wait()
 
     def _kill_and_end(self, number: int) -> None:
         signals.restore_default_action()
         for worker in tuple(self._workers):
-            worker.process.kill()
-        for worker in tuple(self._workers):
-            worker.process.join()
+            worker.kill()
         signals.end_by(number)
-
-
-@attrs.define(eq=False)
-class _Worker:
-    """
-    A worker process, as its parent sees it.
-
-    Attributes:
-        is_wanted: Whether another worker takes its place when it ends.
-        has_served: Whether it has started serving; known once it has, or once it has ended.
-    """
-
-    process: SpawnProcess
-    is_wanted: bool
-    _ready: Connection
-    has_served: asyncio.Future[bool] = attrs.field(init=False)
-    has_ended: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
-
-    @has_served.default
-    def _unknown(self) -> asyncio.Future[bool]:
-        return asyncio.get_running_loop().create_future()
-
-    @classmethod
-    def start(cls, config: uvicorn.Config, sockets: list[socket], *, is_wanted: bool) -> _Worker:
-        """Start a process that serves on *sockets*."""
-        ready, announcement = multiprocessing.Pipe(duplex=False)
-        process = _spawn.Process(target=_work, args=(config, sockets, announcement))
-        with announcement, signals.blocked():
-            process.start()
-        return cls(process, is_wanted, ready)
-
-    @property
-    def pid(self) -> int | None:
-        """Return the process id."""
-        return self.process.pid
-
-    async def watch_start(self) -> bool:
-        """Wait until the worker is serving, and return True, or until it has ended, and return False."""
-        with self._ready:
-            await _until_readable(self._ready.fileno())
-            try:
-                self._ready.recv_bytes()
-            except EOFError:
-                self.has_served.set_result(False)
-            else:
-                self.has_served.set_result(True)
-        return self.has_served.result()
-
-    async def watch_end(self) -> None:
-        """Wait until the worker has ended."""
-        await _until_readable(self.process.sentinel)
-        self.process.join()
-        self.has_ended.set()
-
-    def stop(self) -> None:
-        """Stop the worker gracefully and for good."""
-        self.is_wanted = False
-        self.process.terminate()
-
-
-async def _until_readable(descriptor: int) -> None:
-    loop, readable = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(descriptor)
-
-
-def _work(config: uvicorn.Config, sockets: list[socket], announcement: Connection) -> None:
-    """Run a worker in this process."""
-    signals.ignore_terminal()
-    config.configure_logging()
-
-    def announce() -> None:
-        with contextlib.suppress(BrokenPipeError):  # the parent has ended
-            announcement.send_bytes(b"serving")
-
-    _WorkerServer(config, announce).run(sockets)
-
-
-class _WorkerServer(Server):
-    """
-    The server of one worker.
-
-    It stops gracefully on a SIGTERM from its parent, even if a supervisor sends more of them to all processes, and when
-    its parent has ended.
-    """
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle SIGTERM, and watch the parent."""
-        signal.signal(signal.SIGTERM, self.handle_exit)
-        if parent := multiprocessing.parent_process():
-            asyncio.get_running_loop().add_reader(parent.sentinel, self._stop_as_orphan, parent.sentinel)
-        yield
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Begin the graceful stop."""
-        self.should_exit = True
-        self.limit_stop()
-
-    def _stop_as_orphan(self, sentinel: int) -> None:
-        """Release the port for a new parent, and stop gracefully."""
-        asyncio.get_running_loop().remove_reader(sentinel)
-        for server in self.servers:
-            server.close()
-        self.should_exit = True
-        self.limit_stop()
-        logger.error("The parent process has ended, stopping this worker")

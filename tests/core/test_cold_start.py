@@ -17,6 +17,17 @@ ONLY_FOR_POSTGRES = {"asyncpg", "sqlalchemy.dialects.postgresql", "taskd_sql.eng
 ONLY_FOR_SQLITE = {"aiosqlite", "sqlalchemy.dialects.sqlite", "taskd_sql.engine.sqlite"}
 # As `taskd serve` does, up to serving.
 START = "import sys, taskd.cli.main, taskd.asgi; print(*sys.modules)"
+# Runs a check that fails, because nothing listens there.
+CHECK = """
+import sys
+from taskd.cli.main import main
+
+try:
+    main(["healthcheck", "http://127.0.0.1:1"])
+except SystemExit as end:
+    assert end.code == 1
+print(*sys.modules)
+"""
 
 
 @pytest.mark.parametrize(
@@ -37,6 +48,15 @@ def test_the_server_imports_only_what_its_settings_need(
     )
 
     assert set() == (unused | UNUSED) & set(started.stdout.split())
+
+
+def test_a_health_check_imports_no_server() -> None:
+    """It runs every few seconds, so it starts without the application and without plugins."""
+    ended = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, check=True)
+
+    imported = ended.stdout.split()
+    assert "taskd.cli.healthcheck" in imported
+    assert set() == {"attrs", "httpx", "starlette", "uvicorn", "taskd.application", "taskd.plugins"} & set(imported)
 
 
 def test_the_names_are_those_of_modules() -> None:

@@ -24,7 +24,7 @@ from taskd.server.sockets import Listener, ListenError
 from taskd.testing import RunningServer, running_server
 from tests.conftest import SECRET
 from tests.support.commands import run_python
-from tests.support.connections import address, client_of, half_a_request, read_all
+from tests.support.connections import address, client_of, half_a_request, read_all, request_head
 from tests.support.processes import DEV, SERVE, SERVE_WITH_WORKERS, make_distribution
 from tests.support.requirements import permitted
 
@@ -45,6 +45,20 @@ if multiprocessing.parent_process() is not None:
 def taskd_routes():
     return []
 """
+# Blocks the event loop for an hour.
+BLOCKING_PLUGIN = """
+import time
+from starlette.routing import Route
+import taskd
+
+async def block(request):
+    print("Blocking", flush=True)
+    time.sleep(3600)
+
+@taskd.hookimpl
+def taskd_routes():
+    return [Route("/api/{user_id}/block", block, methods=["GET"])]
+"""
 # Starts taskd like a shell with a low limit on open files.
 LOW_LIMIT = """
 import resource, sys
@@ -54,6 +68,7 @@ _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
 main(sys.argv[1:])
 """
+LOW_HARD_LIMIT = LOW_LIMIT.replace("(256, hard)", "(256, 256)")
 
 
 def worker_ids(output: str) -> list[int]:
@@ -115,7 +130,7 @@ class Load:
     def _send(self, headers: dict[str, str]) -> None:
         with httpx.Client(base_url=self.url, headers=headers, timeout=30) as client:
             while not self._ended.is_set():
-                self.statuses.append(client.get("/livez").status_code)
+                self.statuses += [client.get(path).status_code for path in ("/livez", "/readyz")]
 
 
 class TestListening:
@@ -220,9 +235,42 @@ class TestListening:
             Listener.open("127.0.0.1", 80)
 
         assert (
-            "cannot listen on 127.0.0.1:80: Permission denied: only root may use ports below 1024: choose a higher one"
-            " with --port"
+            "cannot listen on 127.0.0.1:80: Permission denied: only root, and processes with the capability"
+            " CAP_NET_BIND_SERVICE, may use ports below 1024: choose a higher one with --port"
         ) == str(caught.value)
+
+    def test_too_few_open_files_are_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The message says where the limit is set."""
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        monkeypatch.setattr(socket.socket, "bind", refuse)
+
+        with pytest.raises(ListenError, match=r": Too many open files: raise the limit, with LimitNOFILE= in systemd"):
+            Listener.open("127.0.0.1", 0)
+
+    @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux tells who listens on a port")
+    @pytest.mark.parametrize(
+        ("held", "wanted"),
+        [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("::1", "::1")],  # noqa: S104
+        ids=["all by another", "one by another", "IPv6"],
+    )
+    @pytest.mark.usefixtures("_ipv6")
+    def test_the_holder_of_a_port_is_found_whatever_its_address(self, held: str, wanted: str) -> None:
+        """A process that listens on all addresses holds each of them, and the other way round."""
+        with contextlib.closing(Listener.open(held, 0)) as listener:
+            _, port, *_ = listener.sockets[0].getsockname()
+            with pytest.raises(ListenError, match=rf"in use by process {os.getpid()} \("):
+                Listener.open(wanted, port)
+
+    def test_a_holder_that_is_not_known_is_not_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Other users' processes, and other systems, hide it; the message still says what to do."""
+        monkeypatch.setattr("taskd.server.port_holder.PROC", tmp_path)
+        with contextlib.closing(Listener.open("127.0.0.1", 0)) as listener:
+            _, port = listener.sockets[0].getsockname()
+            with pytest.raises(ListenError, match=r"Address already in use: stop the process that listens there, or"):
+                Listener.open("127.0.0.1", port)
 
     @pytest.fixture
     def resolve(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
@@ -240,31 +288,49 @@ class TestListening:
 
 
 class TestHangup:
-    def test_a_single_process_ignores_it(self, embedded_child: dict[str, str]) -> None:
-        """After SIGHUP, a server with one worker logs that it continues, and does."""
-        with running_server(embedded_child) as server:
-            server.process.send_signal(signal.SIGHUP)
-            server.read_until("Ignored SIGHUP")
-            response = httpx.get(f"{server.url}/livez")
-            server.stop()
+    def test_a_single_worker_reads_its_settings_again(
+        self, embedded_child: dict[str, str], user_id: str, tmp_path: Path
+    ) -> None:
+        """A new process takes over, with a new secret, while all requests are served, and signals still reach it."""
+        del embedded_child["BETTER_AUTH_SECRET"]
+        settings = tmp_path / ".env"
+        settings.write_text(f"BETTER_AUTH_SECRET='not {SECRET}'\n")
+        with (
+            running_server(embedded_child, (*PATIENT, "--drain", "3600")) as server,
+            client_of(server, user_id) as client,
+        ):
+            before = client.get("/tasks").status_code
+            settings.write_text(f"BETTER_AUTH_SECRET='{SECRET}'\n")
+            load = Load(server.url)
+            with load.running():
+                server.process.send_signal(signal.SIGHUP)
+                said = server.read_until("Restarted the workers")
+            after = client.get("/tasks").status_code
+            os.kill(worker_ids(said)[-1], signal.SIGKILL)
+            said += read_until_all_serve(server, 1)
+            rest = server.stop(signal.SIGINT)
 
-        assert 200 == response.status_code
-        assert -signal.SIGTERM == server.process.returncode
+        assert [401, 200] == [before, after]
+        assert ({200}, []) == (set(load.statuses), load.faults)
+        assert server.process.pid not in worker_ids(said)
+        assert 0 == server.process.returncode
+        assert "Traceback" not in said + rest
 
     @pytest.mark.parametrize(
         "send",
         [pytest.param(os.kill, id="parent", marks=pytest.mark.thorough), pytest.param(os.killpg, id="group")],
     )
     def test_workers_are_replaced_without_losing_requests(
-        self, with_workers: RunningServer, send: Callable[[int, int], None]
+        self, embedded_child: dict[str, str], send: Callable[[int, int], None]
     ) -> None:
-        """After SIGHUP, even from a closing terminal, there are two other workers, and all requests are served."""
-        first = worker_ids(read_until_all_serve(with_workers))
-        load = Load(with_workers.url)
-        with load.running():
-            send(with_workers.process.pid, signal.SIGHUP)
-            said = with_workers.read_until("Restarted the workers")
-        rest = with_workers.stop()
+        """After SIGHUP, even from a closing terminal, there are two other workers, and the server is always ready."""
+        with running_server(embedded_child, (*PATIENT_WITH_WORKERS, "--drain", "3600")) as server:
+            first = worker_ids(read_until_all_serve(server))
+            load = Load(server.url)
+            with load.running():
+                send(server.process.pid, signal.SIGHUP)
+                said = server.read_until("Restarted the workers")
+            rest = server.stop(signal.SIGINT)
 
         assert 2 == len(set(worker_ids(said)) - set(first))
         assert ({200}, []) == (set(load.statuses), load.faults)
@@ -424,8 +490,33 @@ class TestWorkers:
         assert ["in flight"] == titles
         assert "Traceback" not in said
 
+    def test_a_blocked_worker_does_not_outlive_its_parent(
+        self, embedded_child: dict[str, str], user_id: str, tmp_path: Path
+    ) -> None:
+        """If a plugin blocks the event loop of a worker whose parent was killed, the worker is killed, too."""
+        child = {**embedded_child, **make_distribution(tmp_path / "site", "blocking", BLOCKING_PLUGIN)}
+        with running_server(child, (*SERVE_WITH_WORKERS, "--grace", "0")) as server:
+            read_until_all_serve(server)
+            with socket.create_connection(address(server), timeout=30) as connection:
+                connection.sendall(request_head("GET", user_id).replace(b"/tasks", b"/block"))
+                server.read_until("Blocking")
+                server.process.kill()
+                # The output is complete once all of its processes have ended.
+                said = all_ended(server)
+
+        assert 1 == said.count("killing the process")
+
 
 class TestOpenFiles:
+    def test_a_low_hard_limit_is_logged(self, embedded_child: dict[str, str]) -> None:
+        """Few clients could take up all of them."""
+        with running_server(embedded_child, ("-c", LOW_HARD_LIMIT, "serve", "--port", "0")) as server:
+            pass
+
+        assert (
+            "Only 256 files may be open, and each client takes one: raise the limit, with LimitNOFILE=" in server.output
+        )
+
     @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux shows the limits of another process")
     @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), 2])
     def test_there_may_be_as_many_connections_as_the_hard_limit_allows(
@@ -440,4 +531,5 @@ class TestOpenFiles:
             limits = {process: resource.prlimit(process, resource.RLIMIT_NOFILE) for process in processes}
 
         assert dict.fromkeys(processes, (hard, hard)) == limits
+        assert "files may be open" not in said
         assert len(processes) == (1 if workers == 1 else 1 + workers)

@@ -92,8 +92,18 @@ class Connection:
         head = await self.reader.readuntil(b"\r\n\r\n")
         status_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        is_chunked = headers.get("transfer-encoding") == "chunked"
+        length = int(headers.get("content-length", "0"))
+        body = await (self._read_chunks() if is_chunked else self.reader.readexactly(length))
         return Response(int(status_line.split()[1]), headers, body)
+
+    async def _read_chunks(self) -> bytes:
+        """Return a body without its chunks, as a long list has."""
+        body = b""
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            body += (await self.reader.readexactly(size + 2))[:-2]
+        await self.reader.readexactly(2)
+        return body
 
     async def close(self) -> None:
         self.writer.close()
