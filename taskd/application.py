@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 
 import attrs
 from starlette.applications import Starlette
-from starlette.authentication import AuthenticationBackend
+from starlette.authentication import AuthenticationBackend, BaseUser
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskd.auth import DenyAll, Guard
+from taskd.auth import DenyAll, Guard, when_known
 from taskd.bounded_store import BoundedStore
 from taskd.health import health_routes
 from taskd.lifespans import Lifespans
@@ -177,7 +177,20 @@ def _for_http(outer: ASGIApp, app: ASGIApp) -> ASGIApp:
     """Return an application that passes HTTP requests to *outer*, and all else, such as the lifespan, to *app*."""
 
     async def divide(scope: Scope, receive: Receive, send: Send) -> None:
-        await (outer if scope["type"] == "http" else app)(scope, receive, send)
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+
+        async def keep(user: BaseUser) -> None:
+            # Middleware may pass on a copy of the scope, but whether a response may be cached depends on this one.
+            scope["user"] = user
+
+        when_known(scope, keep)
+        try:
+            await outer(scope, receive, send)
+        except SystemExit as error:
+            # SystemExit would end the server.
+            raise RuntimeError("middleware of a plugin tried to exit") from error
 
     return divide
 
