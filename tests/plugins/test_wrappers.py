@@ -235,7 +235,7 @@ async def test_middleware_may_pass_on_a_copy_of_the_scope(site: Site) -> None:
 
 
 async def test_middleware_may_refuse_a_user_before_the_endpoint_runs(site: Site) -> None:
-    """It is called back once the user is known, even if other middleware copies the scope, and never for public routes."""
+    """It is called back once the user is known, even if the scope is copied, and never for public routes."""
     source = MIDDLEWARE.replace(
         "await self.app(scope, receive, add)",
         """
