@@ -99,7 +99,7 @@ class Products:
             return []
         with self._making_one((hook, name)):
             returned: Any = loaded.call(hook, object, environ=self.environ, parts=_PartsOf(name, self))
-        with loaded.blaming(hook):
+        with loaded.using(hook):
             several = [returned] if isinstance(returned, Mapping) else list(returned)
         schemes: list[Mapping[str, object]] = [dict(loaded.checked(each, Mapping, hook)) for each in several]  # type: ignore[type-abstract]
         try:

@@ -162,7 +162,7 @@ class Plugins:
         wrap: Any = loaded.call(hook, object, environ=self.environ)
 
         def wrapped(app: ASGIApp) -> ASGIApp:
-            with loaded.blaming(hook):
+            with loaded.using(hook):
                 outer = wrap(app)
             if not callable(outer):
                 message = f"{loaded.plugin} returned middleware from {hook.__name__} that makes no application"
@@ -259,7 +259,7 @@ class Plugins:
         if not loaded.implements(hook):
             return ""
         trial = loaded.call(hook, TrialSettings, environ=self.environ, file=file)
-        with loaded.blaming(hook):
+        with loaded.using(hook):
             self.products.environ = self.environ.completed(trial.settings)
         return trial.note
 
@@ -283,7 +283,7 @@ class Plugins:
         """Yield what the plugins return from *hook*, each a sequence of instances of *kind*."""
         for each in self._implementing(hook):
             returned: Any = each.call(hook, Sequence, **arguments)  # type: ignore[type-abstract]
-            with each.blaming(hook):
+            with each.using(hook):
                 items = list(returned)
             for item in items:
                 yield each, each.checked(item, kind, hook)
