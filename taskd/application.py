@@ -107,12 +107,14 @@ class Application:
             PluginError: A plugin is broken or ambiguous.
         """
         backend = plugins.backend if verifies_credentials else DenyAll()
+        # Asked first: both this and the backend may import other plugins, which may have routes.
+        schemes = plugins.security_schemes
         store = plugins.bounded_store()
         core = Source("server", "taskd")
         health = [(core, route) for route in health_routes(store)]
         guard = Guard(backend, str(plugins.auth_plugin), plugins.timeouts)
         routes = resources([*health, *plugins.routes(store)], guard)
-        document = openapi.document(routes, plugins.security_schemes)
+        document = openapi.document(routes, schemes)
         allowed = plugins.settings.frontend_origins if origins is None else origins
         lifespans = Lifespans(plugins.lifespans(store), plugins.timeouts)
         logs_access = plugins.settings.access_log if logs_access is None else logs_access

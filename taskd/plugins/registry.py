@@ -135,7 +135,13 @@ class Plugins:
 
     def bounded_store(self) -> BoundedStore:
         """Return the store with a limit on how long its calls may take."""
-        return BoundedStore(self.store, str(self.storage_plugin), self.timeouts)
+        return BoundedStore(self.store, self._store_words, self.timeouts)
+
+    @property
+    def _store_words(self) -> str:
+        """What messages call the store and its wrappers: from outside, nobody can tell which of them has failed."""
+        plugin, wrappers = str(self.storage_plugin), ", ".join(self.settings.store_wrappers)
+        return f"{plugin} or a wrapper of it ({wrappers})" if wrappers else plugin
 
     def _wrapped(self, store: TaskStore, loaded: LoadedPlugin) -> TaskStore:
         hook = hooks.taskd_wrap_store
@@ -271,7 +277,8 @@ class Plugins:
     async def close(self) -> None:
         """Close what plugins have created.  Failures and time-outs are logged, not raised."""
         self.is_closed = True
-        await self.products.close(self.timeouts.close_s, outermost=self._store)
+        name = "" if self._store is None else self._store_words
+        await self.products.close(self.timeouts.close_s, self._store, name)
 
     def _find(self, name: str) -> LoadedPlugin | None:
         """Return the plugin *name*, and import it first if necessary; None if it is not enabled."""

@@ -83,7 +83,10 @@ async def test_it_runs_as_long_as_the_server_does(site: Site) -> None:
         ("raise OSError('no such service')", "failed to start: OSError: no such service"),
         ("raise SystemExit(3)", "failed to start: SystemExit: 3"),
         ("raise asyncio.CancelledError('its own')", "failed to start: CancelledError: its own"),
-        ("raise BaseExceptionGroup('two', [SystemExit()])", "failed to start: BaseExceptionGroup: two .1 sub-exception."),
+        (
+            "raise BaseExceptionGroup('two', [SystemExit()])",
+            "failed to start: BaseExceptionGroup: two .1 sub-exception.",
+        ),
         ("await asyncio.Event().wait()", "was not ready after 0.1 s"),
     ],
 )
