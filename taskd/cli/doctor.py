@@ -192,8 +192,8 @@ async def _bounded(name: str, checks: AsyncIterator[Check], timeout_s: float) ->
 
 def _on_one_line(check: Check) -> Check:
     """Return *check* with each of its texts on one line."""
-    texts = {name: " ".join(getattr(check, name).split()) for name in ("name", "finding", "remedy")}
-    return attrs.evolve(check, **texts)
+    name, finding, remedy = (" ".join(text.split()) for text in (check.name, check.finding, check.remedy))
+    return attrs.evolve(check, name=name, finding=finding, remedy=remedy)
 
 
 def _during_checks(name: str, error: BaseException) -> Check:

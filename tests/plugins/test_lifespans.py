@@ -137,12 +137,16 @@ async def test_a_failure_to_stop_is_logged(
     assert ["started", "stopped"] == sys.modules[module].events
 
 
-async def test_a_plugin_that_blocks_the_start_is_named(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_plugin_that_blocks_the_start_is_named(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may be waiting for something without letting anything else run, and so is not interrupted."""
     entering = "wait = __import__('threading').Event().wait; [wait(0.01) for _ in iter(lambda: named(), True)]"
     module = site.install("blocking", f"{source_of(entering)}\nnamed = None\n")
     app = build(Timeouts(start_s=0.01))
-    sys.modules[module].named = lambda: "blocking' of acme 1.0 has been starting for 0 s" in caplog.text
+    monkeypatch.setattr(
+        sys.modules[module], "named", lambda: "blocking' of acme 1.0 has been starting for 0 s" in caplog.text
+    )
 
     async with lifespan(app):
         assert sys.modules[module].named()
