@@ -211,7 +211,7 @@ class TestDetails:
         lines = [line.split() for line in result.stdout.splitlines()]
         assert ["used", "by", "outer"] in lines
         assert ["file", str(installed / "outer_plugin.py")] in lines
-        assert "BETTER_AUTH_SECRET, BETTER_AUTH_URL" in result.stdout
+        assert "BETTER_AUTH_SECRET, BETTER_AUTH_SECRET_PREVIOUS, BETTER_AUTH_URL" in result.stdout
         assert "PATCH /api/{user_id}/tasks/{id}/complete" in result.stdout
         assert SECRET not in result.output
 
