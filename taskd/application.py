@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 
 import attrs
 from starlette.applications import Starlette
-from starlette.authentication import AuthenticationBackend
+from starlette.authentication import AuthenticationBackend, BaseUser
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from taskd.auth import DenyAll, Guard
+from taskd.auth import DenyAll, Guard, when_known
 from taskd.bounded_store import BoundedStore
 from taskd.health import health_routes
 from taskd.lifespans import Lifespans
@@ -107,12 +107,14 @@ class Application:
             PluginError: A plugin is broken or ambiguous.
         """
         backend = plugins.backend if verifies_credentials else DenyAll()
+        # Asked first: both this and the backend may import other plugins, which may have routes.
+        schemes = plugins.security_schemes
         store = plugins.bounded_store()
         core = Source("server", "taskd")
         health = [(core, route) for route in health_routes(store)]
         guard = Guard(backend, str(plugins.auth_plugin), plugins.timeouts)
         routes = resources([*health, *plugins.routes(store)], guard)
-        document = openapi.document(routes, plugins.security_schemes)
+        document = openapi.document(routes, schemes)
         allowed = plugins.settings.frontend_origins if origins is None else origins
         lifespans = Lifespans(plugins.lifespans(store), plugins.timeouts)
         logs_access = plugins.settings.access_log if logs_access is None else logs_access
@@ -177,7 +179,20 @@ def _for_http(outer: ASGIApp, app: ASGIApp) -> ASGIApp:
     """Return an application that passes HTTP requests to *outer*, and all else, such as the lifespan, to *app*."""
 
     async def divide(scope: Scope, receive: Receive, send: Send) -> None:
-        await (outer if scope["type"] == "http" else app)(scope, receive, send)
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+
+        async def keep(user: BaseUser) -> None:
+            # Middleware may pass on a copy of the scope, but whether a response may be cached depends on this one.
+            scope["user"] = user
+
+        when_known(scope, keep)
+        try:
+            await outer(scope, receive, send)
+        except SystemExit as error:
+            # SystemExit would end the server.
+            raise RuntimeError("middleware of a plugin tried to exit") from error
 
     return divide
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 import attrs
 from starlette.authentication import AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from taskd.errors import CodedError, ErrorCode
 from taskd.logs import RateLimitedLog
@@ -36,6 +37,7 @@ __all__ = [
     "challenge_of",
     "is_identity",
     "request_headers_of",
+    "when_known",
 ]
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ MISSING = "The credentials are missing: the API document says how to send them."
 INVALID = "The credentials are invalid."
 EXPIRED = "The credentials have expired."
 OTHER_USER = "The credentials are for a user other than the one in the path."
+# The scope's key for what `when_known` adds.
+_USER_CHECKS = "taskd.user_checks"
 # A field value (RFC 9110, section 5.5), without the octets that have no defined meaning.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 # Visible ASCII characters, which include all those that a header's name may contain.
@@ -187,6 +191,9 @@ class Guard:
             raise self._missing(MISSING)
         self._check_identity(user.identity, conn.path_params)
         conn.scope["auth"], conn.scope["user"] = credentials, user
+        # Removed, so that they do not run again if the request is forwarded to another endpoint.
+        for check in conn.scope.pop(_USER_CHECKS, ()):
+            await check(user)
 
     def _check_identity(self, identity: object, path_params: Mapping[str, object]) -> None:
         if not isinstance(identity, str) or not is_identity(identity):
@@ -211,6 +218,21 @@ class Guard:
             return challenge
         # RFC 9110, section 11.6.1: a space after the scheme, and commas between parameters.
         return f"{challenge}{', ' if '=' in challenge else ' '}{self.parameters}"
+
+
+def when_known(scope: Scope, check: Callable[[BaseUser], Awaitable[None]]) -> None:
+    """
+    Have *check* called with the user of a request as soon as its credentials have been verified.
+
+    This is for middleware, which is passed before the user is known.  *check* is awaited before the endpoint runs, and
+    may refuse the request by raising what an endpoint may raise.  It is not called if the route is public, or if the
+    credentials are refused.
+
+    Args:
+        scope: The ASGI scope of the request.  Middleware may copy it afterwards.
+        check: What to call.
+    """
+    scope.setdefault(_USER_CHECKS, []).append(check)
 
 
 def challenge_of(backend: AuthenticationBackend, error: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -29,6 +30,7 @@ __all__ = ["BoundedStore"]
 T = TypeVar("T")
 
 _EXACTLY_TASKS = frozenset((Task,))
+_OWNER_OF = attrgetter("user_id")
 # These errors say nothing about the plugin.
 _EXPECTED = (StoreUnavailable, TaskNotFound, PreconditionFailed, KeyReused, TaskDeleted)
 
@@ -38,7 +40,7 @@ class BoundedStore(TaskStore):
     """
     Wraps the *store* of a plugin, and raises `StoreUnavailable` if a call takes too long.
 
-    A result of the wrong type becomes a `StoreError`, whose log entry names the plugin.
+    A result of the wrong type, or a task of another user, becomes a `StoreError`, whose log entry names the plugin.
 
     Attributes:
         store: The wrapped store.  Its other attributes are also available here.
@@ -57,31 +59,31 @@ class BoundedStore(TaskStore):
 
     def list(self, owner: str, query: TaskQuery = EVERYTHING) -> Coroutine[Any, Any, TaskPage]:
         """Return the tasks of *owner* that *query* selects."""
-        return self._bounded("list", self.store.list(owner, query), _page)
+        return self._bounded("list", self.store.list(owner, query), _page, owner)
 
     def seq(self, owner: str) -> Coroutine[Any, Any, int]:
         """Return *owner*'s counter of changes."""
-        return self._bounded("seq", self.store.seq(owner), _number)
+        return self._bounded("seq", self.store.seq(owner), _number, owner)
 
     def get(self, owner: str, task_id: UUID) -> Coroutine[Any, Any, Task]:
         """Return a task."""
-        return self._bounded("get", self.store.get(owner, task_id), _task)
+        return self._bounded("get", self.store.get(owner, task_id), _task, owner)
 
     def create(
         self, owner: str, new: NewTask, *, task_id: UUID | None = None, key: CreationKey | None = None
     ) -> Coroutine[Any, Any, Task]:
         """Store a new task and return it."""
-        return self._bounded("create", self.store.create(owner, new, task_id=task_id, key=key), _task)
+        return self._bounded("create", self.store.create(owner, new, task_id=task_id, key=key), _task, owner)
 
     def update(
         self, owner: str, task_id: UUID, changes: TaskChanges, *, version: int | None = None
     ) -> Coroutine[Any, Any, Task]:
         """Change a task and return it."""
-        return self._bounded("update", self.store.update(owner, task_id, changes, version=version), _task)
+        return self._bounded("update", self.store.update(owner, task_id, changes, version=version), _task, owner)
 
     def toggle(self, owner: str, task_id: UUID, *, version: int | None = None) -> Coroutine[Any, Any, Task]:
         """Complete a task, or reopen a completed one, and return it."""
-        return self._bounded("toggle", self.store.toggle(owner, task_id, version=version), _task)
+        return self._bounded("toggle", self.store.toggle(owner, task_id, version=version), _task, owner)
 
     def delete(self, owner: str, task_id: UUID, *, version: int | None = None) -> Coroutine[Any, Any, None]:
         """Delete a task."""
@@ -102,11 +104,13 @@ class BoundedStore(TaskStore):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
-    async def _bounded(self, method: str, call: Awaitable[T], check: Callable[[str, T], None] | None = None) -> T:
+    async def _bounded(
+        self, method: str, call: Awaitable[T], check: Callable[[str, str, T], None] | None = None, owner: str = ""
+    ) -> T:
         try:
             result = await self._limit.wait(call)
             if check is not None:
-                check(method, result)
+                check(method, owner, result)
         except TimedOut:
             reason = f"{self.plugin} did not respond to {method} in {self.timeouts.call_s:.0f} s"
             raise StoreUnavailable(reason) from None
@@ -125,25 +129,28 @@ class BoundedStore(TaskStore):
 # Not every author of a plugin uses a type checker.
 
 
-def _task(method: str, result: object) -> None:
-    """Raise `StoreError` unless what *method* returned is a task."""
+def _task(method: str, owner: str, result: object) -> None:
+    """Raise `StoreError` unless what *method* returned is a task of *owner*."""
     if not isinstance(result, Task):
         raise StoreError(f"{method} returned a {type(result).__name__}, not a taskd.tasks.Task")
+    if result.user_id != owner:
+        raise StoreError(f"{method} returned a task of another user")
 
 
-def _number(method: str, result: object) -> None:
+def _number(method: str, _: str, result: object) -> None:
     """Raise `StoreError` unless what *method* returned is a whole number."""
     if type(result) is not int:
         raise StoreError(f"{method} returned a {type(result).__name__}, not an int")
 
 
-def _page(method: str, result: object) -> None:
-    """Raise `StoreError` unless what *method* returned is a page of tasks."""
+def _page(method: str, owner: str, result: object) -> None:
+    """Raise `StoreError` unless what *method* returned is a page of tasks of *owner*."""
     if not isinstance(result, TaskPage):
         raise StoreError(f"{method} returned a {type(result).__name__}, not a taskd.queries.TaskPage")
     if not isinstance(result.tasks, (list, tuple)):
         raise StoreError(f"{method} returned a page with a {type(result.tasks).__name__}, not a list of tasks")
-    # The fastest check for the usual case: every item is exactly a Task.
-    if not _EXACTLY_TASKS.issuperset(map(type, result.tasks)):
-        for task in result.tasks:
-            _task(method, task)
+    # The fastest check for the usual case: every item is exactly a Task, and they are the user's.
+    tasks = result.tasks
+    if not (_EXACTLY_TASKS.issuperset(map(type, tasks)) and {owner}.issuperset(map(_OWNER_OF, tasks))):
+        for task in tasks:
+            _task(method, owner, task)

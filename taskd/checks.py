@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
 import attrs
+from attrs.validators import instance_of
 
 __all__ = ["Check", "Diagnosable", "Outcome"]
 
@@ -32,10 +33,10 @@ class Check:
         remedy: What to do about it, unless the outcome is OK.
     """
 
-    name: str
-    outcome: Outcome
-    finding: str
-    remedy: str = ""
+    name: str = attrs.field(validator=instance_of(str))
+    outcome: Outcome = attrs.field(validator=instance_of(Outcome))
+    finding: str = attrs.field(validator=instance_of(str))
+    remedy: str = attrs.field(default="", validator=instance_of(str))
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ import attrs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from taskd.plugins import Plugin, PluginError
-from taskd.plugins.loader import one_line
+from taskd.plugins.loader import one_line, reporting_slowness
 from taskd.time_limit import TimedOut, TimeLimit, Timeouts
 
 __all__ = ["Lifespans"]
@@ -97,11 +97,15 @@ class Lifespans:
 
     async def _enter(self, plugin: Plugin, lifespan: Lifespan) -> None:
         try:
-            await TimeLimit(self._timeouts.enter_s).wait(lifespan.__aenter__())
+            # A lifespan that blocks the event loop is not interrupted.
+            with reporting_slowness(f"{plugin} has been starting", self._timeouts.start_s):
+                await TimeLimit(self._timeouts.enter_s).wait(lifespan.__aenter__())
         except TimedOut:
             message = f"{plugin} was not ready after {self._timeouts.enter_s:g} s"
             raise PluginError(message, plugin=plugin.name) from None
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or _is_being_cancelled(error):
+                raise
             raise PluginError(f"{plugin} failed to start: {one_line(error)}", plugin=plugin.name) from error
         self._entered.append((plugin, lifespan))
 
@@ -122,9 +126,15 @@ class Lifespans:
             await TimeLimit(self._timeouts.close_s).wait(lifespan.__aexit__(kind, error, traceback))
         except TimedOut:
             logger.warning("%s did not stop in %g s and was abandoned", plugin, self._timeouts.close_s)
-        except asyncio.CancelledError:
-            raise
         except BaseException as failure:
+            if _is_being_cancelled(failure):
+                raise
             # Most context managers pass on the exception with which they were left.
             if failure is not error:
                 logger.exception("%s failed to stop", plugin)
+
+
+def _is_being_cancelled(error: BaseException) -> bool:
+    """Tell whether *error* is the cancellation of the current task, and not one that a plugin has raised itself."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

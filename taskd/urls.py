@@ -39,6 +39,8 @@ class HTTPAddress:
         if not match or int(match["port"] or 0) > MAX_PORT:
             return None
         scheme, host, port = match["scheme"].lower(), match["host"].lower(), match["port"]
+        if host.startswith("[") and not _is_ipv6(host[1:-1]):
+            return None
         is_default = port is None or int(port) == {"http": 80, "https": 443}[scheme]
         origin = f"{scheme}://{host}" + ("" if is_default else f":{int(port)}")
         return cls(origin, host.strip("[]"), match["path"] or "")
@@ -51,6 +53,14 @@ class HTTPAddress:
     def __str__(self) -> str:
         """Return the address as a URL."""
         return self.origin + self.path
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -81,7 +81,9 @@ class ListQuery:
         skipped = 0
         if Dialect.PARAMETERS in dialects:
             pairs, skipped = _paged(_with_direction(pairs), names)
-        if not any(value for name, value in pairs if name == "limit"):
+        # For the API, an empty limit is none.
+        pairs = [pair for pair in pairs if pair != ("limit", "")]
+        if all(name != "limit" for name, _ in pairs):
             pairs = replaced(pairs, "limit", str(MAX_LENGTH))
         return cls(pairs, skipped, names)
 

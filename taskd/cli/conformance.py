@@ -28,6 +28,7 @@ SECTIONS = {section.option: section for section in Section}
 # A token, and what a header may contain: a scheme and a token, for example.
 _TOKEN = re.compile("[!-~]+")
 _VALUE = re.compile("[!-~]+(?: [!-~]+)*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @attrs.frozen
@@ -73,6 +74,8 @@ class Options:
         if not _VALUE.fullmatch(token):
             raise click.UsageError(f"The value of --{option} must be visible ASCII characters and single spaces.")
         owner = user or subject_of(token)
+        if owner is not None and _SURROGATE.search(owner):
+            raise click.UsageError("A user's id must be text in UTF-8.")
         if owner is None:
             name = option.replace("token", "user")
             raise click.UsageError(f"The value of --{option} does not say whose it is: use --{name}.")
@@ -154,7 +157,7 @@ def print_report(report: Report) -> None:
 def _print_failure(result: Result) -> None:
     """Print which promise is broken, what was sent, and what came back."""
     click.echo(f"{result.check.section.value}: {result.check.promise}")
-    click.echo(f"  {result.reason}")
+    click.echo(f"  {_one_line(result.reason)}")
     for what, message in (("request", result.request), ("response", result.response)):
         if message is not None:
             click.echo(f"  {what:8}  {message.start}")

@@ -176,17 +176,24 @@ async def _guarded(
 
 async def _bounded(name: str, checks: AsyncIterator[Check], timeout_s: float) -> AsyncIterator[Check]:
     """Run *checks*, each within *timeout_s* seconds; if one fails to run, say so in place of those that are left."""
+    end = object()
 
-    async def step() -> Check | None:
-        return await anext(checks, None)
+    async def step() -> object:
+        return await anext(checks, end)
 
     try:
-        while (check := await bounded(step, timeout_s)) is not None:
-            yield attrs.evolve(check, finding=" ".join(check.finding.split()))
+        while (check := await bounded(step, timeout_s)) is not end:
+            yield _on_one_line(check)
     except TimedOut:
         yield Check(name, Outcome.FAILED, f"the checks did not end within {timeout_s:g} s", _REPORT_IT)
     except (Exception, SystemExit) as error:  # noqa: BLE001  as above
         yield _during_checks(name, error)
+
+
+def _on_one_line(check: Check) -> Check:
+    """Return *check* with each of its texts on one line."""
+    name, finding, remedy = (" ".join(text.split()) for text in (check.name, check.finding, check.remedy))
+    return attrs.evolve(check, name=name, finding=finding, remedy=remedy)
 
 
 def _during_checks(name: str, error: BaseException) -> Check:

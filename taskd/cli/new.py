@@ -19,8 +19,8 @@ from taskd.version import __version__
 __all__ = ["new"]
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-# The folder beside the package.
-TESTS = "tests"
+# The folders beside the package: the tests, and what building leaves, which git ignores.
+TAKEN = ("tests", "build", "dist")
 
 
 @attrs.frozen
@@ -93,7 +93,7 @@ class Project:
         if not (name.isascii() and re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", normalized)):
             raise ValueError(f"{name!r} is not a valid name for a distribution: use letters, digits and hyphens")
         package = normalized.replace("-", "_")
-        if not package.isidentifier() or keyword.iskeyword(package) or package == TESTS:
+        if not package.isidentifier() or keyword.iskeyword(package) or package in TAKEN:
             raise ValueError(f"{package!r} cannot be the name of a package: try taskd-{normalized}")
         return cls(normalized, package, re.sub("^taskd-|-taskd$", "", normalized), kind)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -23,6 +23,8 @@ from taskd.start import print_warnings, starting
 from taskd.time_limit import Timeouts
 
 __all__ = ["plugins"]
+
+BROKEN = "broken"
 
 
 @attrs.frozen
@@ -77,18 +79,15 @@ def plugins(*, details: bool, as_json: bool) -> None:
         installed = find(settings)
         rows = [_row(plugin, settings) for plugin in installed.plugins]
         print_warnings([*installed.ignored, *environ.mistakes()])
-        if (details or as_json) and not _are_broken(rows):
-            rows = _completed(rows, environ)
+        is_broken = any(row.status == BROKEN for row in rows)
+        if (details or as_json) and not is_broken:
+            rows, is_broken = _completed(rows, environ)
     if as_json:
         _print_json(rows, settings)
     else:
         _print_text(rows, settings, details=details)
-    if _are_broken(rows):
+    if is_broken:
         sys.exit(1)
-
-
-def _are_broken(rows: Iterable[_Row]) -> bool:
-    return any(row.status == "broken" for row in rows)
 
 
 def _row(plugin: Plugin, settings: Settings) -> _Row:
@@ -101,21 +100,28 @@ def _row(plugin: Plugin, settings: Settings) -> _Row:
         loaded = LoadedPlugin(plugin, Timeouts())
     except PluginError as error:
         click.echo(f"taskd: {error}", err=True)
-        return _Row(plugin, None, "broken")
+        return _Row(plugin, None, BROKEN)
     provides = [hook.removeprefix("taskd_") for hook in loaded.hooks]
     return _Row(plugin, provides, "selected" if is_serving(loaded, settings) else "installed")
 
 
-def _completed(rows: Sequence[_Row], environ: Environ) -> list[_Row]:
-    """Return *rows* with what is only known once the application is assembled; if it cannot be, say why."""
+def _completed(rows: Sequence[_Row], environ: Environ) -> tuple[list[_Row], bool]:
+    """
+    Return *rows* with what is only known once the application is assembled, and whether a plugin turns out broken.
+
+    If the application cannot be assembled, say why.
+    """
     try:
         with closing(Plugins.load(environ)) as loaded:
             routes = _routes_by_plugin(Application.of(loaded))
     except (PluginError, SettingsError) as error:
         click.echo(f"taskd: routes, settings and uses are not shown: {error}", err=True)
-        return list(rows)
+        # Settings may be missing where the plugins are only looked at.
+        broken = error.plugin if isinstance(error, PluginError) else ""
+        marked = [attrs.evolve(row, status=BROKEN) if row.plugin.name == broken else row for row in rows]
+        return marked, isinstance(error, PluginError)
     imported = {each.plugin.name: each for each in loaded.loaded}
-    return [_with_use(row, loaded, imported.get(row.plugin.name), routes) for row in rows]
+    return [_with_use(row, loaded, imported.get(row.plugin.name), routes) for row in rows], False
 
 
 def _routes_by_plugin(app: Application) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -23,6 +23,8 @@ Headers = Iterable[Header] | Mapping[str, str]
 # A server may refuse requests for a while: it is asked again so often, and after so long at most.
 MAX_REPEATS, MAX_PAUSE_S = 3, 5
 TRY_LATER = (429, 503)
+# More than any list of a user that exists for this.
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 NOTHING = object()
 
 
@@ -149,8 +151,11 @@ class Client:
     async def _sent(self, request: httpx.Request) -> httpx.Response:
         exchange = Exchange(request)
         self.history.append(exchange)
-        exchange.response = await self.http.send(request)
-        return exchange.response
+        response = await self.http.send(request, stream=True)
+        response.stream = _Bounded(response.stream, request)
+        await response.aread()
+        exchange.response = response
+        return response
 
     def _remember(self, method: str, path: str, response: httpx.Response) -> None:
         """Note the id of a task that a request has created or changed."""
@@ -209,6 +214,27 @@ class Client:
     def name(self, task: Json) -> str:
         """Return the name under which *task* was created."""
         return str(task["title"]).removeprefix(f"{self.tag} ")
+
+
+@attrs.frozen
+class _Bounded(httpx.AsyncByteStream):
+    """The body of the response to *request*, which a server might never end."""
+
+    stream: Any
+    request: httpx.Request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the chunks, as long as there are not too many."""
+        left = MAX_RESPONSE_BYTES
+        async for chunk in self.stream:
+            left -= len(chunk)
+            if left < 0:
+                raise httpx.ReadError(f"the response has more than {MAX_RESPONSE_BYTES} bytes", request=self.request)
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close the connection, unless the whole body has been read."""
+        await self.stream.aclose()
 
 
 def _encoded(body: object) -> tuple[bytes | None, str]:

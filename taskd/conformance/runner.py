@@ -72,7 +72,7 @@ async def run(target: Target, checks: Iterable[Check], transport: httpx.AsyncBas
     async with _http(target, transport) as http:
         running = _Run(target, http, f"taskd conformance {secrets.token_hex(4)}")
         for account in target.accounts:
-            await _probe(running.client(account), f"{target.url}{target.prefix}")
+            await _probe(running.client(account), target)
         try:
             results = await running.results(list(checks))
         finally:
@@ -92,13 +92,17 @@ async def _http(target: Target, transport: httpx.AsyncBaseTransport | None) -> A
         yield http
 
 
-async def _probe(client: Client, url: str) -> None:
-    """Check that there is a server at *url*, and that it accepts the credentials of the client's user."""
-    path = client.tasks
+async def _probe(client: Client, target: Target) -> None:
+    """Check that there is a server at *target*, and that it accepts the credentials of the client's user."""
+    path, url = client.tasks, f"{target.url}{target.prefix}"
     try:
-        response = await client.get(f"{path}?limit=1")
-        # A server that has no path of the contract is another one; one that has a path may have a fault.
-        is_another = response.status_code == 404 and (await client.get("/livez")).status_code != 200
+        # The client's own limit is for each read.
+        async with asyncio.timeout(target.timeout_s):
+            response = await client.get(f"{path}?limit=1")
+            # A server that has no path of the contract is another one; one that has a path may have a fault.
+            is_another = response.status_code == 404 and (await client.get("/livez")).status_code != 200
+    except TimeoutError:
+        raise Unusable(f"{url} does not respond within {target.timeout_s:g} s") from None
     except (httpx.HTTPError, UnicodeError) as error:
         raise Unusable(f"cannot reach {url}: {_reason(error)}") from None
     if is_another:
@@ -205,7 +209,9 @@ class _Run:
                     client = self.client(account)
                     ids = {task_id for each, task_id in self._made if each == account} | await self._marked(client)
                     for task_id in ids:
-                        await client.delete({"id": task_id})
+                        # What a broken server calls an id may not fit into a URL.
+                        with contextlib.suppress(httpx.InvalidURL, ValueError):
+                            await client.delete({"id": task_id})
                 return sum([len(await self._marked(self.client(account))) for account in self.target.accounts])
         except (TimeoutError, httpx.HTTPError):
             return len(set(self._made))
@@ -214,7 +220,7 @@ class _Run:
         """Return the ids of the tasks in a user's list that the checks have created, as their titles and tags tell."""
         try:
             tasks = (await client.get(client.tasks)).json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return set()
         listed = [task for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
         return {str(task.get("id")) for task in listed if self._is_marked(task)}

@@ -20,7 +20,7 @@ from taskd.plugins.provenance import check_requirements
 from taskd.settings import SettingsError
 from taskd.time_limit import Timeouts
 
-__all__ = ["HOOKS", "Hook", "LoadedPlugin", "blaming", "one_line"]
+__all__ = ["HOOKS", "Hook", "LoadedPlugin", "blaming", "one_line", "reporting_slowness"]
 
 T = TypeVar("T")
 Hook = Callable[..., object]
@@ -58,6 +58,18 @@ def one_line(error: BaseException) -> str:
     except Exception:  # noqa: BLE001  str() of a plugin's exception may fail
         text = "it does not say why"
     return " ".join(f"{type(error).__name__}: {text}".split())
+
+
+@contextlib.contextmanager
+def reporting_slowness(doing: str, slow_s: float) -> Iterator[None]:
+    """Log a warning if the block takes longer than *slow_s* seconds; *doing* says what a plugin is doing."""
+    slow = threading.Timer(slow_s, logger.warning, (f"{doing} for {slow_s:.0f} s",))
+    slow.daemon = True
+    slow.start()
+    try:
+        yield
+    finally:
+        slow.cancel()
 
 
 class LoadedPlugin:
@@ -99,7 +111,7 @@ class LoadedPlugin:
         check_requirements(plugin)
         if not EntryPoint.pattern.match(plugin.entry_point.value):
             raise self._refusal(f"cannot be loaded: {plugin.entry_point.value!r} does not name a module")
-        loading = self._reporting_slowness("being imported")
+        loading = reporting_slowness(f"{plugin} has been being imported", self._timeouts.start_s)
         with _advising(plugin), blaming(plugin, "cannot be loaded"), loading, _printing_to_stderr():
             module = plugin.entry_point.load()
             if inspect.isclass(module):
@@ -108,18 +120,6 @@ class LoadedPlugin:
             self._manager.register(module, plugin.name)
             self._manager.check_pending()
             return [hook for hook in HOOKS if hasattr(module, hook)]
-
-    @contextlib.contextmanager
-    def _reporting_slowness(self, doing: str) -> Iterator[None]:
-        """Log a warning if the block takes a long time; *doing* says what the plugin is doing."""
-        slow_s = self._timeouts.start_s
-        slow = threading.Timer(slow_s, logger.warning, (f"{self.plugin} has been {doing} for {slow_s:.0f} s",))
-        slow.daemon = True
-        slow.start()
-        try:
-            yield
-        finally:
-            slow.cancel()
 
     def _check(self, hook: str) -> None:
         """Refuse implementations of *hook* that pluggy accepts, but that would not work as intended here."""
@@ -153,15 +153,24 @@ class LoadedPlugin:
         name = hook.__name__
         environ = arguments.get("environ")
         recording = environ.recording(self.settings) if isinstance(environ, Environ) else contextlib.nullcontext()
-        calling = self._reporting_slowness(f"asked for {name}")
+        calling = self._reporting_slowness(hook)
         with self.blaming(hook), self.owning_settings(), calling, recording, _printing_to_stderr():
             results = getattr(self._manager.hook, name)(**arguments)
         # pluggy leaves out results that are None.
         return self.checked(results[0] if results else None, kind, hook)
 
-    def blaming(self, hook: Hook) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def using(self, hook: Hook) -> Iterator[None]:
         """Turn any exception raised in the block, which uses the result of *hook*, into a `PluginError`."""
+        with self.blaming(hook), self._reporting_slowness(hook), _printing_to_stderr():
+            yield
+
+    def blaming(self, hook: Hook) -> contextlib.AbstractContextManager[None]:
+        """Turn any exception raised in the block, which calls *hook*, into a `PluginError`."""
         return blaming(self.plugin, f"failed in {hook.__name__}", SettingsError, PartError)
+
+    def _reporting_slowness(self, hook: Hook) -> contextlib.AbstractContextManager[None]:
+        return reporting_slowness(f"{self.plugin} has been asked for {hook.__name__}", self._timeouts.start_s)
 
     @contextlib.contextmanager
     def owning_settings(self) -> Iterator[None]:

@@ -99,7 +99,7 @@ class Products:
             return []
         with self._making_one((hook, name)):
             returned: Any = loaded.call(hook, object, environ=self.environ, parts=_PartsOf(name, self))
-        with loaded.blaming(hook):
+        with loaded.using(hook):
             several = [returned] if isinstance(returned, Mapping) else list(returned)
         schemes: list[Mapping[str, object]] = [dict(loaded.checked(each, Mapping, hook)) for each in several]  # type: ignore[type-abstract]
         try:
@@ -118,7 +118,7 @@ class Products:
         """Return the names of the plugins that have asked for what the plugin *name* makes."""
         return {user for (_, maker), product in self._made.items() if maker == name for user in product.users}
 
-    async def close(self, timeout_s: float, outermost: TaskStore | None) -> None:
+    async def close(self, timeout_s: float, outermost: TaskStore | None, name: str = "") -> None:
         """
         Close everything that was made, each part once, and the last first.
 
@@ -127,13 +127,15 @@ class Products:
         Args:
             timeout_s: How long each part may take.
             outermost: The store in the wrappers that the settings name, if it was made.
+            name: What the log calls it.
         """
         wrapped = [*_layers(outermost)]
         closed: list[object] = []
         for product in reversed(self._made.values()):
-            part = outermost if any(product.made is layer for layer in wrapped) else product.made
+            is_wrapped = any(product.made is layer for layer in wrapped)
+            part, maker = (outermost, name) if is_wrapped else (product.made, str(product.maker.plugin))
             if not any(part is each for each in closed):
-                await close(str(product.maker.plugin), part, timeout_s)
+                await close(maker, part, timeout_s)
                 closed += _layers(part)
 
     def _product(self, hook: Hook, name: str, kind: type[T], user: str = "") -> T:

@@ -22,15 +22,17 @@ def check_requirements(plugin: Plugin) -> None:
     if not plugin.requirements:
         return
     # Only plugins of other distributions have requirements.
+    from packaging.markers import UndefinedComparison  # noqa: PLC0415
     from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415
 
     for text in plugin.requirements:
         try:
             requirement = Requirement(text)
-        except InvalidRequirement as error:
+            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        # UndefinedComparison: a marker compares versions with something else.
+        except (InvalidRequirement, UndefinedComparison) as error:
             message = f"{plugin} has a requirement that cannot be read ({text}): reinstall it"
             raise PluginError(message, plugin=plugin.name) from error
-        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if applies and not requirement.specifier.contains(__version__, prereleases=True):
             message = f"{plugin} requires {requirement.name} {requirement.specifier}, and this is {__version__}"
             raise PluginError(f"{message}: install another version of it", plugin=plugin.name)

@@ -135,7 +135,13 @@ class Plugins:
 
     def bounded_store(self) -> BoundedStore:
         """Return the store with a limit on how long its calls may take."""
-        return BoundedStore(self.store, str(self.storage_plugin), self.timeouts)
+        return BoundedStore(self.store, self._store_words, self.timeouts)
+
+    @property
+    def _store_words(self) -> str:
+        """What messages call the store and its wrappers: from outside, nobody can tell which of them has failed."""
+        plugin, wrappers = str(self.storage_plugin), ", ".join(self.settings.store_wrappers)
+        return f"{plugin} or a wrapper of it ({wrappers})" if wrappers else plugin
 
     def _wrapped(self, store: TaskStore, loaded: LoadedPlugin) -> TaskStore:
         hook = hooks.taskd_wrap_store
@@ -162,7 +168,7 @@ class Plugins:
         wrap: Any = loaded.call(hook, object, environ=self.environ)
 
         def wrapped(app: ASGIApp) -> ASGIApp:
-            with loaded.blaming(hook):
+            with loaded.using(hook):
                 outer = wrap(app)
             if not callable(outer):
                 message = f"{loaded.plugin} returned middleware from {hook.__name__} that makes no application"
@@ -259,7 +265,7 @@ class Plugins:
         if not loaded.implements(hook):
             return ""
         trial = loaded.call(hook, TrialSettings, environ=self.environ, file=file)
-        with loaded.blaming(hook):
+        with loaded.using(hook):
             self.products.environ = self.environ.completed(trial.settings)
         return trial.note
 
@@ -271,7 +277,8 @@ class Plugins:
     async def close(self) -> None:
         """Close what plugins have created.  Failures and time-outs are logged, not raised."""
         self.is_closed = True
-        await self.products.close(self.timeouts.close_s, outermost=self._store)
+        name = "" if self._store is None else self._store_words
+        await self.products.close(self.timeouts.close_s, self._store, name)
 
     def _find(self, name: str) -> LoadedPlugin | None:
         """Return the plugin *name*, and import it first if necessary; None if it is not enabled."""
@@ -283,7 +290,7 @@ class Plugins:
         """Yield what the plugins return from *hook*, each a sequence of instances of *kind*."""
         for each in self._implementing(hook):
             returned: Any = each.call(hook, Sequence, **arguments)  # type: ignore[type-abstract]
-            with each.blaming(hook):
+            with each.using(hook):
                 items = list(returned)
             for item in items:
                 yield each, each.checked(item, kind, hook)

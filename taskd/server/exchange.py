@@ -157,7 +157,9 @@ class Exchange:
                 raise
             # The application was waiting for something else, which was cancelled.
             logger.exception("Exception in ASGI application\n")
-        except Exception:
+        except (SystemExit, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:
             logger.exception("Exception in ASGI application\n")
         else:
             if not self.is_complete and not self._is_disconnected:

@@ -49,12 +49,13 @@ _REPEATED = frozenset(
 @functools.lru_cache(maxsize=128)
 def _checked_line(header: tuple[bytes, bytes]) -> bytes:
     line = b"%b: %b\r\n" % header
-    _check(line)
+    _check(line, 1)
     return line
 
 
-def _check(lines: bytes) -> None:
-    if not _FIELDS.fullmatch(lines):
+def _check(lines: bytes, count: int) -> None:
+    # A value with a line break could look like more lines, each of which is valid.
+    if lines.count(b"\n") != count or not _FIELDS.fullmatch(lines):
         raise ValueError("a header of the response is not valid")
 
 
@@ -128,7 +129,7 @@ class ResponseHead:
             line = b"%b: %b\r\n" % header
             lines.append(line)
             unchecked.append(line)
-        _check(b"".join(unchecked))
+        _check(b"".join(unchecked), len(unchecked))
         is_chunked = has_body and length is None and http_version == "1.1"
         closes = closes or says_close or (has_body and length is None and not is_chunked)
         if is_chunked:

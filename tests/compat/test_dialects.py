@@ -152,6 +152,7 @@ class TestLists:
             ({"skip": "1", "limit": "2"}, "dc"),
             ({"offset": "99"}, ""),
             ({"offset": "", "page": "", "limit": ""}, "edcba"),
+            ({"offset": "1", "limit": ["", "2"]}, "dc"),
         ],
     )
     async def test_have_numbered_pages(

@@ -189,8 +189,9 @@ def refusal(*arguments: str, **settings: str) -> str:
             "visible ASCII characters and single spaces.",
         ),
         ([NOWHERE], {**TOKENS, "TASKD_OTHER_TOKEN": token(ME)}, "The other token must be that of another user."),
+        ([NOWHERE, "--user", "\udcff"], TOKENS, "A user's id must be text in UTF-8."),
     ],
-    ids=["no token", "no scheme", "password", "opaque", "other opaque", "spaces", "lines", "same user"],
+    ids=["no token", "no scheme", "password", "opaque", "other opaque", "spaces", "lines", "same user", "no UTF-8"],
 )
 def test_wrong_usage_is_refused(arguments: list[str], settings: dict[str, str], expected: str) -> None:
     """The last line says what is missing or wrong, without a token."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import httpx
 import pytest
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Send
 
 from taskd.cli.conformance import print_report
 from taskd.conformance.report import Report
-from taskd.conformance.runner import Target, run
+from taskd.conformance.runner import Target, Unusable, run
 from taskd.conformance.section import Section
 from taskd.conformance.sections import all_checks, creating_once, documents, endpoints, errors, fields
 from taskd.conformance.tokens import account_of
@@ -131,7 +131,11 @@ async def test_a_response_that_nobody_expects_fails_its_check(app: ASGIApp) -> N
     assert "the response is not what the check can read: AttributeError" == failure.reason
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"[1]", b'{"id": [], "title": 5}', b"\xff"], ids=repr)
+@pytest.mark.parametrize(
+    "body",
+    [b"{}", b"[]", b"null", b"[1]", b'{"id": [], "title": 5}', b"\xff", b"[" * 100_000],
+    ids=lambda body: repr(body[:9]),
+)
 @pytest.mark.parametrize("status", [200, 201])
 async def test_any_response_leads_to_results(status: int, body: bytes) -> None:
     """A server that sends the same to every request fails in every section, and the run ends as usual."""
@@ -146,6 +150,50 @@ async def test_any_response_leads_to_results(status: int, body: bytes) -> None:
 
     assert len(functions) == len(found.results)
     assert set(Section) == {failure.check.section for failure in found.failures}
+
+
+@pytest.mark.parametrize("task_id", ["\ud800", "a\0b", "x" * 100_000, None])
+async def test_ids_that_fit_into_no_url_do_not_end_the_run(app: ASGIApp, task_id: str | None) -> None:
+    """Such tasks count as not deleted."""
+
+    async def renaming(request: Request, call: Call) -> Response:
+        if request.method == "DELETE":
+            return error(500, "internal_error")
+        response = await call(request)
+        return response.each(lambda task: {**task, "id": task_id}) if isinstance(response.json, list) else response
+
+    found = await checked(broken(app, renaming), [endpoints.read])
+
+    assert 1 == found.leftovers
+
+
+class Endless(httpx.AsyncBaseTransport, httpx.AsyncByteStream):
+    """A server whose responses never end, with a pause after every *chunks* chunks that does not end, either."""
+
+    def __init__(self, chunks: int) -> None:
+        self.chunks = chunks
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:  # noqa: ARG002
+        return httpx.Response(200, headers={"Content-Type": "application/json"}, stream=self)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(self.chunks):
+            yield b" " * 1024
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "timeout_s", "reason"),
+    [(1, 0.1, "http://taskd does not respond within 0.1 s"), (99, 30, "the response has more than 65536 bytes")],
+)
+async def test_a_response_that_does_not_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, chunks: int, timeout_s: float, reason: str
+) -> None:
+    """Neither does the command wait for ever, nor does it read all that a server sends."""
+    monkeypatch.setattr("taskd.conformance.client.MAX_RESPONSE_BYTES", 65536)
+
+    with pytest.raises(Unusable, match=reason):
+        await run(target(timeout_s), all_checks(), Endless(chunks))
 
 
 async def test_a_broken_connection_fails_its_check(app: ASGIApp) -> None:

@@ -45,7 +45,7 @@ async def taskd_checks(store, environ):
 """
 
 
-def commands_source(*names: str) -> str:
+def commands_source(*names: object) -> str:
     """Return the source of a plugin that adds commands which print their names."""
     made = ", ".join(f"click.Command({name!r}, callback=lambda: click.echo({name!r}))" for name in names)
     return f"import click\nimport taskd\n\n@taskd.hookimpl\ndef taskd_commands():\n    return [{made}]\n"
@@ -99,6 +99,28 @@ class TestCommands:
         assert both in result.stderr
         assert 2 == result.exit_code
 
+    @pytest.mark.parametrize(
+        ("names", "reason"),
+        [
+            (["greet", "greet"], "adds the command 'greet' twice: rename one of them"),
+            (["greet", " serve"], "adds a command ' serve': call it a word of letters, digits, hyphens"),
+            (["greet", "--help"], "adds a command '--help': call it a word"),
+            (["greet", "s\u0435rve"], "adds a command 's\u0435rve': call it a word"),
+            (["greet", "a\nb"], "adds a command 'a\\nb': call it a word"),
+            (["greet", ""], "adds a command '': call it a word"),
+            (["greet", None], "adds a command None: call it a word"),
+            (["greet", 5], "adds a command 5: call it a word"),
+        ],
+    )
+    def test_a_name_that_cannot_be_typed_is_refused(self, installed: Path, names: list[object], reason: str) -> None:
+        """So is one that looks like another, and one that the plugin has used before."""
+        make_distribution(installed, "odd", commands_source(*names))
+
+        result = invoke("--help", settings={})
+
+        assert f"plugin 'odd' of odd 1.0 {reason}" in result.stderr
+        assert 0 == result.exit_code
+
     def test_a_broken_plugin_does_not_hide_the_help(self, installed: Path) -> None:
         """The reason is printed, and taskd's own commands are listed."""
         make_distribution(installed, "broken", "import no_such_module")
@@ -142,6 +164,40 @@ class TestChecks:
         assert last in result.output
         assert "a secret" not in result.output
 
+    @pytest.mark.parametrize(
+        ("statement", "finding"),
+        [
+            ("yield Check('odd', 'ok', 'fine')", "TypeError during the checks"),
+            ("yield Check(None, Outcome.OK, 'fine')", "TypeError during the checks"),
+            ("yield Check('odd', Outcome.OK, 5)", "TypeError during the checks"),
+            ("yield Check('odd', Outcome.OK, 'fine', 5)", "TypeError during the checks"),
+            ("yield None; yield Check('later', Outcome.OK, 'fine')", "AttributeError during the checks"),
+            ("yield 5", "AttributeError during the checks"),
+        ],
+    )
+    def test_checks_of_the_wrong_type_are_reported(
+        self, installed: Path, tmp_path: Path, statement: str, finding: str
+    ) -> None:
+        """All other checks are shown."""
+        make_distribution(installed, "failing", CHECKING.replace("STATEMENT", statement))
+        settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "TASKD_QUOTA": "50"}
+
+        result = invoke("doctor", settings={"BETTER_AUTH_SECRET": SECRET, **settings})
+
+        assert ["FAILED", "failing", *finding.split()] in [line.split() for line in result.output.splitlines()]
+        assert "note    quota" in result.output
+
+    def test_each_check_is_one_line(self, installed: Path, tmp_path: Path) -> None:
+        """Line breaks in its texts become spaces."""
+        statement = r"yield Check('two\nlines', Outcome.NOTE, 'so\nit is', 'Do\nthis.')"
+        make_distribution(installed, "odd", CHECKING.replace("STATEMENT", statement))
+        settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", "TASKD_QUOTA": "50"}
+
+        result = invoke("doctor", settings={"BETTER_AUTH_SECRET": SECRET, **settings})
+
+        assert ["note", "two", "lines", "so", "it", "is"] in [line.split() for line in result.output.splitlines()]
+        assert "two lines: Do this.\n" in result.output
+
 
 class TestDetails:
     def test_the_details_show_what_uses_what(self, installed: Path) -> None:
@@ -155,7 +211,7 @@ class TestDetails:
         lines = [line.split() for line in result.stdout.splitlines()]
         assert ["used", "by", "outer"] in lines
         assert ["file", str(installed / "outer_plugin.py")] in lines
-        assert "BETTER_AUTH_SECRET, BETTER_AUTH_URL" in result.stdout
+        assert "BETTER_AUTH_SECRET, BETTER_AUTH_SECRET_PREVIOUS, BETTER_AUTH_URL" in result.stdout
         assert "PATCH /api/{user_id}/tasks/{id}/complete" in result.stdout
         assert SECRET not in result.output
 
@@ -175,6 +231,19 @@ class TestDetails:
         assert "DATABASE_URL" in found["sql"]["settings"]
         assert {"auth": ["jwt"], "storage": ["sql"], "store wrappers": ["wrapping"], "middleware": []} == shown[
             "selected"
+        ]
+
+    def test_a_plugin_whose_hook_fails_is_broken(self, installed: Path) -> None:
+        """The exit status says so, too, as for a plugin that cannot be imported."""
+        source = "import taskd\n\n@taskd.hookimpl\ndef taskd_routes():\n    raise OSError('no such service')\n"
+        make_distribution(installed, "failing", source)
+
+        result = invoke("plugins", "--details", settings={"BETTER_AUTH_SECRET": SECRET})
+
+        assert 1 == result.exit_code
+        assert "plugin 'failing' of failing 1.0 failed in taskd_routes: OSError: no such service" in result.stderr
+        assert ["failing", "routes", "broken", "failing", "1.0"] in [
+            line.split() for line in result.stdout.splitlines()
         ]
 
     def test_without_a_needed_setting_they_are_incomplete(self) -> None:

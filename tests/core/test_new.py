@@ -105,6 +105,7 @@ def test_a_name_is_normalized(name: str) -> None:
         ("2pac", "'2pac' cannot be the name of a package: try taskd-2pac"),
         ("class", "'class' cannot be the name of a package: try taskd-class"),
         ("tests", "'tests' cannot be the name of a package: try taskd-tests"),
+        ("build", "'build' cannot be the name of a package: try taskd-build"),
         ("asyncio", "a package 'asyncio' can be imported already"),
         ("Starlette", "a distribution 'starlette' is installed"),
         ("taskd-server", "a distribution 'taskd-server' is installed"),

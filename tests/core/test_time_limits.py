@@ -17,7 +17,7 @@ from taskd.storage import EVERYTHING, StoreUnavailable, TaskStore
 from taskd.testing import lifespan, running_server
 from taskd.time_limit import TimedOut, TimeLimit, Timeouts
 from tests.conftest import SECRET, client_of
-from tests.support.applications import build
+from tests.support.applications import build, get
 from tests.support.processes import child_environ, make_distribution
 from tests.support.third_parties import SLEEPS, SWALLOWS, Site, routes_source, slow_store
 
@@ -65,6 +65,30 @@ class TestStorage:
 
         assert (503, True) == (response.status_code, response.headers["Retry-After"].isdecimal())
         assert f"The storage is unavailable: {NAME} did not respond to {method} in" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("method", "fault"), [("ping", "did not respond to ping in"), ("close", "did not close in")]
+    )
+    async def test_a_wrapper_may_be_to_blame(
+        self, site: Site, caplog: pytest.LogCaptureFixture, method: str, fault: str
+    ) -> None:
+        """If a call does not end, the log names the wrappers, too."""
+        source = f"""
+class Hanging(taskd.storage.StoreWrapper):
+    async def {method}(self):
+        await asyncio.Event().wait()
+
+@hookimpl
+def taskd_wrap_store(store):
+    return Hanging(store)
+"""
+        site.install("slow", source)
+        app = build(IMPATIENT, TASKD_STORE_WRAPPERS="slow")
+
+        async with lifespan(app):
+            await get(app, "/readyz")
+
+        assert f" or a wrapper of it (slow) {fault}" in caplog.text
 
     @pytest.mark.parametrize("statement", [SLEEPS, SWALLOWS], ids=["sleeps", "swallows"])
     async def test_a_store_that_does_not_close_is_abandoned(

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from taskd.application import Application
 from taskd.settings import SettingsError
 from tests.conftest import client_of, token_for
 from tests.support.applications import build, get, refusal
@@ -139,6 +140,18 @@ class TestAuth:
 
         asked = f"plugin 'either' asks for a part of another: no enabled plugin {name!r} provides this"
         assert message == f"{asked}; those that do: either, jwt"
+
+    async def test_the_document_has_the_routes_of_a_part(self, site: Site) -> None:
+        """`taskd openapi` knows them, too, although it makes no backend."""
+        routes = "\n@hookimpl\ndef taskd_routes():\n    return [Route('/keys', endpoint, methods=['GET'])]\n"
+        site.install("key", KEY + routes, group="taskd.on_demand")
+        site.install("either", either("key", "jwt"), distribution="zenith")
+
+        printed = Application.assemble({"TASKD_AUTH": "either"}, verifies_credentials=False)
+        app = build(TASKD_AUTH="either")
+
+        assert app.document == printed.document
+        assert b'"/keys"' in app.document
 
     def test_a_disabled_plugin_provides_no_part(self, site: Site) -> None:
         """What is disabled is never imported, whoever asks."""

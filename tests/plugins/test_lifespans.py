@@ -82,6 +82,11 @@ async def test_it_runs_as_long_as_the_server_does(site: Site) -> None:
     [
         ("raise OSError('no such service')", "failed to start: OSError: no such service"),
         ("raise SystemExit(3)", "failed to start: SystemExit: 3"),
+        ("raise asyncio.CancelledError('its own')", "failed to start: CancelledError: its own"),
+        (
+            "raise BaseExceptionGroup('two', [SystemExit()])",
+            "failed to start: BaseExceptionGroup: two .1 sub-exception.",
+        ),
         ("await asyncio.Event().wait()", "was not ready after 0.1 s"),
     ],
 )
@@ -114,6 +119,7 @@ def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
     ("leaving", "reason"),
     [
         ("raise OSError('gone')", "failed to stop"),
+        ("raise asyncio.CancelledError", "failed to stop"),
         ("await asyncio.Event().wait()", "did not stop in 0.1 s and was abandoned"),
     ],
 )
@@ -129,6 +135,21 @@ async def test_a_failure_to_stop_is_logged(
 
     assert f"plugin 'failing' of zenith 1.0 {reason}" in caplog.text
     assert ["started", "stopped"] == sys.modules[module].events
+
+
+async def test_a_plugin_that_blocks_the_start_is_named(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be waiting for something without letting anything else run, and so is not interrupted."""
+    entering = "wait = __import__('threading').Event().wait; [wait(0.01) for _ in iter(lambda: named(), True)]"
+    module = site.install("blocking", f"{source_of(entering)}\nnamed = None\n")
+    app = build(Timeouts(start_s=0.01))
+    monkeypatch.setattr(
+        sys.modules[module], "named", lambda: "blocking' of acme 1.0 has been starting for 0 s" in caplog.text
+    )
+
+    async with lifespan(app):
+        assert sys.modules[module].named()
 
 
 FAILING_LATER = """

@@ -110,6 +110,33 @@ class TestFound:
         assert f"taskd.storage.StoreError: {hook} returned a {kind}, not a " in caplog.text
         assert 1 == caplog.text.count("The store belongs to plugin 'memory' of acme 1.0.")
 
+    @pytest.mark.parametrize(("path", "method"), [("", "list"), (f"/{TASK_ID}", "get")], ids=["list", "get"])
+    async def test_a_task_of_another_user_is_not_sent(
+        self, site: Site, path: str, method: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """If a wrapper or a store mixes up users, the response is a 500, and the log names the plugins."""
+        source = """
+class Mixing(taskd.storage.StoreWrapper):
+    async def get(self, owner, task_id):
+        return (await self.list(owner, taskd.storage.EVERYTHING)).tasks[0]
+
+    async def list(self, owner, query):
+        return await super().list(f"{owner} ", query)
+
+@hookimpl
+def taskd_wrap_store(store):
+    return Mixing(store)
+"""
+        site.install("memory", STORE)
+        site.install("mixing", source, distribution="mixing")
+
+        app = build(TASKD_STORAGE="memory", TASKD_STORE_WRAPPERS="mixing")
+        response = await get(app, f"/api/alice/tasks{path}", "alice")
+
+        assert (500, "internal_error") == (response.status_code, response.json()["code"])
+        assert f"taskd.storage.StoreError: {method} returned a task of another user" in caplog.text
+        assert "plugin 'memory' of acme 1.0 or a wrapper of it (mixing)." in caplog.text
+
     async def test_a_plugin_may_be_any_object(self, site: Site) -> None:
         """An entry point may name an object whose methods are hooks, even one that is not hashable."""
         source = """

@@ -29,6 +29,13 @@ class TestRequirements:
             f"and this is {__version__}: install another version of it; or set TASKD_DISABLED_PLUGINS=late" in message
         )
 
+    @pytest.mark.parametrize("requires", ["taskd-server>=", "taskd-server; python_version ~= 'x'"])
+    def test_a_requirement_that_cannot_be_read_is_refused(self, site: Site, requires: str) -> None:
+        """The message quotes it."""
+        site.install("odd", "raise SystemExit", requires=requires)
+
+        assert f"plugin 'odd' of acme 1.0 has a requirement that cannot be read ({requires})" in refusal()
+
     @pytest.mark.parametrize(
         "requires",
         [

@@ -11,7 +11,7 @@ from taskd.storage import StoreWrapper
 from tests.conftest import client_of
 from tests.support.applications import build, get, refusal
 from tests.support.memory_store import MemoryStore
-from tests.support.third_parties import STORE, Site, hook_source
+from tests.support.third_parties import STORE, Site, hook_source, routes_source
 
 pytestmark = pytest.mark.anyio
 
@@ -208,6 +208,67 @@ def test_middleware_must_make_an_application(site: Site, statement: str, reason:
     site.install("broken", hook_source("taskd_middleware", statement))
 
     assert reason in refusal(TASKD_MIDDLEWARE="broken")
+
+
+COPYING = """
+class Copying:
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app({**scope}, receive, send)
+
+@hookimpl
+def taskd_middleware():
+    return Copying
+"""
+
+
+async def test_middleware_may_pass_on_a_copy_of_the_scope(site: Site) -> None:
+    """Responses for a user are not stored by caches, although the copy has the user, and not the original."""
+    site.install("copying", COPYING + routes_source("Route('/me', endpoint, methods=['GET'])"))
+    app = build(TASKD_MIDDLEWARE="copying")
+
+    response = await get(app, "/me", "alice")
+
+    assert (200, "private, no-cache") == (response.status_code, response.headers["cache-control"])
+
+
+async def test_middleware_may_refuse_a_user_before_the_endpoint_runs(site: Site) -> None:
+    """It is called back once the user is known, even if the scope is copied, and never for public routes."""
+    source = MIDDLEWARE.replace(
+        "await self.app(scope, receive, add)",
+        """
+        async def check(user):
+            from starlette.exceptions import HTTPException
+
+            raise HTTPException(503, f"{user.identity} must wait.")
+
+        taskd.auth.when_known(scope, check)
+        await self.app(scope, receive, send)
+        """,
+    )
+    site.install("checking", source, distribution="checking")
+    site.install("copying", COPYING, distribution="copying")
+    app = build(TASKD_MIDDLEWARE="checking,copying")
+
+    responses = [await get(app, "/api/alice/tasks", user) for user in ("alice", None)]
+    health = await get(app, "/livez")
+
+    assert [(503, "alice must wait."), 401] == [
+        (responses[0].status_code, responses[0].json()["detail"]),
+        responses[1].status_code,
+    ]
+    assert 200 == health.status_code
+
+
+async def test_middleware_cannot_end_the_server(site: Site) -> None:
+    """SystemExit becomes a 500, as in an endpoint."""
+    site.install("exiting", MIDDLEWARE.replace("await self.app(scope, receive, add)", "sys.exit(3)"))
+
+    response = await get(build(TASKD_MIDDLEWARE="exiting"), "/livez")
+
+    assert 500 == response.status_code
 
 
 async def test_the_user_is_known_after_the_response(site: Site) -> None:

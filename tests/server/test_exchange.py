@@ -174,6 +174,37 @@ async def test_the_cancellation_of_another_task_leads_to_a_500(caplog: pytest.Lo
     assert "Exception in ASGI application" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "header", [(b"location", b"/a\r\nset-cookie: a=b"), (b"vary", b"a\r\nb: c"), (b"a: b\r\nc", b"d")]
+)
+async def test_a_header_cannot_add_others(header: tuple[bytes, bytes]) -> None:
+    """A value with a line break in it leads to a 500, even if what follows looks like another header."""
+
+    async def inner(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-first", b"1"), header]})
+        await send({"type": "http.response.body"})
+
+    connection = Connection()
+    await run(connection, inner)
+    status, headers, _ = parsed(connection.written)
+
+    assert "HTTP/1.1 500 Internal Server Error" == status
+    assert not {"set-cookie", "b", "c"} & set(headers)
+
+
+async def test_any_exception_leads_to_a_500(caplog: pytest.LogCaptureFixture) -> None:
+    """The client does not wait for ever if it is none that programs usually handle."""
+
+    async def inner(*_: object) -> None:
+        raise BaseExceptionGroup("several", [asyncio.CancelledError()])
+
+    connection = Connection()
+    await run(connection, inner)
+
+    assert "HTTP/1.1 500 Internal Server Error" == parsed(connection.written)[0]
+    assert "Exception in ASGI application" in caplog.text
+
+
 async def test_an_application_that_does_not_respond_leads_to_a_500() -> None:
     """Pages may read this response, too."""
 

@@ -84,8 +84,11 @@ class AuditStore(StoreWrapper):
         await self._logged(entry, partial(self.store.delete, owner, task_id, version=version))
 
     async def close(self) -> None:
-        await super().close()
-        await self.log.close()
+        try:
+            await super().close()
+        finally:
+            # Lines may be waiting, even if the store cannot be closed.
+            await self.log.close()
 
     async def _logged(self, entry: Entry, write: Callable[[], Awaitable[T]]) -> T:
         self.log.check()

@@ -159,6 +159,9 @@ class Broken(TaskStore):
     async def delete(self, *_: Any, **__: Any) -> None:
         raise self.ending
 
+    async def close(self) -> None:
+        raise self.ending
+
 
 @pytest.mark.parametrize(
     ("ending", "outcome"),
@@ -180,6 +183,18 @@ async def test_what_is_not_known_is_not_denied(ending: BaseException, outcome: s
 
     [entry] = lines()
     assert (outcome, type(ending).__name__) == (entry["outcome"], entry["reason"])
+
+
+async def test_lines_are_written_even_if_the_store_cannot_be_closed(lines: Any) -> None:
+    """What waits to be written does not depend on the store."""
+    store = AuditStore(Broken(StoreError("broken")), AuditLog(None))
+    with pytest.raises(StoreError):
+        await store.delete("alice", uuid.uuid4())
+    with pytest.raises(StoreError):
+        await store.close()
+
+    [entry] = lines()
+    assert "unknown" == entry["outcome"]
 
 
 async def test_what_cannot_be_logged_is_not_done() -> None:

@@ -6,11 +6,14 @@ The response fields are those of draft-ietf-httpapi-ratelimit-headers-11.
 
 import ipaddress
 import logging
+from collections.abc import Mapping
 
 import attrs
+from starlette.authentication import BaseUser
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from taskd.auth import when_known
 from taskd_ratelimit.known_users import KnownUsers
 from taskd_ratelimit.policy import Policy, Usage
 
@@ -21,13 +24,15 @@ HEALTH_PATHS = ("/livez", "/readyz")
 # A network usually gets so many bits of an IPv6 address for itself, and could use all of the addresses.
 IPV6_PREFIX = 64
 DETAIL = "Too many requests: wait as many seconds as Retry-After says, then try again."
-UNKNOWN = "Users send credentials in headers that RATELIMIT_HEADERS does not name, so they have no quotas of their own"
+UNKNOWN = (
+    "Users send credentials in headers that RATELIMIT_HEADERS does not name, so addresses are charged for them, too"
+)
 
 
 @attrs.define(eq=False)
 class RateLimiter:
     """
-    Counts each request for its user or, if the user is not known yet, for its address.
+    Counts each request for its user and, if the user is not known yet, first for its address.
 
     Attributes:
         app: The application.
@@ -51,12 +56,21 @@ class RateLimiter:
         known = self.known.find(digest)
         usage = await self._count(known, scope)
         if usage is not None and usage.is_exceeded:
-            raise HTTPException(429, DETAIL, {"Retry-After": str(usage.wait_s), **self._fields(usage)})
+            raise _refusal(usage, self._fields(usage))
+
+        async def count_user(user: BaseUser) -> None:
+            nonlocal usage
+            self._remember(digest, user.identity)
+            if user.identity != known:
+                usage = await self.per_user.count(user.identity)
+                if usage.is_exceeded:
+                    # The response gets the fields below.
+                    raise _refusal(usage)
+
+        when_known(scope, count_user)
 
         async def add_fields(message: Message) -> None:
-            nonlocal usage
             if message["type"] == "http.response.start":
-                usage = await self._learn(digest, known, scope) or usage
                 fields = [(name.lower().encode(), value.encode()) for name, value in self._fields(usage).items()]
                 message = {**message, "headers": [*message.get("headers", ()), *fields]}
             await send(message)
@@ -71,16 +85,13 @@ class RateLimiter:
         client = scope.get("client")
         return await self.per_address.count(_network(client[0])) if client else None
 
-    async def _learn(self, digest: bytes | None, known: str | None, scope: Scope) -> Usage | None:
-        """Remember a user whom the application has verified; if the user was not known, count the request."""
-        user = scope.get("user")
-        if user is None:
-            return None
-        if digest is None:
-            self._warn()
-            return None
-        self.known.learn(digest, user.identity)
-        return None if known == user.identity else await self.per_user.count(user.identity)
+    def _remember(self, digest: bytes | None, user: str) -> None:
+        """Remember whose credentials the application has verified, so that the next request is counted only once."""
+        if digest is not None:
+            self.known.learn(digest, user)
+        elif not self._has_warned:
+            self._has_warned = True
+            logger.warning(UNKNOWN)
 
     def _fields(self, usage: Usage | None) -> dict[str, str]:
         fields = {"RateLimit-Policy": f"{self.per_user.field}, {self.per_address.field}"}
@@ -88,10 +99,9 @@ class RateLimiter:
             fields["RateLimit"] = usage.field
         return {**fields, "Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy"}
 
-    def _warn(self) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            logger.warning(UNKNOWN)
+
+def _refusal(usage: Usage, fields: Mapping[str, str] | None = None) -> HTTPException:
+    return HTTPException(429, DETAIL, {"Retry-After": str(usage.wait_s), **(fields or {})})
 
 
 def _network(host: str) -> str:

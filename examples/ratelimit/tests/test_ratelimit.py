@@ -105,21 +105,37 @@ class TestUsers:
         assert 429 == response.status_code
 
     async def test_a_user_has_one_quota_with_all_credentials(self, client: httpx.AsyncClient) -> None:
-        """The user of new credentials is known from the second request on, but the first one counts, too."""
+        """The first request with new credentials counts, too, and is refused before it changes anything."""
         await list_tasks(client, token_of("alice"), 2)
 
-        responses = await list_tasks(client, token_of("alice", 700), 2)
+        responses = [
+            await client.post("/api/alice/tasks", json={"title": "t"}, headers=token_of("alice", lifetime_s))
+            for lifetime_s in (700, 800)
+        ]
 
-        assert [200, 429] == [response.status_code for response in responses]
-        assert ("user", 0) == left(responses[0])
+        assert [(201, ("user", 0)), (429, ("user", 0))] == [(each.status_code, left(each)) for each in responses]
+        assert 1 == len(responses[1].headers.get_list("RateLimit"))
+        assert 1100 < int(responses[1].headers["Retry-After"]) <= 1200
+
+    @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer ", "bEARER   "])
+    async def test_another_spelling_of_the_header_does_not_help(self, client: httpx.AsyncClient, scheme: str) -> None:
+        """The quota is the user's, and not that of a header."""
+        token = token_of("alice")
+        await list_tasks(client, token, 3)
+
+        [response] = await list_tasks(client, {"Authorization": token["Authorization"].replace("Bearer", scheme)})
+
+        assert (429, ("user", 0)) == (response.status_code, left(response))
 
     async def test_credentials_in_other_headers_are_noticed(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The log says, once, that users have no quotas."""
+        """The log says, once, that such requests count for addresses, too."""
         app = build_app({**ENVIRON, "RATELIMIT_HEADERS": "X-API-Key"})
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://taskd") as client:
             responses = await list_tasks(client, token_of("alice"), 2)
 
-        assert [("address", 3), ("address", 2)] == [left(response) for response in responses]
+            other = await client.get("/nothing")
+
+        assert [("user", 2), ("user", 1), ("address", 1)] == [left(response) for response in [*responses, other]]
         assert 1 == caplog.text.count("RATELIMIT_HEADERS")
 
 

@@ -39,8 +39,10 @@ class AnnouncingStore(StoreWrapper):
         self.outbox.put(Message.about_deletion(owner, task_id))
 
     async def close(self) -> None:
-        await super().close()
-        self.outbox.close()
+        try:
+            await super().close()
+        finally:
+            self.outbox.close()
 
     def _announced(self, task: Task) -> Task:
         self.outbox.put(Message.about("task.updated", task))

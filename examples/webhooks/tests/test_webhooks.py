@@ -21,11 +21,12 @@ from taskd_webhooks.messages import Message
 from taskd_webhooks.outbox import Outbox
 from taskd_webhooks.sender import ATTEMPTS, Sender
 from taskd_webhooks.settings import Settings
+from taskd_webhooks.store import AnnouncingStore
 
 from taskd import build_app
 from taskd.commands import open_store
 from taskd.settings import SettingsError, load_settings
-from taskd.storage import CreationKey, PreconditionFailed, TaskStore
+from taskd.storage import CreationKey, PreconditionFailed, StoreError, StoreWrapper, TaskStore
 from taskd.tasks import NewTask, TaskChanges
 from taskd.testing import StoreContract, lifespan
 
@@ -246,7 +247,23 @@ class TestSender:
         assert 1 == len(receiver.ids) == len(caplog.messages)
 
 
+class Unclosable(StoreWrapper):
+    async def close(self) -> None:
+        raise StoreError("broken")
+
+
 class TestOutbox:
+    async def test_what_is_lost_is_counted_even_if_the_store_cannot_be_closed(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Otherwise, nobody would learn of it."""
+        store = AnnouncingStore(Unclosable(None), Outbox())  # type: ignore[arg-type]
+        store.outbox.put(MESSAGE)
+        with pytest.raises(StoreError):
+            await store.close()
+
+        assert ["Messages lost: 1 not delivered in time, 0 dropped"] == caplog.messages
+
     async def test_a_full_outbox_drops_messages(self, caplog: pytest.LogCaptureFixture) -> None:
         """Nothing waits for room; the log says so once, and finally how many messages are lost."""
         outbox = Outbox(limit=2)
