@@ -125,7 +125,7 @@ class Rehearsal:
         words = "it did not end in time" if isinstance(error, TimedOut) else type(error).__name__
         # Other exceptions may quote what they refuse.
         if isinstance(error, StoreError) and str(error):
-            words = str(error)
+            words = " ".join(str(error).split())
         return Check(NAME, Outcome.FAILED, f"{self.step}: {words}", f"Try again. {_INTERFERES}")
 
 

@@ -400,6 +400,13 @@ def test_a_server_that_does_not_sync_fails(migrated: PostgresPlace) -> None:
     assert "fsync = on in postgresql.conf" in report.remedies["durability"]
 
 
+def test_a_server_without_disks_of_its_own_passes(own_migrated: PostgresPlace) -> None:
+    """Aurora keeps its log on other machines, whatever fsync is."""
+    own_migrated.run("CREATE FUNCTION aurora_version() RETURNS text LANGUAGE sql AS $$ SELECT '17.4' $$")
+
+    assert "ok" == examined(own_migrated.url, "--strict").outcomes["durability"]
+
+
 class TestPoolers:
     def test_a_pooler_that_is_not_there_is_noted(self, migrated: PostgresPlace) -> None:
         """Without a pooler, prepared statements would be kept."""
@@ -539,6 +546,14 @@ class TestSQLite:
 
         assert ["file"] == report.failed()
         assert f"chown --reference={served.file} {journal}" == report.remedies["file"]
+
+    def test_a_folder_that_the_owner_cannot_write_fails(self, served: SQLitePlace) -> None:
+        """Root may do anything, but taskd does not run as root."""
+        permitted("files cannot be given away", "chown", "65534:65534", str(served.file))
+        report = examined(served.url)
+
+        assert ["file"] == report.failed()
+        assert f"chown --reference={served.file} {served.file.parent}" == report.remedies["file"]
 
     def test_a_journal_that_anyone_can_read_is_noted(self, served: SQLitePlace) -> None:
         """It contains the latest tasks."""

@@ -143,7 +143,7 @@ async def _has_transactions(database: PostgresDatabase) -> bool:
         await connection.raw.execute("ROLLBACK")
 
     try:
-        await database.lend(begin)
+        await database.with_connection(begin)
     except StoreError:
         return False
     return True

@@ -15,8 +15,9 @@ __all__ = ["CHECKS", "check_migrations"]
 
 # Settings that lose acknowledged writes when the server or its machine crashes.
 UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")
-# Those of them that Neon turns off, because it keeps the log elsewhere.
-_UNUSED_BY_NEON = ("fsync", "full_page_writes")
+# Those of them that do not matter where the server's log is kept on other machines, as Neon and Aurora do.
+_OF_LOCAL_DISKS = ("fsync", "full_page_writes")
+_IS_AURORA = "SELECT to_regproc('aurora_version') IS NOT NULL"
 
 _SETTINGS = "SELECT name, setting, source FROM pg_settings WHERE name = ANY($1::text[])"
 # Superusers may use reserved connections, and limits of their role or database do not apply to them.
@@ -63,7 +64,9 @@ async def _settings(database: PostgresDatabase, *names: str) -> dict[str, _Setti
 
 
 async def _durability(database: PostgresDatabase) -> Check:
-    names = [name for name in UNSAFE if not (database.url.is_neon and name in _UNUSED_BY_NEON)]
+    [[is_aurora]] = await database.fetch(_IS_AURORA)
+    has_disk = not (is_aurora or database.url.is_neon)
+    names = [name for name in UNSAFE if has_disk or name not in _OF_LOCAL_DISKS]
     found = await _settings(database, *names)
     if off := [each for each in found.values() if each.value == "off"]:
         finding = f"{' and '.join(each.name for each in off)} is off: a crash loses acknowledged writes"

@@ -128,11 +128,23 @@ def _file(file: Path) -> Check:
     if strange := [str(each) for each in beside if each.stat().st_uid != found.st_uid]:
         finding = f"{', '.join(strange)} belongs to another user than {file.name}"
         return Check("file", Outcome.FAILED, finding, f"chown --reference={real} {' '.join(strange)}")
+    if _is_stuck(found, real.parent.stat()):
+        finding = f"the owner of {file} may not write to its folder, where SQLite keeps the journal"
+        return Check("file", Outcome.FAILED, finding, f"chown --reference={real} {real.parent}")
     for each in (real, *beside):
         mode = each.stat().st_mode & 0o777
         if mode & 0o007:
             return Check("file", Outcome.NOTE, f"{each} can be read by anyone ({mode:04o})", f"chmod 640 {each}")
     return _relative(file) or Check("file", Outcome.OK, f"{file} ({found.st_mode & 0o777:04o})")
+
+
+def _is_stuck(file: os.stat_result, folder: os.stat_result) -> bool:
+    """Tell whether the owner of *file* may not write to *folder*; everybody else has been asked by `os.access`."""
+    if os.geteuid() != 0 or file.st_uid == 0:
+        return False
+    if file.st_uid == folder.st_uid:
+        return not folder.st_mode & 0o200
+    return not folder.st_mode & (0o020 if file.st_gid == folder.st_gid else 0o002)
 
 
 def _integrity(connection: sqlite3.Connection, file: Path) -> Check:

@@ -46,7 +46,7 @@ class PostgresRehearsal(PostgresDatabase):
             await connection.raw.execute("ROLLBACK")
             return failure
 
-        if failure := await database.lend(run):
+        if failure := await database.with_connection(run):
             raise failure
 
     async def fetch(
