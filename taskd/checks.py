@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 import attrs
 from attrs.validators import instance_of
 
-__all__ = ["Check", "Diagnosable", "Outcome"]
+__all__ = ["Check", "Diagnosable", "Outcome", "long_timeouts"]
+
+# A client, or a proxy, gives up sooner.
+_LONGEST_S = 60
 
 
 class Outcome(enum.Enum):
@@ -46,3 +49,14 @@ class Diagnosable(Protocol):
     def diagnose(self) -> AsyncIterator[Check]:
         """Check everything that the backend or store depends on, in order of dependency, without changing anything."""
         ...
+
+
+def long_timeouts(seconds: Mapping[str, float]) -> Iterator[Check]:
+    """
+    Yield a note if time-outs are so long that whoever set them must have meant milliseconds.
+
+    Args:
+        seconds: The value of each setting.
+    """
+    if too_long := [f"{name} is {value:g} seconds" for name, value in seconds.items() if value > _LONGEST_S]:
+        yield Check("time-outs", Outcome.NOTE, ", ".join(too_long), "Set it in seconds, not in milliseconds.")

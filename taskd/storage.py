@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
@@ -21,6 +21,7 @@ __all__ = [
     "Location",
     "Migratable",
     "PreconditionFailed",
+    "Rehearsable",
     "StoreError",
     "StoreUnavailable",
     "StoreWrapper",
@@ -310,4 +311,25 @@ class Located(Protocol):
     @property
     def location(self) -> Location:
         """Where the tasks are."""
+        ...
+
+
+@runtime_checkable
+class Rehearsable(Protocol):
+    """
+    What `taskd doctor` needs from a store to do what users do, without a trace; optional.
+
+    A wrapper of the store takes no part in it, so that it announces nothing that has not happened.
+    """
+
+    async def rehearse(self, act: Callable[[TaskStore], Awaitable[None]]) -> None:
+        """
+        Call *act* with a store of the same tasks that works exactly like this one, and undo what it has written.
+
+        Nobody else may ever see what it has written, even if the process is killed.
+
+        Raises:
+            StoreError: The store cannot be used.
+            Exception: What *act* raised.
+        """
         ...

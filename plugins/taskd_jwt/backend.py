@@ -66,15 +66,20 @@ class JWTBackend(AuthenticationBackend):
         return self.verifier.secret.issue(user_id, lifetime_s)
 
     async def diagnose(self) -> AsyncIterator[Check]:
-        """Check the strength of the secrets and the state of the key sets, for `taskd doctor`."""
-        from taskd_jwt.checks import check_key_set, check_secrets  # noqa: PLC0415  serving does not need it
+        """Check the secrets, the key sets and what tokens must claim, for `taskd doctor`."""
+        from taskd_jwt.checks import check_claims, check_secrets  # noqa: PLC0415  serving does not need it
 
-        if self.verifier.secret is not None:
-            for check in check_secrets(self.verifier.secret.secrets):
+        secret, key_sets = self.verifier.secret, self.verifier.key_sets
+        if secret is not None:
+            for check in check_secrets(secret.secrets):
                 yield check
-        for scheme in self.verifier.key_sets:
-            name = "key set" if len(self.verifier.key_sets) == 1 else f"key set of {scheme.rules.issuer}"
-            yield await check_key_set(scheme.keys, name)
+        for check in check_claims(secret, key_sets):
+            yield check
+        for scheme in key_sets:
+            from taskd_jwt.jwks.checks import check_key_set  # noqa: PLC0415  imports httpx, which a secret does not need
+
+            async for check in check_key_set(scheme.keys, "" if len(key_sets) == 1 else f" of {scheme.rules.issuer}"):
+                yield check
 
 
 def _bearer_token(conn: HTTPConnection) -> str:

@@ -1,20 +1,26 @@
-"""Check the secret and the key set, for `taskd doctor`."""
+"""Check the secrets and the expected claims, for `taskd doctor`."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from operator import eq
 
 from taskd.checks import Check, Outcome
-from taskd_jwt.jwks.cache import MAX_LOGGED_KEYS, RemoteKeySet
-from taskd_jwt.jwks.keys import KeySetError
+from taskd.urls import HTTPAddress
+from taskd_jwt.schemes import KeySetScheme, SecretScheme
 
-__all__ = ["check_key_set", "check_secrets"]
+__all__ = ["check_claims", "check_secrets"]
 
 # RFC 7518, section 3.2, requires a key of at least 256 bits, and the settings enforce that length.  The key's entropy
 # can only be estimated, from this one sample: 32 hexadecimal digits, which hold 128 bits, are estimated at 96 to 126.
 MIN_SECRET_BITS = 96
+# Which share of the bytes may follow from the byte before: of random hexadecimal digits, an eighth does.
+MAX_STEPS = 0.5
+_AROUND = b" \t\r\n\"'"
+_UNQUOTE = "Remove them from BETTER_AUTH_SECRET, unless the frontend's secret has them, too."
 # Words that suggest that a secret was copied from an example.
 _EXAMPLE_WORDS = (b"secret", b"change", b"example", b"password", b"12345678", b"better-auth")
 
@@ -37,26 +43,40 @@ def _check_secret(name: str, secret: bytes, remedy: str) -> Check:
     finding = f"{len(secret)} bytes, with at most {bits} bits of entropy"
     if bits < MIN_SECRET_BITS:
         return Check(name, Outcome.FAILED, f"{finding}: easy to guess", remedy)
+    if _shortest_period(secret) <= len(secret) // 2:
+        return Check(name, Outcome.FAILED, "it repeats itself, and is easy to guess", remedy)
+    if _steps(secret) > MAX_STEPS:
+        return Check(name, Outcome.FAILED, "its characters are in order, and easy to guess", remedy)
+    if secret != secret.strip(_AROUND):
+        return Check(name, Outcome.NOTE, "it has spaces or quotes around it", _UNQUOTE)
     if any(word in secret.lower() for word in _EXAMPLE_WORDS):
         return Check(name, Outcome.FAILED, "it looks copied from an example, and is easy to guess", remedy)
     return Check(name, Outcome.OK, finding)
 
 
-async def check_key_set(remote: RemoteKeySet, name: str = "key set") -> Check:
-    """Check that the key set can be fetched and has usable keys."""
-    try:
-        found = await remote.fetch()
-    except KeySetError as error:
-        remedy = (
-            "Check that Better Auth is running, has its jwt plugin, and publishes its keys at"
-            f" {remote.url}. {error.advice}"
-        )
-        return Check(name, Outcome.FAILED, str(error), remedy.strip())
-    remedy = f"Ignored keys: {'; '.join(found.ignored[:MAX_LOGGED_KEYS])}." if found.ignored else ""
-    if not found.keys:
-        return Check(name, Outcome.FAILED, "it has no usable key", remedy or "Let Better Auth create a key.")
-    finding = f"{len(found.keys)} for {', '.join(found.algorithms)}"
-    return Check(name, Outcome.NOTE if found.ignored else Outcome.OK, finding, remedy)
+def check_claims(secret: SecretScheme | None, key_sets: Sequence[KeySetScheme]) -> Iterator[Check]:
+    """Yield a note for each expected claim that no token of Better Auth can have."""
+    # The settings are for the only issuer; several are each named in the same way.
+    scheme = key_sets[0] if len(key_sets) == 1 else secret
+    if scheme is None:
+        return
+    for variable, value in (("TASKD_JWT_AUDIENCE", scheme.rules.audience), ("TASKD_JWT_ISSUER", scheme.rules.issuer)):
+        address = HTTPAddress.parse(value or "")
+        if address is not None and address.path in ("", "/") and value != address.origin:
+            finding = f"{variable} is written differently from an origin: {address.origin}"
+            remedy = f"Unless Better Auth is configured like that, set {variable}={address.origin}, or remove it."
+            yield Check("claims", Outcome.NOTE, finding, remedy)
+
+
+def _shortest_period(secret: bytes) -> int:
+    """Return the length of the shortest text of which *secret* consists, repeated as often as necessary."""
+    return next(size for size in range(1, len(secret) + 1) if all(map(eq, secret, secret[size:])))
+
+
+def _steps(secret: bytes) -> float:
+    """Return which share of the bytes of *secret* follow from the byte before, as in 1234 or in dcba."""
+    steps = Counter(later - earlier for earlier, later in pairwise(secret) if abs(later - earlier) <= 1)
+    return max(steps.values(), default=0) / len(secret)
 
 
 def _entropy_bits(secret: bytes) -> float:

@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -286,8 +286,14 @@ class SQLTaskStore(TaskStore):
         """Check the database, for `taskd doctor`."""
         from taskd_sql import checks  # noqa: PLC0415  serving does not need it
 
-        async for check in checks.check_database(self.database):
+        async for check in checks.check_database(self.database, self.migration_url):
             yield check
+
+    async def rehearse(self, act: Callable[[TaskStore], Awaitable[None]]) -> None:
+        """Call *act* with a store of the same tasks, and roll back what it has written."""
+        from taskd_sql import rehearsal  # noqa: PLC0415  serving does not need it
+
+        await rehearsal.rehearse(self, act)
 
     async def migrate(self) -> Sequence[str]:
         """Upgrade the schema."""

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import email.utils
+import json
+import ssl
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +16,12 @@ from urllib.parse import quote
 
 import pytest
 import respx
+import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taskd.checks import Check, Outcome
-from taskd.cli.doctor import examine
+from taskd.cli.examination import examine
 from taskd.environment import Environ
 from taskd.time_limit import Timeouts
 from tests.support.commands import invoke, run_python
@@ -25,6 +31,7 @@ from tests.support.issuer import JWKS_URL, URL, Issuer, published
 from tests.support.passwords import AWKWARD_PASSWORDS, PASSWORDS, SENTINEL
 from tests.support.postgres import free_port
 from tests.support.processes import make_distribution
+from tests.support.proxy import Handler, listening
 from tests.support.third_parties import SLEEPS, SWALLOWS, slow_store
 
 pytestmark = pytest.mark.usefixtures("_once")
@@ -64,6 +71,16 @@ def taskd_storage():
 """
 
 
+def responding(content: bytes) -> Handler:
+    """Return the handler of a server that responds to each request with *content*."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(content)
+
+    return respond
+
+
 class TestSettings:
     @pytest.mark.parametrize(
         ("given", "failed"),
@@ -100,6 +117,94 @@ class TestSettings:
         assert "BETTER_AUTH_SECRET: is not set" in ended.stdout
 
 
+class TestOptions:
+    def test_the_checks_can_be_printed_as_json(self, served: SQLitePlace) -> None:
+        """Each has a name, an outcome and a finding, and a remedy unless there is nothing to do."""
+        given = {"BETTER_AUTH_SECRET": PASSWORD, "DATABASE_URL": served.url}
+        result = invoke("doctor", "--json", settings=given)
+        checks = {check["name"]: check for check in json.loads(result.output)["checks"]}
+
+        assert 1 == result.exit_code
+        assert ("ok", None) == (checks["tasks"]["outcome"], checks["tasks"]["remedy"])
+        assert "failed" == checks["auth"]["outcome"]
+        assert "BETTER_AUTH_SECRET" in checks["auth"]["finding"]
+        assert "docs/reference/settings.md" in checks["auth"]["remedy"]
+
+    def test_notes_can_count_as_failures(self, served: SQLitePlace) -> None:
+        """With --strict, a note ends the command with status 1."""
+        given = {"BETTER_AUTH_SECRET": STRONG_SECRET, "DATABASE_URL": served.url}
+
+        assert [0, 1] == [invoke("doctor", *option, settings=given).exit_code for option in ([], ["--strict"])]
+
+    def test_an_address_that_others_can_reach_is_noted(self, served: SQLitePlace) -> None:
+        """taskd has no TLS of its own."""
+        report = examined(served.url, "--host", "0.0.0.0", "--port", str(free_port()))  # noqa: S104
+
+        assert (0, "note") == (report.exit_code, report.outcomes["listening"])
+        assert "without TLS: the port is free" in report.findings["listening"]
+        assert "--host 127.0.0.1" in report.remedies["listening"]
+
+    def test_a_free_port_of_this_machine_passes(self, served: SQLitePlace) -> None:
+        """Nobody else can reach it."""
+        report = examined(served.url, "--host", "127.0.0.1", "--port", str(free_port()))
+
+        assert "ok" == report.outcomes["listening"]
+
+    @pytest.mark.anyio
+    async def test_a_port_that_another_program_uses_fails(self, served: SQLitePlace) -> None:
+        """The remedy names the option."""
+        async with listening(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")) as port:
+            report = await asyncio.to_thread(examined, served.url, "--host", "127.0.0.1", "--port", str(port))
+
+        assert ["listening"] == report.failed()
+        assert "choose another port with --port" in report.remedies["listening"]
+
+    @pytest.mark.anyio
+    async def test_a_port_that_taskd_uses_passes(self, served: SQLitePlace) -> None:
+        """The server that is checked may be running."""
+        head = b"HTTP/1.1 200 OK\r\nX-Request-ID: 1\r\nContent-Length: 15\r\n\r\n"
+        async with listening(responding(head + b'{"status":"ok"}')) as port:
+            report = await asyncio.to_thread(examined, served.url, "--host", "127.0.0.1", "--port", str(port))
+
+        assert "ok" == report.outcomes["listening"]
+        assert "a taskd is serving there" in report.findings["listening"]
+
+    def test_a_host_of_another_machine_fails(self, served: SQLitePlace) -> None:
+        """The server could not listen there."""
+        report = examined(served.url, "--host", "taskd.invalid")
+
+        assert ["listening"] == report.failed()
+        assert "Set --host to one of this machine's addresses" in report.remedies["listening"]
+
+
+class TestSurroundings:
+    def test_a_frontend_without_tls_is_noted(self, served: SQLitePlace) -> None:
+        """Its users' tokens can be read on the way; pages on this machine have no way to go."""
+        report = examined(served.url, FRONTEND_URL="http://app.example.com,http://localhost:3000")
+
+        assert ("note", 0) == (report.outcomes["frontend"], report.exit_code)
+        assert "http://app.example.com can be read" in report.findings["frontend"]
+        assert "correct FRONTEND_URL" in report.remedies["frontend"]
+
+    def test_a_file_of_secrets_that_anyone_can_read_is_noted(self, served: SQLitePlace) -> None:
+        """The command that narrows its mode is in the remedy."""
+        file = Path(".env").absolute()
+        file.write_text("TASKD_LOG_LEVEL=info")
+        file.chmod(0o644)
+        noted = examined(served.url)
+        file.chmod(0o640)
+
+        assert ("note", f"It has secrets: chmod 600 {file}") == (noted.outcomes[".env"], noted.remedies[".env"])
+        assert ".env" not in examined(served.url).outcomes
+
+    @pytest.mark.parametrize("variable", ["TASKD_QUEUE_TIMEOUT", "TASKD_SEND_TIMEOUT"])
+    def test_milliseconds_are_noted(self, served: SQLitePlace, variable: str) -> None:
+        """No client waits for that many seconds."""
+        report = examined(served.url, **{variable: "500"})
+
+        assert ("note", f"{variable} is 500 seconds") == (report.outcomes["time-outs"], report.findings["time-outs"])
+
+
 class TestTokens:
     def test_a_missing_secret_is_named(self, served: SQLitePlace) -> None:
         """Without a secret nothing can be signed, but the storage is checked anyway."""
@@ -114,7 +219,10 @@ class TestTokens:
 
     @pytest.mark.parametrize(
         "secret",
-        ["x" * 64, "abab" * 16, "change me, change me, change me, change me", "better-auth-secret-1234567890-abcdef"],
+        [
+            *("x" * 64, "abab" * 16, STRONG_SECRET[:24] * 2, "abcdefghijklmnopqrstuvwxyz0123456789"),
+            *("change me, change me, change me, change me", "better-auth-secret-1234567890-abcdef"),
+        ],
     )
     def test_a_weak_secret_fails(self, served: SQLitePlace, secret: str) -> None:
         """A secret that is long enough but easy to guess fails, with the command that creates a better one."""
@@ -123,6 +231,22 @@ class TestTokens:
         assert ["secret"] == report.failed()
         assert "openssl rand -hex 32" in report.remedies["secret"]
         assert secret not in report.text
+
+    @pytest.mark.parametrize("around", ['"{}"', "{} "])
+    def test_a_secret_with_quotes_is_noted(self, served: SQLitePlace, around: str) -> None:
+        """The frontend may have read the same line without them."""
+        report = examined(served.url, BETTER_AUTH_SECRET=around.format(STRONG_SECRET))
+
+        assert ("note", "it has spaces or quotes around it") == (report.outcomes["secret"], report.findings["secret"])
+        assert "BETTER_AUTH_SECRET" in report.remedies["secret"]
+
+    @pytest.mark.parametrize("variable", ["TASKD_JWT_AUDIENCE", "TASKD_JWT_ISSUER"])
+    def test_a_claim_that_no_token_has_is_noted(self, served: SQLitePlace, variable: str) -> None:
+        """Better Auth writes an origin without a slash."""
+        report = examined(served.url, **{variable: f"{URL}/"})
+
+        assert "note" == report.outcomes["claims"]
+        assert f"set {variable}={URL}, or remove it" in report.remedies["claims"]
 
     @pytest.mark.parametrize("keeps_secret", [True, False])
     def test_the_key_set_is_checked(self, served: SQLitePlace, keeps_secret: bool) -> None:
@@ -191,6 +315,57 @@ class TestTokens:
         assert JWKS_URL in report.remedies["key set"]
         assert "TASKD_JWKS_URL" in report.remedies["key set"]
 
+    @pytest.mark.parametrize(
+        ("ahead_s", "outcome", "word"), [(-40, "FAILED", "behind"), (50, "FAILED", "ahead"), (9, "ok", "")]
+    )
+    def test_the_clock_of_the_issuer_is_checked(
+        self, served: SQLitePlace, ahead_s: int, outcome: str, word: str
+    ) -> None:
+        """Tokens from the future are refused, and so are those that have expired."""
+        date = email.utils.formatdate(time.time() + ahead_s, usegmt=True)
+        with respx.mock() as router:
+            router.get(JWKS_URL).respond(json=Issuer(("EdDSA",)).document(), headers={"Date": date})
+            report = examined(served.url, BETTER_AUTH_URL=URL)
+
+        assert outcome == report.outcomes["issuer's clock"]
+        assert word in report.findings["issuer's clock"]
+        assert (outcome == "FAILED") == ("NTP" in report.remedies.get("issuer's clock", ""))
+
+    def test_taskd_is_not_its_own_issuer(self, served: SQLitePlace) -> None:
+        """The remedy says whose URL belongs there."""
+        with respx.mock() as router:
+            headers = {"X-Request-ID": "1"}
+            router.get(JWKS_URL).respond(404, json={"detail": "No.", "code": "not_found"}, headers=headers)
+            report = examined(served.url, BETTER_AUTH_URL=URL)
+
+        assert (["key set"], f"a taskd responds at {JWKS_URL}, which has no keys") == (
+            report.failed(),
+            report.findings["key set"],
+        )
+        assert "Set BETTER_AUTH_URL to the URL of the frontend" in report.remedies["key set"]
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize(("days", "outcome"), [(3, "note"), (30, "ok")])
+    async def test_the_certificate_of_the_issuer_is_checked(
+        self, served: SQLitePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, outcome: str
+    ) -> None:
+        """It is noted shortly before it expires."""
+        authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        expires = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=days, hours=1)
+        authority.issue_cert("127.0.0.1", not_after=expires).configure_cert(tls)
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        content = json.dumps(Issuer(("EdDSA",)).document()).encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+        async with listening(responding(head + content), tls) as port:
+            report = await asyncio.to_thread(examined, served.url, BETTER_AUTH_URL=f"https://127.0.0.1:{port}")
+
+        assert (outcome, f"valid for {days} days") == (
+            report.outcomes["issuer's tls"],
+            report.findings["issuer's tls"][-len(f"valid for {days} days") :],
+        )
+        assert (outcome == "note") == ("TASKD_JWKS_URL" in report.remedies.get("issuer's tls", ""))
+
     def test_an_issuer_that_is_down_fails(self, served: SQLitePlace, closed_port: int) -> None:
         """Everything else is checked anyway."""
         report = examined(served.url, BETTER_AUTH_URL=f"http://127.0.0.1:{closed_port}")
@@ -217,6 +392,103 @@ async def checks_of(storage: str, timeouts: Timeouts) -> dict[str, Check]:
 def failures(checks: Mapping[str, Check]) -> dict[str, str]:
     """Return the findings of the failed checks by name."""
     return {name: check.finding for name, check in checks.items() if check.outcome is Outcome.FAILED}
+
+
+REHEARSING_STORE_PLUGIN = """
+import asyncio
+
+import taskd
+from acme_taskd.memory import MemoryStore
+from taskd.storage import StoreError, TaskNotFound
+
+class Broken(MemoryStore):
+{broken}
+
+class Rehearsing(MemoryStore):
+    async def rehearse(self, act):
+        await act(Broken())
+
+@taskd.hookimpl
+def taskd_storage():
+    return Rehearsing()
+"""
+# What a store does wrong, and what must be said about it.
+BROKEN_METHODS = {
+    "refuses": ("async def create(self, *args, **more): raise StoreError('full')", "creating a task: full"),
+    "quotes": (
+        f"async def create(self, *args, **more): raise ValueError('{PASSWORD}')",
+        "creating a task: ValueError",
+    ),
+    "forgets keys": (
+        "async def create(self, owner, new, task_id=None, key=None): return await super().create(owner, new)",
+        "creating a task again with the same Idempotency-Key: the result is not what was written",
+    ),
+    "loses": ("async def get(self, owner, task_id): raise TaskNotFound", "reading the task: TaskNotFound"),
+    "hides": (
+        "async def list(self, owner, query=None): return taskd.queries.TaskPage([], 1, total=0)",
+        "listing the tasks: the result is not what was written",
+    ),
+    "shows all": (
+        "async def list(self, owner, query): return await super().list(next(iter(self.tasks))[0], query)",
+        "listing the tasks of another user: the result is not what was written",
+    ),
+    "changes nothing": (
+        "async def update(self, owner, task_id, changes, version=None): return await self.get(owner, task_id)",
+        "changing the task: the result is not what was written",
+    ),
+    "toggles nothing": (
+        "async def toggle(self, *which): return (await self.get(*which)).at_version(9)",
+        "toggling the task: the result is not what was written",
+    ),
+    "keeps": (
+        "async def delete(self, owner, task_id, version=None): pass",
+        "reading the task that was deleted: the result is not what was written",
+    ),
+    "never ends": (f"async def seq(self, owner): {SLEEPS}", "reading the counter of changes: it did not end in time"),
+}
+ANNOUNCING_WRAPPER = """
+import taskd
+
+class Announcing(taskd.storage.StoreWrapper):
+    async def create(self, *args, **more):
+        raise SystemExit("announced")
+
+@taskd.hookimpl
+def taskd_wrap_store(store):
+    return Announcing(store)
+"""
+
+
+class TestRehearsals:
+    @pytest.mark.parametrize(("method", "finding"), BROKEN_METHODS.values(), ids=BROKEN_METHODS)
+    def test_what_users_do_is_tried_out(self, site: Path, method: str, finding: str) -> None:
+        """A store that refuses, hides or loses tasks fails, even if everything else about it is all right."""
+        name = f"broken_{uuid.uuid4().hex}"
+        make_distribution(site, name, REHEARSING_STORE_PLUGIN.format(broken=f"    {method}"))
+        timeouts = Timeouts(check_s=0.2) if "in time" in finding else Timeouts()
+
+        assert {"tasks": finding} == failures(asyncio.run(checks_of(name, timeouts)))
+
+    def test_a_store_that_works_passes(self, site: Path) -> None:
+        """Any store can be tried out that undoes what is written."""
+        make_distribution(site, "working", REHEARSING_STORE_PLUGIN.format(broken="    pass"))
+
+        assert "ok" == examined("sqlite:///never.db", TASKD_STORAGE="working").outcomes["tasks"]
+
+    def test_a_store_that_cannot_be_tried_out_says_so(self, site: Path) -> None:
+        """Nothing is written to a store that cannot undo it."""
+        make_distribution(site, "memory", "from acme_taskd.memory import taskd_storage")
+        report = examined("sqlite:///never.db", TASKD_STORAGE="memory")
+
+        assert ("-", 0) == (report.outcomes["tasks"], report.exit_code)
+        assert "cannot try out what users do" in report.findings["tasks"]
+
+    def test_wrappers_announce_nothing(self, site: Path, served: SQLitePlace) -> None:
+        """What has not happened appears in no audit log and in no webhook."""
+        make_distribution(site, "announcing", ANNOUNCING_WRAPPER)
+        report = examined(served.url, TASKD_STORE_WRAPPERS="announcing")
+
+        assert {"ok"} == set(report.outcomes.values())
 
 
 class TestPlugins:

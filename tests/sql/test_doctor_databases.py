@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-import taskd_sql.checks
+import taskd_sql.checks.postgres
+import taskd_sql.checks.sqlite
 from taskd_sql.schema import REVISIONS
 from tests.support.databases import PostgresPlace, SQLitePlace, holding
 from tests.support.doctor import PASSWORD, examined
@@ -27,7 +28,12 @@ from tests.support.serving import RESPONSE_BOUND_S
 pytestmark = pytest.mark.usefixtures("_once", "_near")
 
 HEAD = REVISIONS[-1]
-NOT_CHECKED = dict.fromkeys(("pooler", "server", "round trip", "clock", "schema", "writing"), "-")
+# The checks that need a connection, in order.
+CONNECTED = [
+    *("pooler", "server", "round trip", "clock", "durability", "session", "time-outs", "connections", "migrations"),
+    *("schema", "writing", "tables", "columns", "keys", "row security", "triggers", "tasks"),
+]
+NOT_CHECKED = dict.fromkeys(CONNECTED, "-")
 # Wrong schemas, for both kinds of databases.
 wrong_schema = pytest.mark.parametrize(
     ("change", "said", "remedy"),
@@ -46,9 +52,8 @@ class TestSQLite:
         report = examined(served.url)
 
         assert {"ok"} == set(report.outcomes.values())
-        assert ["frontend", "auth", "secret", "storage", "folder", "file", "integrity", "schema", "settings"] == list(
-            report.outcomes
-        )
+        of_file = ["folder", "file system", "file", "integrity", "schema", "tables", "tasks"]
+        assert ["frontend", "auth", "secret", "storage", *of_file, "settings"] == list(report.outcomes)
         assert (f"revision {HEAD}", {}) == (report.findings["schema"], report.remedies)
 
     def test_a_missing_file_passes(self, tmp_path: Path) -> None:
@@ -100,7 +105,9 @@ class TestSQLite:
 
     def test_a_locked_file_fails(self, served: SQLitePlace, monkeypatch: pytest.MonkeyPatch) -> None:
         """A file that another process has locked causes no traceback."""
-        monkeypatch.setattr(taskd_sql.checks, "sqlite3", SimpleNamespace(**{**vars(sqlite3), "connect": _impatient}))
+        monkeypatch.setattr(
+            taskd_sql.checks.sqlite, "sqlite3", SimpleNamespace(**{**vars(sqlite3), "connect": _impatient})
+        )
         served.run("PRAGMA journal_mode = DELETE")
         with holding(served):
             report = examined(served.url)
@@ -175,9 +182,7 @@ class TestPostgres:
         report = examined(migrated.url)
 
         assert {"ok"} == set(report.outcomes.values())
-        assert ["tls", "connection", "pooler", "server", "round trip", "clock", "schema", "writing"] == list(
-            report.outcomes
-        )[4:-1]
+        assert ["tls", "connection", *CONNECTED] == list(report.outcomes)[4:-1]
         assert "none, on this machine" == report.findings["tls"]
         assert report.findings["server"].startswith("PostgreSQL 17")
         assert report.findings["connection"].endswith(f"database {migrated.name}")
@@ -186,7 +191,7 @@ class TestPostgres:
         """With the authority's certificate, the report has the protocol and the remaining days."""
         server = migrated.server
         url = server.secured_url(migrated.name, sslmode="verify-full", sslrootcert=str(server.ca))
-        report = examined(url)
+        report = examined(url, TASKD_MIGRATE_URL=migrated.url)
 
         assert {"ok"} == set(report.outcomes.values())
         assert report.findings["tls"].startswith("TLSv1.3, the certificate is valid for ")
@@ -287,7 +292,9 @@ class TestPostgres:
             server.psql(name, "-c", "DROP OWNED BY guest", "-c", "DROP ROLE guest")
 
         assert (["writing"], ["schema", "writing"]) == (reading.failed(), nothing.failed())
-        assert all("GRANT" in remedy for remedy in (*nothing.remedies.values(), reading.remedies["writing"]) if remedy)
+        assert "no right to DELETE on idempotency_keys, DELETE on owners" in reading.findings["writing"]
+        remedies = [reading.remedies["writing"], nothing.remedies["schema"], nothing.remedies["writing"]]
+        assert all(remedy.startswith("As the owner of the tables: GRANT") for remedy in remedies)
 
     def test_a_read_only_database_fails(self, own_migrated: PostgresPlace) -> None:
         """It may be a replica, or configured to be read-only."""
@@ -298,7 +305,7 @@ class TestPostgres:
 
     def test_a_distant_database_is_noted(self, migrated: PostgresPlace, monkeypatch: pytest.MonkeyPatch) -> None:
         """A long round trip is noted."""
-        monkeypatch.setattr(taskd_sql.checks, "FAR_MS", 0)
+        monkeypatch.setattr(taskd_sql.checks.postgres, "FAR_MS", 0)
         report = examined(migrated.url)
 
         assert (0, "note") == (report.exit_code, report.outcomes["round trip"])

@@ -24,7 +24,7 @@ from taskd.auth import AuthUnavailable, InvalidCredentials
 from taskd.outages import OutageLog
 from taskd.tls import tls_context
 from taskd_jwt.clock import Clock
-from taskd_jwt.jwks.fetch import fetch_key_set
+from taskd_jwt.jwks.fetch import Observer, fetch_key_set
 from taskd_jwt.jwks.first_seen import FirstSeen
 from taskd_jwt.jwks.keys import KeySet, KeySetError
 from taskd_jwt.jwks.rate_limit import MissingKeys
@@ -110,14 +110,14 @@ class RemoteKeySet:
             return timing.max_age_s - age_s
         return min(timing.cooldown_s, timing.max_stale_age_s - age_s)
 
-    async def fetch(self) -> KeySet:
+    async def fetch(self, observe: Observer | None = None) -> KeySet:
         """
-        Fetch the key set now, without caching it.
+        Fetch the key set now, without caching it; let *observe* look at the response.
 
         Raises:
             KeySetError: It cannot be fetched or read.
         """
-        return await fetch_key_set(self.url, self._tls, self.timing.fetch_timeout_s)
+        return await fetch_key_set(self.url, self._tls, self.timing.fetch_timeout_s, observe)
 
     def _refresh(self) -> asyncio.Task[None] | None:
         """Fetch the keys again if they are old; return the task if the caller must wait for it."""

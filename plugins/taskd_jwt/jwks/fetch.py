@@ -12,7 +12,10 @@ import httpx
 
 from taskd_jwt.jwks.keys import KeySet, KeySetError, read_key_set
 
-__all__ = ["fetch_key_set"]
+__all__ = ["Observer", "fetch_key_set"]
+
+# What looks at a response before its status is checked.
+Observer = Callable[[httpx.Response], Awaitable[None]]
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 # Keeps log lines short: the server controls this text.
@@ -22,19 +25,19 @@ NOT_HERE_ADVICE = "If the keys are elsewhere, as with Better Auth's basePath or 
 REDIRECT_ADVICE = "Redirects are not followed: set BETTER_AUTH_URL or TASKD_JWKS_URL to the final URL."
 
 
-async def fetch_key_set(url: str, tls: ssl.SSLContext, timeout_s: float) -> KeySet:
+async def fetch_key_set(url: str, tls: ssl.SSLContext, timeout_s: float, observe: Observer | None = None) -> KeySet:
     """
-    Return the key set at *url*.
+    Return the key set at *url*; let *observe* look at the response.
 
     Raises:
         KeySetError: It cannot be fetched, the server takes longer than *timeout_s*, or the response is not a key set.
     """
-    document = await _download(url, tls, timeout_s)
+    document = await _download(url, tls, timeout_s, observe)
     # Reading a mebibyte of keys would block the event loop.
     return await asyncio.to_thread(read_key_set, document)
 
 
-async def _download(url: str, tls: ssl.SSLContext, timeout_s: float) -> bytes:
+async def _download(url: str, tls: ssl.SSLContext, timeout_s: float, observe: Observer | None) -> bytes:
     try:
         async with (
             asyncio.timeout(timeout_s),
@@ -42,6 +45,8 @@ async def _download(url: str, tls: ssl.SSLContext, timeout_s: float) -> bytes:
             _client(tls, timeout_s) as client,
             client.stream("GET", url, extensions={"trace": trace}) as response,
         ):
+            if observe is not None:
+                await observe(response)
             return await _content(response)
     except (TimeoutError, httpx.TimeoutException):
         raise KeySetError("no response in time") from None

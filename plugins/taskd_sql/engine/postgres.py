@@ -217,7 +217,11 @@ class PostgresDatabase(Database):
         async def compare(connection: PostgresConnection) -> bool:
             return bool(connection.raw.get_server_pid() == await connection.raw.fetchval("SELECT pg_backend_pid()"))
 
-        return await self._attempt(_Call(compare, ""))
+        return await self.with_connection(compare)
+
+    async def with_connection(self, work: Callable[[PostgresConnection], Awaitable[T]]) -> T:
+        """Return the result of *work*, which may run several statements on the connection that it is given."""
+        return await self._attempt(_Call(work, "", timeout_s=self.limits.call_timeout_s))
 
     async def _retrying(self, call: _Call[T]) -> T:
         return await self.retries.run(self._attempt, call)

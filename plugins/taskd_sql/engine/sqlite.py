@@ -28,7 +28,7 @@ from taskd_sql.engine.sqlite_file import OpenFiles, prepare
 from taskd_sql.settings import SQLSettings
 from taskd_sql.url import SQLiteURL
 
-__all__ = ["SQLiteDatabase"]
+__all__ = ["SQLiteDatabase", "translating"]
 
 # With only one reader, a long list would block all reads.  An owner may use all readers but one, so that one is left
 # for others.  More readers than processors would not be faster.
@@ -100,7 +100,7 @@ class _OpenConnections:
 
 
 @contextlib.contextmanager
-def _translating() -> Iterator[None]:
+def translating() -> Iterator[None]:
     """Translate the errors of the block, which waits for a turn or runs statements."""
     try:
         yield
@@ -268,7 +268,7 @@ class SQLiteDatabase(Database):
         """Run *write* when it is its turn, in a transaction of its own or in one with others."""
         until = now() + self.limits.call_timeout_s
         acquire_until = min(until, now() + self.settings.acquire_timeout_s)
-        with _translating():
+        with translating():
             opened = self._open_connections.current() or await self._open_until(acquire_until)
             try:
                 rows = None
@@ -294,7 +294,7 @@ class SQLiteDatabase(Database):
         """Run *writes* in one transaction, in the turn of *owner*; return the rows of each, or its error."""
         work: Any = partial(in_transaction, partial(_run_each, writes))
         try:
-            with _translating():
+            with translating():
                 until = now() + self.limits.call_timeout_s
                 results: Any = await self._take_turn(opened, work, owner, until)
         except StoreError as error:
@@ -321,7 +321,7 @@ class SQLiteDatabase(Database):
     async def _read(self, work: Callable[[Any], Awaitable[Rows]], owner: str, until: float) -> Rows:
         """Do *work* for *owner* on a connection that reads when its turn comes, before *until* by the loop's clock."""
         acquire_until = min(until, now() + self.settings.acquire_timeout_s)
-        with _translating():
+        with translating():
             opened = self._open_connections.current() or await self._open_until(acquire_until)
             limiter = opened.readers.limiter
             if not limiter.try_acquire(owner):

@@ -11,7 +11,7 @@ import attrs
 
 from taskd.storage import StoreUnavailable
 
-__all__ = ["OpenFiles", "is_mounted_alone", "prepare"]
+__all__ = ["OpenFiles", "is_mounted_alone", "mount_id", "prepare"]
 
 
 def prepare(file: Path) -> None:
@@ -60,12 +60,13 @@ def _mount_of(path: Path) -> str:
     descriptor = os.open(path, os.O_PATH)
     try:
         # In an overlay file system, as in containers, a file and its folder may be on different devices.
-        return _mount_id(descriptor) or str(os.fstat(descriptor).st_dev)
+        return mount_id(descriptor) or str(os.fstat(descriptor).st_dev)
     finally:
         os.close(descriptor)
 
 
-def _mount_id(descriptor: int) -> str | None:
+def mount_id(descriptor: int) -> str | None:
+    """Return the line of /proc that has the number of the mount of an open file, or None if there is none."""
     try:
         lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
     except OSError:  # /proc is not mounted
