@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from taskd.storage import StoreError
+from taskd_sql import sessions
 from taskd_sql.migrations import connection, runner
 from taskd_sql.url import parse
 from tests.support.databases import VERSION, Place, PostgresPlace, holding
@@ -136,7 +137,7 @@ class TestErrors:
 @pytest.mark.parametrize(("timeout_s", "query"), [(0.2, ""), (600, "?connect_timeout=1")], ids=["own", "parameter"])
 async def test_a_silent_server(monkeypatch: pytest.MonkeyPatch, timeout_s: float, query: str) -> None:
     """The connect time-out ends the wait, and the URL's takes precedence."""
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_S", timeout_s)
+    monkeypatch.setattr(sessions, "CONNECT_TIMEOUT_S", timeout_s)
     async with listening(silent) as port, asyncio.timeout(RESPONSE_BOUND_S):
         with pytest.raises(StoreError, match="the database did not respond in time"):
             await runner.upgrade(parse(f"postgresql://u:{PASSWORD}@{LOOPBACK}:{port}/d{query}"))
@@ -162,7 +163,7 @@ def test_a_server_that_freezes(
     with monkeypatch.context() as patches:
         patches.setattr(runner, name, freezing)
         for limit in ("RESPONSE_TIMEOUT_S", "WORK_TIMEOUT_S"):
-            patches.setattr(connection, limit, 1)
+            patches.setattr(sessions, limit, 1)
         try:
             line = complaint(DATABASE_URL=postgres_place.url)
         finally:

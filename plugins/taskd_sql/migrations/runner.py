@@ -17,8 +17,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from taskd.storage import StoreError
-from taskd_sql.migrations.connection import Watchdog, transaction
+from taskd_sql.migrations.connection import transaction
 from taskd_sql.schema import COLUMNS, VERSION_TABLE, is_newer, table_error, version_error
+from taskd_sql.sessions import Watchdog
 from taskd_sql.url import PostgresURL, SQLiteURL
 
 __all__ = ["script", "scripts", "upgrade"]
