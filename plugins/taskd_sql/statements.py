@@ -55,6 +55,7 @@ __all__ = [
     "UNFOLDED",
     "WRITES",
     "Statement",
+    "insert_into",
     "parameter",
 ]
 
@@ -146,7 +147,7 @@ class _Raised:
         """Return the statement that raises `seq`."""
         # Only CASE guarantees that the limit is set before a lock is needed.
         condition = case((_WAITS_BRIEFLY, self.condition)) if self.is_shared else self.condition
-        raised = _insert(self.dialect, owners).from_select(
+        raised = insert_into(owners, self.dialect).from_select(
             [owners.c.user_id, owners.c.seq], select(_OWNER, _ONE).where(condition)
         )
         return raised.on_conflict_do_update(
@@ -169,7 +170,7 @@ class _Raised:
         return (make(select(raised.c.seq).scalar_subquery()).add_cte(*before, raised),)
 
 
-def _insert(dialect: Dialect, table: Any) -> Any:
+def insert_into(table: Any, dialect: Dialect) -> Any:
     """Return an `INSERT` into *table* with the clauses that both dialects have, but SQLAlchemy's own does not."""
     # Importing a dialect is slow, and a server uses only one of them.
     if dialect.name == "sqlite":
@@ -245,7 +246,7 @@ def _new_task(dialect: Dialect) -> Callable[[ScalarSelect[Any]], Insert]:
     def add(seq: ScalarSelect[Any]) -> Insert:
         values = select(*[parameter(f"new_{column.name}", column) for column in given], seq).where(seq.is_not(None))
         added: Insert = (
-            _insert(dialect, tasks)
+            insert_into(tasks, dialect)
             .from_select([*given, tasks.c.version], values)
             .on_conflict_do_nothing()
             .returning(tasks.c.user_id, tasks.c.id, tasks.c.version)
@@ -264,7 +265,7 @@ def _create_once(dialect: Dialect) -> Sequence[Executable]:
     """Return the statements that insert a task, unless its key is known, and delete some expired keys."""
     names = {keys.c.user_id: "owner", keys.c.key: "which_key", keys.c.task_id: "new_id", keys.c.created_at: "now"}
     values = {column: parameter(names.get(column, "its_fingerprint"), column) for column in keys.c}
-    known = _insert(dialect, keys).values(values).on_conflict_do_nothing().returning(keys.c.task_id)
+    known = insert_into(keys, dialect).values(values).on_conflict_do_nothing().returning(keys.c.task_id)
     is_old = and_(keys.c.user_id == _OWNER, keys.c.created_at < parameter("forget_before", keys.c.created_at))
     oldest = select(keys.c.key).where(is_old).order_by(keys.c.created_at).limit(literal(FORGOTTEN_AT_ONCE))
     forget = delete(keys).where(keys.c.user_id == _OWNER, keys.c.key.in_(oldest))
@@ -278,7 +279,7 @@ def _create_once(dialect: Dialect) -> Sequence[Executable]:
 def _note_folded(dialect: Dialect) -> Sequence[Executable]:
     """Return the statement that records that all texts are folded, unless there have been writes since."""
     last_seq = parameter("last_seq", owners.c.seq)
-    noted = _insert(dialect, owners).values(user_id=_OWNER, seq=last_seq, is_folded=true())
+    noted = insert_into(owners, dialect).values(user_id=_OWNER, seq=last_seq, is_folded=true())
     return (
         noted.on_conflict_do_update(
             index_elements=[owners.c.user_id], set_={"is_folded": true()}, where=owners.c.seq == last_seq

@@ -34,6 +34,7 @@ from taskd.tasks import UNSET, NewTask, Task, TaskChanges
 from taskd_sql import lists, pipelines, statements
 from taskd_sql.engine.database import Pipeline, Rows, Step, now
 from taskd_sql.engine.errors import Refused, SchemaMismatch
+from taskd_sql.operations import Operations
 from taskd_sql.schema import revision_in, version_error
 from taskd_sql.statements import Statement
 from taskd_sql.url import PostgresURL, SQLiteURL
@@ -73,7 +74,7 @@ class _AtFirstUse(dict[K, V]):
 
 
 @attrs.define(eq=False)
-class SQLTaskStore(TaskStore):
+class SQLTaskStore(Operations, TaskStore):
     """
     Stores tasks in *database*.  Nearly every call is one round trip; long lists and failures need more.
 

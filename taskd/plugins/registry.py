@@ -22,6 +22,7 @@ from taskd import hooks
 from taskd.auth import TokenIssuer, TrialSettings, request_headers_of
 from taskd.bounded_store import BoundedStore
 from taskd.checks import Check
+from taskd.data import Backupable, Portable
 from taskd.environment import Environ
 from taskd.logs import Logging
 from taskd.plugins.finder import Plugin, PluginError, find
@@ -237,10 +238,21 @@ class Plugins:
 
     def migratable(self) -> Migratable:
         """Return the store of the selected storage plugin, which must have a schema."""
-        if not _is_a(Migratable, self.store, self.storage_plugin):
-            name = self.storage_plugin.name
-            raise SettingsError("TASKD_STORAGE", f"the plugin {name!r} has no schema to migrate")
-        return cast("Migratable", self.store)
+        return cast("Migratable", self._able_store(Migratable, "has no schema to migrate"))
+
+    def portable(self) -> Portable:
+        """Return the store of the selected storage plugin, whose tasks can be exported and imported."""
+        return cast("Portable", self._able_store(Portable, "cannot export, import, count or erase tasks"))
+
+    def backupable(self) -> Backupable:
+        """Return the store of the selected storage plugin, which makes backups."""
+        return cast("Backupable", self._able_store(Backupable, "makes no backups: try taskd export"))
+
+    def _able_store(self, protocol: type, lack: str) -> TaskStore:
+        """Return the store, which must implement *protocol*; otherwise, *lack* says what the plugin does not do."""
+        if not _is_a(protocol, self.store, self.storage_plugin):
+            raise SettingsError("TASKD_STORAGE", f"the plugin {self.storage_plugin.name!r} {lack}")
+        return self.store
 
     def location(self) -> Location | None:
         """Return where the tasks are; None if the selected storage plugin does not say."""

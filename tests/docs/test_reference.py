@@ -33,6 +33,7 @@ PUBLIC = [
     "taskd.tasks",
     "taskd.queries",
     "taskd.storage",
+    "taskd.data",
     "taskd.auth",
     "taskd.parts",
     "taskd.routes",

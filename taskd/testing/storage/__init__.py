@@ -23,6 +23,7 @@ from taskd.testing.storage.pages import PageTests
 from taskd.testing.storage.searching import SearchTests
 from taskd.testing.storage.sorting import SortTests
 from taskd.testing.storage.tasks import TaskTests
+from taskd.testing.storage.transfers import TransferTests
 from taskd.testing.storage.values import ValueTests
 from taskd.testing.storage.versions import VersionTests
 
@@ -36,6 +37,7 @@ class StoreContract(
     OutageTests,
     DurabilityTests,
     LoopTests,
+    TransferTests,
     CancellationTests,
     ConcurrencyTests,
     PageTests,
@@ -56,6 +58,8 @@ class StoreContract(
     A subclass defines a fixture `store`, a `TaskStore`.  The store may contain tasks of other owners, because every
     test uses new owners.  So if a store takes long to create, tests can share one through a fixture with the scope
     `class`; the last test closes it.
+
+    The tests of `taskd.data.Portable` are skipped if the store does not have its methods.
 
     Two other fixtures are optional; without them, the tests that need them are skipped:
 
