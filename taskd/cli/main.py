@@ -16,16 +16,22 @@ __all__ = ["main"]
 
 # taskd's own commands, and where each is imported from when it is needed: a health check must start quickly.
 OWN = {
+    "backup": "taskd.cli.data.backup:backup",
     "config": "taskd.cli.config:config",
     "conformance": "taskd.cli.conformance:conformance",
     "dev": "taskd.cli.dev:dev",
     "doctor": "taskd.cli.doctor:doctor",
+    "erase": "taskd.cli.data.erase:erase",
+    "export": "taskd.cli.data.export:export",
     "healthcheck": "taskd.cli.healthcheck:healthcheck",
+    "import": "taskd.cli.data.importing:import_",
     "migrate": "taskd.cli.migrate:migrate",
     "new": "taskd.cli.new:new",
     "openapi": "taskd.cli.openapi:openapi",
     "plugins": "taskd.cli.plugins:plugins",
+    "restore": "taskd.cli.data.backup:restore",
     "serve": "taskd.cli.serve:serve",
+    "stats": "taskd.cli.data.stats:stats",
     "token": "taskd.cli.token:token",
 }
 # Where click's context keeps the commands of plugins.

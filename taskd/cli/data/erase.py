@@ -1,0 +1,57 @@
+"""`taskd erase`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from taskd.cli.commands import printing
+from taskd.cli.data.users import check_user, counted
+from taskd.data import Erased
+from taskd.plugins import Plugins
+from taskd.queries import TaskQuery
+
+__all__ = ["erase"]
+
+NOT_ERASED = (
+    "Not erased: backups and exports made before, logs, which contain the user's id, and what other services know about"
+    " the user."
+)
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.argument("user", callback=check_user)
+def erase(*, yes: bool, user: str) -> None:
+    """
+    Delete everything that belongs to USER, permanently.
+
+    These are the user's tasks, idempotency keys and counter of changes.  First make sure that the user can no longer
+    sign in, and that no valid token is left.
+    """
+    with printing() as plugins:
+        location = plugins.location()
+        where = location.description if location is not None else f"plugin {plugins.settings.storage}"
+        if not yes:
+            tasks = counted(asyncio.run(_tasks(plugins, user)), "task")
+            click.confirm(f"Erase the user {user!r}, who has {tasks}, from {where}?", abort=True, err=True)
+        erased = asyncio.run(_erased(plugins, user))
+    if not erased.owners:
+        sys.exit(f"taskd: there is nothing of the user {user!r} in {where}")
+    parts = f"{counted(erased.tasks, 'task')}, {counted(erased.keys, 'idempotency key')} and the counter of changes"
+    click.echo(f"Erased {parts} of the user {user!r}.\n{NOT_ERASED}")
+
+
+async def _tasks(plugins: Plugins, user: str) -> int:
+    """Return how many tasks *user* has."""
+    plugins.portable()
+    return (await plugins.bounded_store().list(user, TaskQuery(limit=1, count=True))).total or 0
+
+
+async def _erased(plugins: Plugins, user: str) -> Erased:
+    try:
+        return await plugins.portable().erase(user)
+    finally:
+        await plugins.close()
