@@ -45,6 +45,13 @@ WORK_TIMEOUT_S = 600
 LOCK_TIMEOUT_S = 10
 ROWS_AT_ONCE = 500
 
+_IN_USE = "somebody is changing the same tasks: try again later"
+_ADVICE = {
+    "40P01": _IN_USE,
+    "55P03": _IN_USE,
+    "57014": "it took too long: try again when there is less to do",
+    "SQLITE_BUSY": "another process is writing: try again later",
+}
 _NO_RESPONSE = "the database stopped responding: is it frozen or overloaded?"
 _POSTGRES_LIMITS = (
     f"SET LOCAL statement_timeout = '{WORK_TIMEOUT_S}s'",
@@ -244,6 +251,9 @@ def _engine(url: PostgresURL | SQLiteURL, watchdog: Watchdog, *, writes: bool) -
 def _translated(error: DBAPIError | OSError, url: PostgresURL | SQLiteURL) -> StoreError:
     """Translate an error from SQLAlchemy or the operating system, leaving out its message."""
     original = driver_error(error)
+    state = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
+    if state in _ADVICE:
+        return StoreUnavailable(f"{type(original).__name__} {state}: {_ADVICE[state]}")
     if isinstance(url, SQLiteURL):
         return sqlite_error(original)
     return postgres_error(original, is_connected=True)

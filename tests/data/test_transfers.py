@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
 from taskd.cli.main import main
+from taskd_sql import sessions
+from taskd_sql.sessions import Session
 from tests.data.conftest import Run
 from tests.support.databases import Place, PostgresPlace, SQLitePlace
 from tests.support.migrating import migrate
+from tests.support.pgbouncer import PgBouncer
 
 LINES: list[dict[str, Any]] = [
     {"kind": "export", "format": 1},
@@ -112,6 +120,76 @@ class TestRoundTrips:
         for other in (place, *others):
             assert 0 == run(other, "import", file).exit_code
             assert ["0"] == other.run("SELECT version FROM tasks")
+
+
+class TestServers:
+    def test_through_a_pooler(self, postgres_place: PostgresPlace, pooler: PgBouncer) -> None:
+        """Each transaction stays on one connection, and no prepared statement is left over."""
+        migrate(postgres_place)
+        environ = {"DATABASE_URL": pooler.url(postgres_place.name), "TASKD_SQL_POOLER": "yes"}
+        file = written(LINES, Path("all.ndjson"))
+
+        imported, exported, counted, erased = [
+            CliRunner().invoke(main, command, env=environ)
+            for command in (["import", file], ["export"], ["stats"], ["erase", "alice", "--yes"])
+        ]
+
+        assert [0] * 4 == [result.exit_code for result in (imported, exported, counted, erased)]
+        assert "Secret plans" in exported.output
+        assert [] == postgres_place.run("SELECT id FROM tasks")
+
+    def test_a_frozen_server(self, postgres_place: PostgresPlace, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """The command gives up after a time-out, and says so."""
+        migrate(postgres_place)
+        monkeypatch.setattr(sessions, "WORK_TIMEOUT_S", 1)
+        original = Session.run
+        frozen: list[int] = []
+
+        async def freezing(session: Session, *arguments: Any) -> Any:
+            result = await original(session, text("SELECT pg_backend_pid()"))
+            frozen.append(result.scalar_one())
+            os.kill(frozen[0], signal.SIGSTOP)
+            return await original(session, *arguments)
+
+        monkeypatch.setattr(Session, "run", freezing)
+        try:
+            result = run(postgres_place, "erase", "alice", "--yes")
+        finally:
+            os.kill(frozen[0], signal.SIGCONT)
+
+        assert (1, "taskd: the database stopped responding: is it frozen or overloaded?\n") == (
+            result.exit_code,
+            result.output,
+        )
+
+    def test_a_row_that_somebody_holds(self, filled: Place, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """Erasing waits for a while, and then changes nothing."""
+        monkeypatch.setattr(sessions, "LOCK_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(sessions, "_POSTGRES_LIMITS", ("SET LOCAL lock_timeout = '200ms'",))
+        before = run(filled, "export").output
+        with locking(filled):
+            result = run(filled, "erase", "alice", "--yes")
+
+        assert 1 == result.exit_code
+        [line] = result.output.splitlines()
+        assert line.endswith(": try again later")
+        assert before == run(filled, "export").output
+
+
+@contextmanager
+def locking(place: Place) -> Iterator[None]:
+    """Hold the lock that a write of alice's needs."""
+    if isinstance(place, SQLitePlace):
+        with closing(sqlite3.connect(place.file, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    with asyncio.Runner() as runner:
+        other = runner.run(asyncpg.connect(place.url))
+        runner.run(other.execute("BEGIN; UPDATE owners SET seq = seq WHERE user_id = 'alice'"))
+        yield
+        runner.run(other.execute("ROLLBACK"))
+        runner.run(other.close())
 
 
 class TestConflicts:
