@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sqlite3
 import stat
 import threading
@@ -13,6 +14,8 @@ import pytest
 
 from tests.data.conftest import Run, fill
 from tests.support.databases import PostgresPlace, SQLitePlace
+from tests.support.documentation import blocks
+from tests.support.migrating import migrate
 
 
 @pytest.fixture
@@ -119,6 +122,26 @@ class TestBackup:
             [line] = result.output.splitlines()
             assert (1, True) == (result.exit_code, line.startswith("taskd: the copy ")), line
         assert [] == [*tmp_path.glob("*elsewhere*")]
+
+    def test_the_guide_s_commands_for_postgresql(self, postgres_place: PostgresPlace, run: Run) -> None:
+        """What they restore has the same tasks, all of the schema, and counters that no client has seen."""
+        migrate(postgres_place)
+        fill(postgres_place)
+        elsewhere = PostgresPlace.make(postgres_place.server)
+        dump = postgres_place.server.data.parent / f"{postgres_place.name}.dump"
+        place: PostgresPlace = postgres_place
+        for line in "".join(blocks("docs/guides/data.md", "sh")).splitlines():
+            program, *arguments = shlex.split(line.replace("$DATABASE_URL", place.url))
+            if program != "taskd":
+                files = [each.replace("taskd.dump", str(dump)) for each in arguments]
+                place.server.run(program, *files)
+            # The next commands are for the new database.
+            place = elsewhere
+
+        before, after = run(postgres_place, "export").output, run(elsewhere, "export").output
+        assert before == after.replace('"seq":100000', '"seq":')
+        made = [[line for line in each.schema() if line.startswith("CREATE ")] for each in (postgres_place, elsewhere)]
+        assert made[0] == made[1]
 
     @pytest.mark.parametrize("command", ["backup", "restore"])
     def test_postgresql_has_tools_of_its_own(self, postgres_place: PostgresPlace, run: Run, command: str) -> None:

@@ -96,8 +96,9 @@ async def _imported(plugins: Plugins, file: BinaryIO, policy: Policy) -> _Result
                 for user in ExportReader(file, advance).users():
                     results.add(await _put(user, store, importer, policy), user)
     except BaseException:
-        # What is there, whatever the error is.
-        click.echo(results, err=True)
+        if results.users:
+            # These stay, whatever the error is.
+            click.echo(results, err=True)
         raise
     finally:
         await plugins.close()
