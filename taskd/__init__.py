@@ -3,8 +3,8 @@ taskd: a self-hosted task-management REST server whose parts are plugins.
 
 The other public modules are `taskd.tasks`, `taskd.queries`, `taskd.storage`, `taskd.data`, `taskd.auth`,
 `taskd.parts`, `taskd.routes`, `taskd.errors`, `taskd.fields`, `taskd.settings`, `taskd.checks`, `taskd.commands`,
-`taskd.outages`, `taskd.limiter`, `taskd.time_limit`, `taskd.urls` and `taskd.tls`, each named after its subject, and
-`taskd.testing`, which is for testing plugins.
+`taskd.telemetry`, `taskd.outages`, `taskd.limiter`, `taskd.time_limit`, `taskd.urls` and `taskd.tls`, each named after
+its subject, and `taskd.testing`, which is for testing plugins.
 """
 
 import sys

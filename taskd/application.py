@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
@@ -23,12 +23,14 @@ from taskd.outages import OutageLog
 from taskd.plugins import Plugins, Source
 from taskd.routes.router import not_found, resources
 from taskd.routes.table import TableApp
-from taskd.server.access_log import AccessLog
+from taskd.server.access_log import log_request
 from taskd.server.admission import Admission
 from taskd.server.limits import SEND_TIMEOUT
 from taskd.server.middleware import HTTPMiddleware, responding_to_errors
+from taskd.server.observing import Observing
 from taskd.settings import read_environ
 from taskd.storage import StoreError, StoreUnavailable, TaskStore
+from taskd.telemetry import Measurement
 from taskd.version import __version__
 
 __all__ = ["Application", "build_app"]
@@ -135,7 +137,14 @@ class Application:
         request_headers = self.plugins.request_headers(self.backend)
         admission = Admission(inner, self.store, self.plugins.settings.queue_timeout_s, request_headers)
         whole = HTTPMiddleware(admission, self.origins, request_headers)
-        return AccessLog(whole) if self._logs_access else whole
+
+        def measurements() -> Iterator[Measurement]:
+            yield from admission.measurements()
+            yield from app.state.storage.measurements("storage")
+            yield from self.plugins.measurements()
+
+        observers = [*([log_request] if self._logs_access else []), *self.plugins.observers(measurements)]
+        return Observing(whole, observers) if observers else whole
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection, as the ASGI specification defines it."""

@@ -15,7 +15,7 @@ description allows it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from taskd.auth import TrialSettings
 from taskd.checks import Check
 from taskd.parts import Parts
 from taskd.storage import StoreWrapper, TaskStore
+from taskd.telemetry import Measurement, Observer
 
 if TYPE_CHECKING:
     import click
@@ -42,6 +43,7 @@ __all__ = [
     "taskd_commands",
     "taskd_lifespan",
     "taskd_middleware",
+    "taskd_observer",
     "taskd_routes",
     "taskd_security_scheme",
     "taskd_storage",
@@ -52,7 +54,7 @@ __all__ = [
 PROJECT = "taskd"
 """The name by which pluggy knows the hooks."""
 
-VERSION = "2.0"
+VERSION = "2.1"
 """
 The version of the hooks.  The first number changes when a plugin that was correct may no longer work, and the second
 when hooks, or arguments of hooks, are added.
@@ -186,6 +188,21 @@ def taskd_lifespan(store: TaskStore, environ: Mapping[str, str]) -> AbstractAsyn
     take 10 seconds, and leaving two.  If entering fails, the server does not start.
 
     *store* is the one that is passed to `taskd_routes`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def taskd_observer(environ: Mapping[str, str], measurements: Callable[[], Iterable[Measurement]]) -> Observer:
+    """
+    Return a function that is called with a `taskd.telemetry.FinishedRequest` at the end of each response.
+
+    This hook is called for every enabled plugin.  The function sees every response of the application, including
+    refusals under overload and responses to preflights.  The next request of the same connection waits until it
+    returns, so it must be quick; an exception is logged.
+
+    *measurements* returns the numbers that the core, the store, its wrappers and the auth backend publish, as they are
+    now.  It must be called in the event loop, and neither in this hook nor for each request.
     """
     raise NotImplementedError
 

@@ -12,6 +12,8 @@ from typing import Any
 import attrs
 import msgspec
 
+from taskd.telemetry import LOG_CONTEXT
+
 __all__ = ["FIELDS", "REQUEST_ID", "LogFormat", "Logging", "RateLimitedLog"]
 
 # The id of the request that this task serves.  Each request has a task of its own.
@@ -82,6 +84,7 @@ class JSONFormatter(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id.decode("latin-1")
+        line |= LOG_CONTEXT.get()
         line |= getattr(record, FIELDS, {})
         if record.exc_info:
             line["exception"] = _encodable(self.formatException(record.exc_info))

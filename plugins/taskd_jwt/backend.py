@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import ClassVar
 
 import attrs
@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from taskd.auth import InvalidCredentials, MissingCredentials, User
 from taskd.checks import Check
 from taskd.settings import SettingsError
+from taskd.telemetry import Measurement
 from taskd_jwt.verifier import Verifier
 
 __all__ = ["JWTBackend"]
@@ -80,6 +81,12 @@ class JWTBackend(AuthenticationBackend):
 
             async for check in check_key_set(scheme.keys, "" if len(key_sets) == 1 else f" of {scheme.rules.issuer}"):
                 yield check
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the numbers about the token cache and the key sets."""
+        yield from self.verifier.cache.measurements()
+        for scheme in self.verifier.key_sets:
+            yield from scheme.keys.measurements(scheme.rules.issuer or scheme.keys.url)
 
 
 def _bearer_token(conn: HTTPConnection) -> str:

@@ -6,10 +6,12 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import attrs
 
 from taskd.auth import User
+from taskd.telemetry import Kind, Measurement
 from taskd_jwt.clock import Clock
 
 __all__ = ["TokenCache"]
@@ -18,7 +20,7 @@ __all__ = ["TokenCache"]
 MAX_TOKENS = 10_000
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class TokenCache:
     """
     Remembers the users of verified tokens, so that each token is verified only once.
@@ -29,10 +31,14 @@ class TokenCache:
     Attributes:
         clock: Tells which tokens have expired.
         max_tokens: How many tokens the cache holds.
+        hits: How often a token was found.
+        misses: How often a token was not found, or was no longer valid.
     """
 
     clock: Clock = attrs.field(default=time, repr=False)
     max_tokens: int = attrs.field(default=MAX_TOKENS, repr=False)
+    hits: int = attrs.field(init=False, default=0, repr=False)
+    misses: int = attrs.field(init=False, default=0, repr=False)
     # The least recently used token comes first.
     _users: OrderedDict[bytes, tuple[User, float, float]] = attrs.field(init=False, repr=False, factory=OrderedDict)
     _key: bytes = attrs.field(init=False, repr=False, factory=lambda: secrets.token_bytes(32))
@@ -40,11 +46,14 @@ class TokenCache:
     def get(self, token: str) -> User | None:
         """Return the user of *token*, if it has been verified and is still valid."""
         digest = self._digest(token)
-        if digest not in self._users:
-            return None
-        self._users.move_to_end(digest)
-        user, expires_s, until_s = self._users[digest]
-        return user if self.clock.time() < expires_s and self.clock.monotonic() < until_s else None
+        if digest in self._users:
+            self._users.move_to_end(digest)
+            user, expires_s, until_s = self._users[digest]
+            if self.clock.time() < expires_s and self.clock.monotonic() < until_s:
+                self.hits += 1
+                return user
+        self.misses += 1
+        return None
 
     def add(self, token: str, user: User, expires_s: float, valid_for_s: float) -> None:
         """
@@ -65,6 +74,14 @@ class TokenCache:
     def clear(self) -> None:
         """Forget all tokens: the keys they were verified with may no longer be valid."""
         self._users.clear()
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield how many tokens the cache holds, and how often it was of use."""
+        yield Measurement("token_cache_size", "Tokens in the token cache.", len(self._users))
+        hits = "Requests whose token was in the token cache."
+        yield Measurement("token_cache_hits", hits, self.hits, Kind.COUNTER)
+        misses = "Requests whose token was not in the token cache, valid or not."
+        yield Measurement("token_cache_misses", misses, self.misses, Kind.COUNTER)
 
     def _digest(self, token: str) -> bytes:
         return hashlib.blake2b(token.encode(), key=self._key, digest_size=32).digest()

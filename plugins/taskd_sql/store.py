@@ -31,6 +31,7 @@ from taskd.storage import (
     TaskStore,
 )
 from taskd.tasks import UNSET, NewTask, Task, TaskChanges
+from taskd.telemetry import Measurement
 from taskd_sql import lists, pipelines, statements
 from taskd_sql.engine.database import Pipeline, Rows, Step, now
 from taskd_sql.engine.errors import Refused, SchemaMismatch
@@ -311,6 +312,13 @@ class SQLTaskStore(Operations, TaskStore):
     def waited_s(self, *, is_read: bool) -> float:
         """Return how many seconds the longest-waiting statement has been waiting for a connection."""
         return self.database.waited_s(is_read=is_read)
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the numbers about the connections to the database and about its outages."""
+        yield from self.database.measurements()
+        outages = {"database": self._service, "writes": self._writing, "schema": self._schema}
+        for name, log in outages.items():
+            yield from log.measurements(name)
 
     async def close(self) -> None:
         """Close the database."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -17,10 +18,13 @@ from taskd.environment import Environ
 from taskd.plugins.finder import PartError, PluginError, joined
 from taskd.plugins.loader import Hook, LoadedPlugin, one_line
 from taskd.storage import StoreWrapper, TaskStore
+from taskd.telemetry import Measurement
 
 __all__ = ["NotProvided", "Products"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class NotProvided(Exception):
@@ -63,6 +67,8 @@ class Products:
     _schemes: dict[str, list[Mapping[str, object]]] = attrs.field(init=False, factory=dict)
     # What is being made at the moment: each asks for the next.
     _making: list[tuple[Hook, str]] = attrs.field(init=False, factory=list)
+    # The types of the parts that have failed to say what they measure.
+    _failing: set[type] = attrs.field(init=False, factory=set)
 
     def maker(self, hook: Hook, name: str) -> LoadedPlugin:
         """
@@ -137,6 +143,30 @@ class Products:
             if not any(part is each for each in closed):
                 await close(maker, part, timeout_s)
                 closed += _layers(part)
+
+    def measurements(self, outermost: TaskStore | None) -> Iterator[Measurement]:
+        """
+        Yield the numbers of everything that was made.  A part that fails is logged, and left out from then on.
+
+        Args:
+            outermost: The store in the wrappers that the settings name, if it was made.
+        """
+        made = (outermost, *(product.made for product in self._made.values()))
+        for part in {id(layer): layer for each in made for layer in _layers(each)}.values():
+            # Asked of the type: a wrapper has the attributes of what it wraps, too.
+            if hasattr(type(part), "measurements") and type(part) not in self._failing:
+                yield from self._measured(part)
+
+    def _measured(self, part: Any) -> list[Measurement]:
+        try:
+            found = list(part.measurements())
+            if not all(isinstance(each, Measurement) for each in found):
+                raise TypeError("it must return taskd.telemetry.Measurement objects")  # noqa: TRY301  logged below
+        except Exception:
+            self._failing.add(type(part))
+            logger.exception("The %s of a plugin failed to say what it measures", type(part).__name__)
+            return []
+        return found
 
     def _product(self, hook: Hook, name: str, kind: type[T], user: str = "") -> T:
         """Return what the plugin *name* makes in *hook*, for the plugin *user*."""

@@ -31,6 +31,7 @@ from taskd.plugins.products import NotProvided, Products
 from taskd.plugins.provenance import check_defaults
 from taskd.settings import Settings, SettingsError, load_settings
 from taskd.storage import Located, Location, Migratable, StoreWrapper, TaskStore
+from taskd.telemetry import Measurement, Observer
 from taskd.time_limit import Timeouts
 
 if TYPE_CHECKING:
@@ -186,6 +187,17 @@ class Plugins:
         able = self._implementing(hook)
         return [(each.plugin, each.call(hook, kind, store=store, environ=self.environ)) for each in able]
 
+    def observers(self, measurements: Callable[[], Iterable[Measurement]]) -> list[Observer]:
+        """Return what plugins call at the end of each response; *measurements* is for them."""
+        hook: Hook = hooks.taskd_observer
+        kind: Any = Callable
+        arguments = {"measurements": measurements, "environ": self.environ}
+        return [each.call(hook, kind, **arguments) for each in self._implementing(hook)]
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the numbers of all that plugins have made."""
+        return self.products.measurements(self._store)
+
     @property
     def have_checks(self) -> bool:
         """Whether any plugin adds checks to `taskd doctor`."""
@@ -323,6 +335,16 @@ class Plugins:
             raise SettingsError(variable, str(error)) from None
 
 
+# The hooks that are called for every enabled plugin.
+_ALWAYS: tuple[Hook, ...] = (
+    hooks.taskd_routes,
+    hooks.taskd_lifespan,
+    hooks.taskd_observer,
+    hooks.taskd_commands,
+    hooks.taskd_checks,
+)
+
+
 def is_serving(loaded: LoadedPlugin, settings: Settings) -> bool:
     """Tell whether a plugin provides something that is used with *settings*."""
     selected: dict[Hook, Sequence[str]] = {
@@ -331,8 +353,7 @@ def is_serving(loaded: LoadedPlugin, settings: Settings) -> bool:
         hooks.taskd_wrap_store: settings.store_wrappers,
         hooks.taskd_middleware: settings.middleware,
     }
-    always: tuple[Hook, ...] = (hooks.taskd_routes, hooks.taskd_lifespan, hooks.taskd_commands, hooks.taskd_checks)
-    return any(map(loaded.implements, always)) or any(
+    return any(map(loaded.implements, _ALWAYS)) or any(
         loaded.implements(hook) and loaded.plugin.name in names for hook, names in selected.items()
     )
 

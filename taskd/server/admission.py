@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -24,6 +24,7 @@ from taskd.routes.errors import error_response
 from taskd.server.credentials import CredentialsReader
 from taskd.server.gates import GateLimits, Gates, Place
 from taskd.storage import TaskStore
+from taskd.telemetry import Measurement
 from taskd.time_limit import Steps, rest_of, stepwise
 
 __all__ = ["ENQUEUE", "HAS_LEFT", "PLACE", "Admission", "Enqueue"]
@@ -173,6 +174,11 @@ class Admission:
             return None
         method, _, _ = head.partition(b" ")
         return Place(self._gates_of(loop).of_user(method.decode("latin-1")), user)
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the numbers about the gates of the running loop."""
+        gates = self._gates_of(asyncio.get_running_loop())
+        return gates.measurements()
 
     def _gates_of(self, loop: asyncio.AbstractEventLoop) -> Gates:
         gates = self._gates

@@ -22,6 +22,7 @@ import attrs
 
 from taskd.limiter import FairLimiter, Outcome, Overloaded, Waiter
 from taskd.storage import TaskStore
+from taskd.telemetry import Measurement
 
 __all__ = ["GateLimits", "Gates", "Place", "Refusals"]
 
@@ -218,9 +219,10 @@ class Place:
     Attributes:
         is_inside: Whether the request has its place.
         has_waited: Whether the request had to wait for its place.
+        waited_s: How many seconds it has waited, once the wait is over.
     """
 
-    __slots__ = ("_begin", "_client", "_gate", "_refusal", "_waiter", "has_waited", "is_inside")
+    __slots__ = ("_begin", "_client", "_gate", "_refusal", "_waiter", "has_waited", "is_inside", "waited_s")
 
     def __init__(self, gate: Gate, client: Hashable) -> None:
         """Take a place for a request of *client*, or start waiting for one."""
@@ -229,6 +231,7 @@ class Place:
         self._begin: Callable[[], None] | None = None
         self._waiter: Waiter | None = None
         self._refusal: Exception | None = None
+        self.waited_s = 0.0
         try:
             self._waiter = gate.enter(client, self)
         except Overloaded as refusal:
@@ -273,6 +276,8 @@ class Place:
 
     def set_result(self, refusal: Exception | None) -> None:
         """End the wait; the limiter calls this."""
+        if self._waiter is not None:
+            self.waited_s = self._gate.limiter.loop.time() - self._waiter.since
         self._waiter = None
         self._refusal = refusal
         self.is_inside = refusal is None
@@ -331,6 +336,16 @@ class Gates:
             reads=Gate(timeout_s, store, is_for_reads=True, limits=limits, refusals=refusals),
             writes=Gate(timeout_s, store, limits=limits, refusals=refusals),
         )
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield how many requests are inside each gate, wait in front of it, and may be inside."""
+        kinds = {"health": self.health, "strangers": self.strangers, "reads": self.reads, "writes": self.writes}
+        running, waiting = "Requests that the server is working on.", "Requests that wait for their turn."
+        for kind, gate in kinds.items():
+            limiter, labels = gate.limiter, {"gate": kind}
+            yield Measurement("http_requests_running", running, limiter.in_use, labels=labels)
+            yield Measurement("http_requests_waiting", waiting, limiter.waiting, labels=labels)
+            yield Measurement("http_requests_limit", "Requests that may run at once.", limiter.capacity, labels=labels)
 
     def of_user(self, method: str) -> Gate:
         """Return the gate for a known user's requests with *method*."""

@@ -116,3 +116,32 @@ def test_a_later_outage_is_logged_even_if_nobody_saw_the_first_one_end(
         "The database is unavailable: second",
         "The database is available again after 2.0 s",
     ] == told(caplog)
+
+
+def test_the_numbers_say_whether_it_is_down_since_when_and_how_often(clock: Clock) -> None:
+    """An outage counts once, however many calls fail."""
+    service = OutageLog("The database", logger, clock=clock.monotonic)
+    service.failed("first")
+    service.succeeded(clock.now_s)
+    clock.now_s += 5
+    service.failed("second")
+    service.failed("third")
+    clock.now_s += 2
+
+    assert {"outage": 1, "outage_seconds": 2, "outages": 2} == numbers_of(service)
+    service.succeeded(clock.now_s)
+    assert {"outage": 0, "outage_seconds": 0, "outages": 2} == numbers_of(service)
+
+
+def test_an_outage_without_failures_is_over_in_the_numbers_too(clock: Clock) -> None:
+    """Nothing need be reported for that."""
+    service = OutageLog("The database", logger, quiet_s=600, clock=clock.monotonic)
+    service.failed("first")
+    clock.now_s += 600
+
+    assert {"outage": 0, "outage_seconds": 0, "outages": 1} == numbers_of(service)
+
+
+def numbers_of(service: OutageLog) -> dict[str, object]:
+    """Return the numbers that *service* publishes."""
+    return {each.name: each.value for each in service.measurements("database")}

@@ -42,6 +42,7 @@ PUBLIC = [
     "taskd.settings",
     "taskd.checks",
     "taskd.commands",
+    "taskd.telemetry",
     "taskd.outages",
     "taskd.limiter",
     "taskd.time_limit",

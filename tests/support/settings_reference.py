@@ -11,13 +11,26 @@ from taskd.settings import Settings
 from taskd_compat.settings import CompatSettings
 from taskd_jwt.settings import JWTSettings
 from taskd_mcp.settings import MCPSettings
+from taskd_metrics.settings import MetricsSettings
+from taskd_otel.settings import OTelSettings
 from taskd_sql.settings import SQLSettings
 from tests.support.documentation import ROOT, with_table
 
 __all__ = ["PAGE", "declared", "written"]
 
 PAGE = ROOT / "docs" / "reference" / "settings.md"
-PARTS = {"core": Settings, "sql": SQLSettings, "jwt": JWTSettings, "compat": CompatSettings, "mcp": MCPSettings}
+PARTS = {
+    "core": Settings,
+    "sql": SQLSettings,
+    "jwt": JWTSettings,
+    "compat": CompatSettings,
+    "mcp": MCPSettings,
+    "metrics": MetricsSettings,
+    "otel": OTelSettings,
+}
+
+# The default of a setting that must be set.
+REQUIRED = object()
 
 
 def declared(part: type) -> list[dict[str, Any]]:
@@ -39,5 +52,6 @@ def rows(settings: Iterable[dict[str, Any]]) -> Iterable[str]:
     yield "| variable | meaning | default |"
     yield "| --- | --- | --- |"
     for setting in settings:
-        default = f"`{setting['default']}`" if setting["default"] else "none"
+        given = setting.get("default", REQUIRED)
+        default = "required" if given is REQUIRED else f"`{given}`" if given else "none"
         yield f"| `{setting['var_name']}` | {setting['help_str']} | {default} |"

@@ -15,13 +15,14 @@ import logging
 import math
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 import jwt
 
 from taskd.auth import AuthUnavailable, InvalidCredentials
 from taskd.outages import OutageLog
+from taskd.telemetry import Kind, Measurement
 from taskd.tls import tls_context
 from taskd_jwt.clock import Clock
 from taskd_jwt.jwks.fetch import Observer, fetch_key_set
@@ -118,6 +119,18 @@ class RemoteKeySet:
             KeySetError: It cannot be fetched or read.
         """
         return await fetch_key_set(self.url, self._tls, self.timing.fetch_timeout_s, observe)
+
+    def measurements(self, issuer: str) -> Iterator[Measurement]:
+        """Yield how many keys *issuer* has, how old they are, and whether they can be fetched."""
+        labels, count = {"issuer": issuer}, len(self._keys.keys)
+        yield Measurement("key_set_keys", "Keys that tokens are verified with.", count, Kind.MAXIMUM, labels)
+        if self._succeeded:
+            age = "For how many seconds the oldest key set in use has not been fetched again."
+            age_s = self.clock.monotonic() - self._fetched_s
+            yield Measurement("key_set_age_seconds", age, age_s, Kind.MAXIMUM, labels)
+        fetches = "How often the key set was fetched, successfully or not."
+        yield Measurement("key_set_fetches", fetches, self._fetches.started, Kind.COUNTER, labels)
+        yield from self._outages.measurements(f"key set of {issuer}")
 
     def _refresh(self) -> asyncio.Task[None] | None:
         """Fetch the keys again if they are old; return the task if the caller must wait for it."""

@@ -9,7 +9,7 @@ the queue is, the less each call costs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -17,6 +17,7 @@ import attrs
 
 from taskd.limiter import FairLimiter
 from taskd.storage import StoreUnavailable
+from taskd.telemetry import Distribution, Measurement
 from taskd_sql.engine.database import Kind, Rows
 
 __all__ = ["Batches", "RunAlone", "Shareable"]
@@ -26,6 +27,8 @@ RUNNING_AT_ONCE = 2
 MOMENT_S = 0.002
 # The weight of the latest turn in the average length of turns.
 WEIGHT_OF_LATEST = 0.1
+# The numbers of calls in a turn that are told apart.
+SIZES = (1, 2, 4, 8, 16, 32, 64)
 # More than a round trip to a server on the same continent.
 MAX_USUAL_TURN_S = 0.05
 
@@ -112,6 +115,9 @@ class Batches(Generic[C]):
     _run: Callable[[str, Sequence[C]], Coroutine[Any, Any, Sequence[Rows | Exception]]]
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _turn_s: float = attrs.field(init=False, default=0.0)
+    # How many calls have had a turn of their own, and how many have shared each of the other turns.
+    _alone: int = attrs.field(init=False, default=0)
+    _sizes: Distribution = attrs.field(init=False, factory=lambda: Distribution(SIZES))
 
     def note_turn(self, seconds: float) -> None:
         """Note how long a turn has taken."""
@@ -128,7 +134,9 @@ class Batches(Generic[C]):
 
     def try_begin(self, owner: str) -> bool:
         """Begin a turn of *owner* at once, if few calls are running and none is waiting."""
-        return self.limiter.in_use < RUNNING_AT_ONCE and self.limiter.try_acquire(owner)
+        begins = self.limiter.in_use < RUNNING_AT_ONCE and self.limiter.try_acquire(owner)
+        self._alone += begins
+        return begins
 
     async def wait(self, call: C, until: float) -> Rows | None:
         """
@@ -164,9 +172,11 @@ class Batches(Generic[C]):
         """Begin the turn of *first*, and of all calls that can share it."""
         others = self._others(first.call)
         if not others:
+            self._alone += 1
             first.result.set_result(None)
             return
         members = sorted((first, *others), key=_place)
+        self._sizes.add(len(members))
         batch = _Batch(members)
         for member in members:
             member.batch = batch
@@ -208,6 +218,14 @@ class Batches(Generic[C]):
                 member.result.set_exception(result)
             else:
                 member.result.set_result(result)
+
+    def measurements(self, pool: str) -> Iterator[Measurement]:
+        """Yield how many calls shared a turn, on the connections called *pool*."""
+        sizes = Distribution(SIZES)
+        sizes += self._sizes
+        sizes.add(1, self._alone)
+        size = "How many calls shared a round trip or a transaction."
+        yield Measurement("store_batch_size", size, sizes, labels={"pool": pool})
 
     def _look_in(self, seconds: float) -> None:
         self._timer = self.limiter.loop.call_later(seconds, self._look)

@@ -38,6 +38,11 @@ class Connections:
     # Kept here because a loop has only weak references to its tasks.
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
 
+    @property
+    def idle(self) -> int:
+        """How many connections are open, and not lent."""
+        return len(self._idle)
+
     def take(self) -> PostgresConnection | None:
         """Return an open connection, if there is one."""
         while self._idle:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -16,8 +16,20 @@ from sqlalchemy import Dialect
 
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreUnavailable
+from taskd.telemetry import Measurement
 
-__all__ = ["Database", "Kind", "Limits", "LongReads", "Pipeline", "Rows", "Step", "now", "silence_drivers"]
+__all__ = [
+    "Database",
+    "Kind",
+    "Limits",
+    "LongReads",
+    "Pipeline",
+    "Rows",
+    "Step",
+    "now",
+    "pool_measurements",
+    "silence_drivers",
+]
 
 # At DEBUG, these log the arguments of statements, which contain the text of tasks; at INFO, they log nothing useful.
 TALKATIVE_LOGGERS = ("aiosqlite", "databases")
@@ -178,9 +190,23 @@ class Database(Protocol):
         """
         ...
 
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the numbers about the connections of the running loop, if there are any."""
+        ...
+
     async def close(self) -> None:
         """Close all connections."""
         ...
+
+
+def pool_measurements(pool: str, opened: int, limiter: FairLimiter) -> Iterator[Measurement]:
+    """Yield how many connections of *pool* are *opened* and busy, and how many calls wait for one."""
+    labels, busy = {"pool": pool}, limiter.in_use
+    yield Measurement("store_connections_open", "Open connections to the database.", opened, labels=labels)
+    yield Measurement("store_connections_busy", "Connections that calls are using or opening.", busy, labels=labels)
+    limit = "Connections that may be open."
+    yield Measurement("store_connections_limit", limit, limiter.capacity, labels=labels)
+    yield Measurement("store_calls_waiting", "Calls that wait for a connection.", limiter.waiting, labels=labels)
 
 
 def now() -> float:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -17,10 +17,20 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreError, StoreUnavailable
+from taskd.telemetry import Measurement
 from taskd.time_limit import TimedOut, TimeLimit
 from taskd_sql.engine.batches import Batches, RunAlone
 from taskd_sql.engine.connections import Connections
-from taskd_sql.engine.database import Database, Limits, LongReads, Pipeline, Rows, Step, now
+from taskd_sql.engine.database import (
+    Database,
+    Limits,
+    LongReads,
+    Pipeline,
+    Rows,
+    Step,
+    now,
+    pool_measurements,
+)
 from taskd_sql.engine.drivers import POSTGRES_ERRORS, Naming, PostgresConnection, PostgresPool, postgres_pool
 from taskd_sql.engine.errors import Interrupted, is_unknown_name, no_postgres, postgres_error, timed_out
 from taskd_sql.engine.loop_bound import LoopBound
@@ -199,6 +209,14 @@ class PostgresDatabase(Database):
         """Return how many seconds the longest-waiting statement has been waiting for a connection."""
         pool = self._pool.current()
         return pool.batches.waited_s() if pool else 0.0
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the numbers about the pool of the running loop, if it is open."""
+        pool = self._pool.current()
+        if pool is not None:
+            opened = pool.connections.idle + pool.connected
+            yield from pool_measurements("all", opened, pool.batches.limiter)
+            yield from pool.batches.measurements("all")
 
     async def close(self) -> None:
         """Close the pool."""

@@ -18,9 +18,20 @@ from sqlalchemy.dialects.sqlite import aiosqlite as dialects
 
 from taskd.limiter import FairLimiter, Overloaded
 from taskd.storage import StoreError, StoreUnavailable
+from taskd.telemetry import Measurement
 from taskd_sql import schema
 from taskd_sql.engine.batches import Batches, RunAlone
-from taskd_sql.engine.database import Database, Kind, Limits, LongReads, Pipeline, Rows, Step, now
+from taskd_sql.engine.database import (
+    Database,
+    Kind,
+    Limits,
+    LongReads,
+    Pipeline,
+    Rows,
+    Step,
+    now,
+    pool_measurements,
+)
 from taskd_sql.engine.errors import sqlite_error
 from taskd_sql.engine.loop_bound import LoopBound
 from taskd_sql.engine.sqlite_driver import in_transaction, sqlite_connection
@@ -343,6 +354,15 @@ class SQLiteDatabase(Database):
         if opened is None:
             return 0.0
         return opened.readers.limiter.waited_s() if is_read else opened.writes.waited_s()
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the numbers about the connections of the running loop, if they are open."""
+        opened = self._open_connections.current()
+        if opened is not None:
+            # SQLite's connections stay open.
+            for pool, limiter in (("readers", opened.readers.limiter), ("writer", opened.writer.limiter)):
+                yield from pool_measurements(pool, limiter.capacity, limiter)
+            yield from opened.writes.measurements("writer")
 
     async def close(self) -> None:
         """Close the connections when their running statements have ended."""

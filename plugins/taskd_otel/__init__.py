@@ -1,0 +1,1 @@
+"""Traces for OpenTelemetry: spans for requests and for calls of the store."""
