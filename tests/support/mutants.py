@@ -46,24 +46,33 @@ class Mutant:
     new: str
     tests: list[str]
 
-    def make(self, folder: Path) -> str | None:
-        """Create the mutant in *folder*; return the reason if that is impossible."""
-        file = folder / self.file
+    @classmethod
+    def all(cls) -> list[Mutant]:
+        """Return the mutants in `tests/mutants.toml`."""
+        return [cls(**each) for each in tomllib.loads(MUTANTS.read_text())["mutant"]]
+
+    def obstacle(self) -> str | None:
+        """Return why the mutant cannot be created; None if it can."""
+        file = ROOT / self.file
         if not file.exists():
             return f"there is no {self.file}"
-        text = file.read_text()
-        if text.count(self.old) != 1:
-            return f"{self.file} has the text {text.count(self.old)} times instead of once: {self.old!r}"
-        file.write_text(text.replace(self.old, self.new))
+        if (count := file.read_text().count(self.old)) != 1:
+            return f"{self.file} has the text {count} times instead of once: {self.old!r}"
         return None
+
+    def make(self, folder: Path) -> None:
+        """Create the mutant in *folder*."""
+        file = folder / self.file
+        file.write_text(file.read_text().replace(self.old, self.new))
 
     def complaint(self) -> str | None:
         """Return None if the mutant is killed, or else how it survives or why it cannot be created."""
+        if obstacle := self.obstacle():
+            return obstacle
         with tempfile.TemporaryDirectory(prefix="taskd-mutant-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             copy_to(folder)
-            if complaint := self.make(folder):
-                return complaint
+            self.make(folder)
             try:
                 done = run(folder, self.tests)
             except subprocess.TimeoutExpired:
@@ -110,8 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Check that the tests find the bugs in tests/mutants.toml.")
     parser.add_argument("text", nargs="?", default="", help="only run the mutants whose descriptions contain this")
     arguments = parser.parse_args()
-    mutants = [Mutant(**each) for each in tomllib.loads(MUTANTS.read_text())["mutant"]]
-    chosen = [mutant for mutant in mutants if arguments.text in mutant.fault]
+    chosen = [mutant for mutant in Mutant.all() if arguments.text in mutant.fault]
     check_tests(chosen)
     survivors = 0
     with ThreadPoolExecutor(os.cpu_count()) as threads:
