@@ -191,9 +191,9 @@ class TransferTests:
 
         await asyncio.gather(portable.erase(owner), *[store.create(owner, NEW[0]) for _ in range(9)])
         await portable.erase(owner)
+        task = await store.create(owner, NEW[0])
 
-        assert 1 == len([await store.create(owner, NEW[0])])
-        assert 1 == len((await store.list(owner)).tasks)
+        assert [task] == (await store.list(owner)).tasks
 
     async def test_statistics_count_what_there_is(self, store: TaskStore, owner: str) -> None:
         """They count owners, tasks by status and keys, and name the owners with the most tasks."""
