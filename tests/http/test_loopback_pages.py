@@ -123,8 +123,8 @@ async def test_a_setting_replaces_the_local_pages(tmp_path: Path, frontend_url: 
     ("frontend_url", "shown"),
     [
         ("", "on this machine may call the API, at any port (FRONTEND_URL is not set)"),
-        ("app://-, https://b.example", "of app://-, https://b.example may call the API (FRONTEND_URL in .env)"),
-        (",", "of no other origin may call the API (FRONTEND_URL in .env)"),
+        ("app://-, https://b.example", "of app://-, https://b.example may call the API (FRONTEND_URL in the environment)"),
+        (",", "of no other origin may call the API (FRONTEND_URL in the environment)"),
     ],
 )
 def test_the_announcement_says_which_pages_may_call_it(tmp_path: Path, frontend_url: str, shown: str) -> None:
