@@ -123,7 +123,10 @@ async def test_a_setting_replaces_the_local_pages(tmp_path: Path, frontend_url: 
     ("frontend_url", "shown"),
     [
         ("", "on this machine may call the API, at any port (FRONTEND_URL is not set)"),
-        ("app://-, https://b.example", "of app://-, https://b.example may call the API (FRONTEND_URL in the environment)"),
+        (
+            "app://-, https://b.example",
+            "of app://-, https://b.example may call the API (FRONTEND_URL in the environment)",
+        ),
         (",", "of no other origin may call the API (FRONTEND_URL in the environment)"),
     ],
 )
