@@ -45,10 +45,18 @@ ON_REQUEST = {
     "test_nextjs.py": "--clients",
     "test_catalogue.py": "--authors",
     "test_command.py": "--authors",
+    "test_containers.py": "--recipes",
     "test_correct_plugins.py": "--authors",
     "test_examples.py": "--examples",
+    "test_image.py": "--machines",
+    "test_kubernetes.py": "--recipes",
+    "test_machine.py": "--machines",
     "test_new_plugins.py": "--authors",
+    "test_pgbouncer.py": "--recipes",
+    "test_proxies.py": "--recipes",
     "test_reliability.py": "--reliability",
+    "test_serverless.py": "--recipes",
+    "test_systemd.py": "--recipes",
     "test_upgrade.py": "--reliability",
 }
 FIGURES = pytest.StashKey[list[Figures]]()
@@ -63,6 +71,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--authors", action="store_true", help="Run the tests for authors of plugins and servers, too.")
     parser.addoption("--examples", action="store_true", help="Serve with the plugins in examples/, too.")
     parser.addoption("--reliability", action="store_true", help="Kill, freeze and cut off servers under load, too.")
+    parser.addoption("--recipes", action="store_true", help="Check the files in examples/deploy, with proxies, too.")
+    parser.addoption("--machines", action="store_true", help="Follow the guide to operations in a fresh Debian, too.")
     parser.addoption("--schemathesis-seed", type=int, default=1, help="The seed of schemathesis's random requests.")
     parser.addoption("--screenshots", type=Path, help="Where to save screenshots; by default, in pytest's own folder.")
 

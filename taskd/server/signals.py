@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import NoReturn
 
 from uvicorn.config import STARTUP_FAILURE
@@ -31,9 +33,19 @@ def ignore_hangup() -> None:
 
 
 def restore_default_action() -> None:
-    """Restore the default action of the signals that stop a server: the kernel ends the process."""
+    """
+    Restore the default action of the signals that stop a server: the kernel ends the process.
+
+    It does not do that to the first process of a container, so that one ends itself.
+    """
+    action = _end if os.getpid() == 1 else signal.SIG_DFL
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, action)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """End this process with the exit status that shells give to one that was ended by the signal *number*."""
+    os._exit(128 + number)
 
 
 def end_by(number: int) -> NoReturn:

@@ -214,6 +214,8 @@ class Server(uvicorn.Server):
         logger.error("Not stopped after %d s, killing the process; still running: %s", timeout_s, running)
         faulthandler.dump_traceback(sys.__stderr__ or 2)
         os.kill(os.getpid(), signal.SIGKILL)
+        # The first process of a container survives that.
+        os._exit(128 + signal.SIGKILL)
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start serving, and announce it."""

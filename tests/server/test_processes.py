@@ -25,6 +25,7 @@ from taskd.testing import RunningServer, running_server
 from tests.conftest import SECRET
 from tests.support.commands import run_python
 from tests.support.connections import address, client_of, half_a_request, read_all, request_head
+from tests.support.postgres import children_of
 from tests.support.processes import DEV, SERVE, SERVE_WITH_WORKERS, make_distribution
 from tests.support.requirements import permitted
 
@@ -33,6 +34,7 @@ BODY = b'{"title": "in flight"}'
 # Too long for the server to stop on its own during a test.
 PATIENT = (*SERVE, "--grace", "3600")
 PATIENT_WITH_WORKERS = (*SERVE_WITH_WORKERS, "--grace", "3600")
+NAMESPACE = ("--pid", "--fork", "--kill-child", "--mount-proc")
 # With this plugin, only the parent can start, but no worker.
 FAILING_PLUGIN = """
 import multiprocessing
@@ -415,6 +417,50 @@ class TestSecondSignal:
         assert -signal.SIGTERM == server.process.returncode
         assert cut_off(said)
         assert "Traceback" not in said
+
+
+class TestFirstProcess:
+    """In a container, the server is usually the first process, which the kernel protects from signals."""
+
+    @pytest.fixture
+    def contained(self) -> str:
+        """The program that starts another one as the first process of a namespace."""
+        permitted("no namespace can be made", "unshare", *NAMESPACE, "true")
+        return "unshare"
+
+    @pytest.mark.parametrize("command", [SERVE, SERVE_WITH_WORKERS], ids=["one", "workers"])
+    def test_it_stops_gracefully(
+        self, embedded_child: dict[str, str], contained: str, command: tuple[str, ...]
+    ) -> None:
+        """The exit status is that of the signal, as a shell would report it."""
+        arguments = (*NAMESPACE, sys.executable, *command)
+        with running_server(embedded_child, arguments, python=contained) as server:
+            [first] = children_of(server.process.pid)
+            os.kill(first, signal.SIGTERM)
+            server.process.wait(STOP_TIMEOUT_S)
+            said = server._rest()
+
+        assert 128 + signal.SIGTERM == server.process.returncode
+        assert "Traceback" not in said
+
+    def test_a_second_signal_ends_it_at_once(
+        self, embedded_child: dict[str, str], contained: str, user_id: str
+    ) -> None:
+        """It does not wait for requests in flight."""
+        arguments = (*NAMESPACE, sys.executable, *PATIENT)
+        with (
+            running_server(embedded_child, arguments, python=contained) as server,
+            half_a_request(server, user_id, BODY) as connection,
+        ):
+            [first] = children_of(server.process.pid)
+            os.kill(first, signal.SIGTERM)
+            server.read_until("Waiting for connections to close")
+            os.kill(first, signal.SIGTERM)
+            server.process.wait(STOP_TIMEOUT_S)
+            with contextlib.suppress(ConnectionResetError):
+                assert b"" == read_all(connection)
+
+        assert 128 + signal.SIGTERM == server.process.returncode
 
 
 class TestWorkers:

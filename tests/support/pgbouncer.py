@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
+import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -46,29 +48,69 @@ def pgbouncer(server: PostgresServer, name: str = "pgbouncer", **settings: str |
         settings: Settings of the pooler.
     """
     program = _program(name)
-    with tempfile.TemporaryDirectory(prefix="taskd-pgbouncer-") as temporary:
-        folder = Path(temporary)
-        folder.chmod(0o755)
+    with _folder() as folder:
         pooler = PgBouncer(free_port(), folder / "log")
         configuration = folder / "pgbouncer.ini"
         _write_configuration(configuration, server, {"listen_port": pooler.port, **_plain(program), **settings})
-        with (
-            pooler.log.open("w") as log,
-            subprocess.Popen(
-                [program, str(configuration)],
-                **owned_by(unprivileged()),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            ) as process,
-        ):
-            try:
-                _wait_until_up(pooler, process)
-                yield pooler
-            finally:
-                # It has nothing to save, and on SIGTERM newer versions would wait for their clients.
-                process.kill()
+        with _running(program, configuration, pooler):
+            yield pooler
+
+
+@contextlib.contextmanager
+def deployed_pgbouncer(server: PostgresServer, text: str, users: str, name: str = PREPARING) -> Iterator[PgBouncer]:
+    """
+    Run a pooler in front of *server* that is configured by *text*, except for ports and paths.
+
+    Args:
+        server: The server.
+        text: The configuration.
+        users: The content of its `auth_file`.
+        name: The program.
+    """
+    with _folder() as folder:
+        shutil.chown(folder, unprivileged() or os.geteuid())
+        pooler = PgBouncer(free_port(), folder / "log")
+        (folder / "userlist.txt").write_text(users)
+        replacements = {
+            r"host=/run/postgresql": f"host={server.data.parent} port={server.port}",
+            r"(?m)^listen_port = .*": f"listen_port = {pooler.port}",
+            r"/etc/pgbouncer(?=/)|/var/log/pgbouncer(?=/)|/run/pgbouncer(?=/)": str(folder),
+        }
+        for pattern, instead in replacements.items():
+            text = re.sub(pattern, instead, text)
+        configuration = folder / "pgbouncer.ini"
+        configuration.write_text(text)
+        with _running(_program(name), configuration, pooler):
+            yield pooler
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="taskd-pgbouncer-") as temporary:
+        folder = Path(temporary)
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextlib.contextmanager
+def _running(program: str, configuration: Path, pooler: PgBouncer) -> Iterator[None]:
+    with (
+        pooler.log.open("w") as log,
+        subprocess.Popen(
+            [program, str(configuration)],
+            **owned_by(unprivileged()),
+            cwd=configuration.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            _wait_until_up(pooler, process)
+            yield
+        finally:
+            # It has nothing to save, and on SIGTERM newer versions would wait for their clients.
+            process.kill()
 
 
 def _program(name: str) -> str:

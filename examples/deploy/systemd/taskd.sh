@@ -1,0 +1,3 @@
+#!/bin/sh
+# Run a command of taskd with the settings and as the user of the service: taskd doctor, taskd migrate, …
+cd /etc/taskd && exec runuser -u taskd -- /opt/taskd/bin/taskd "$@"
