@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 from starlette.types import ASGIApp
 
 from taskd import build_app
@@ -61,6 +62,11 @@ ON_REQUEST = {
 }
 FIGURES = pytest.StashKey[list[Figures]]()
 
+# The speed of the machine must not decide, nor what an earlier run has found.
+of_any_speed = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile("brief", of_any_speed, max_examples=40)
+settings.register_profile("thorough", of_any_speed, max_examples=1000)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -84,6 +90,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Let properties be tried with few examples, unless the option asks for many."""
+    settings.load_profile("thorough" if config.getoption("--thorough") else "brief")
     config.addinivalue_line("markers", "thorough: repeats what other tests prove; only run with --thorough")
     config.stash[FIGURES] = []
 

@@ -54,7 +54,7 @@ async def report(app: ASGIApp, checks: list[Check], prefix: str = "") -> Report:
     return await run(target, checks, transport)
 
 
-@pytest.mark.parametrize("prefix", ["", "/below"])
+@pytest.mark.parametrize("prefix", ["", pytest.param("/below", marks=pytest.mark.thorough)])
 async def test_a_correct_server_passes(app: ASGIApp, prefix: str) -> None:
     """So the broken servers fail because of what is broken in them."""
     found = await report(app, list(CHECKS.values()), prefix)

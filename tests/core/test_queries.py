@@ -7,7 +7,7 @@ from uuid import UUID
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskd.queries import Order, Position, Sort, TaskQuery
@@ -137,7 +137,6 @@ def test_each_sort_is_that_of_the_contract(sort: Sort, descending: list[int]) ->
     assert expected is sort.default_order is TaskQuery(sort=sort).order
 
 
-@settings(max_examples=200, deadline=None)
 @given(tasks=TASKS, query=QUERIES, limit=st.integers(1, 5))
 def test_pages_are_parts_of_the_list(tasks: list[Task], query: TaskQuery, limit: int) -> None:
     """Each page begins where the previous one ended, even if that task is gone, and all have the same count."""

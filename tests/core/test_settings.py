@@ -9,7 +9,7 @@ from pathlib import Path
 
 import environ as environ_config
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskd import build_app
@@ -26,8 +26,6 @@ from tests.support.doctor import Report, examined
 from tests.support.passwords import AWKWARD_PASSWORDS, PASSWORDS, SENTINEL
 from tests.support.processes import PLAIN_UVICORN, SERVE
 from tests.support.third_parties import Site, hook_source
-
-without_a_clock = settings(deadline=None, database=None)
 
 
 def origins(frontend_url: str) -> tuple[str, ...]:
@@ -562,7 +560,6 @@ class Settings:
         assert "TASKD_STORE is set, and nothing reads it: did you mean TASKD_STORAGE?" == report.findings["names"]
 
     @given(environ=st.dictionaries(st.text(max_size=3), st.text(max_size=2)))
-    @without_a_clock
     def test_it_is_a_mapping_like_any_other(self, environ: dict[str, str]) -> None:
         """However it is read, it has all variables except empty ones, in the same order."""
         expected = {name: value for name, value in environ.items() if value}
@@ -679,7 +676,6 @@ class TestSecrets:
         assert not [text for text in shown if SECRET in text]
 
     @given(secret=PASSWORDS)
-    @without_a_clock
     def test_a_wrong_secret_is_never_quoted(self, secret: str) -> None:
         """Whatever is wrong with a secret, the message does not quote it."""
         with pytest.raises(SettingsError) as caught:
@@ -688,7 +684,6 @@ class TestSecrets:
         assert SENTINEL not in str(caught.value)
 
     @given(password=PASSWORDS | AWKWARD_PASSWORDS)
-    @without_a_clock
     def test_a_password_in_any_url_is_never_quoted(self, password: str) -> None:
         """The password in a wrong URL is not shown, whichever variable it was put into."""
         url = f"https://user:{password}@app.example.com/db"

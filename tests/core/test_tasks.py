@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from taskd.routes import FieldError, InvalidBody
@@ -200,7 +200,6 @@ def outcome(make: Callable[[], object]) -> object:
 
 
 @pytest.mark.parametrize("cls", [NewTask, TaskChanges])
-@settings(max_examples=300, deadline=None)
 @given(values=VALUES)
 @example(values={"title": "t", "status": Status.PENDING, "is_completed": True})
 @example(values={"title": "t", "is_completed": False, "completed": True})

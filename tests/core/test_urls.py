@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskd.urls import HTTPAddress, is_loopback
@@ -81,7 +81,6 @@ def test_an_invalid_url_is_refused(url: str) -> None:
     assert HTTPAddress.parse(url) is None
 
 
-@settings(deadline=None, database=None)
 @given(scheme=st.sampled_from(["http", "https"]), host=HOSTS, port=st.none() | st.integers(1, 65535), path=PATHS)
 def test_a_url_survives_a_round_trip(scheme: str, host: str, port: int | None, path: str) -> None:
     """Parsing it again changes nothing."""
@@ -92,7 +91,6 @@ def test_a_url_survives_a_round_trip(scheme: str, host: str, port: int | None, p
     assert address == HTTPAddress.parse(str(address))
 
 
-@settings(deadline=None, database=None)
 @given(text=st.text(max_size=40) | st.text("htps:/.[]@?#a0 \\", max_size=20).map("https://".__add__))
 def test_random_text_is_parsed_or_refused(text: str) -> None:
     """Nothing is raised, and no user or query is accepted."""
@@ -130,14 +128,12 @@ def test_which_urls_are_safe_from_changes_in_transit(url: str, is_confidential: 
     assert is_confidential == address.is_confidential
 
 
-@settings(deadline=None, database=None)
 @given(address=st.ip_addresses())
 def test_loopback_addresses_are_this_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     """They are the ones that the standard library considers loopback addresses."""
     assert address.is_loopback == is_loopback(str(address))
 
 
-@settings(deadline=None, database=None)
 @given(host=st.text(max_size=20))
 def test_random_hosts_raise_no_error(host: str) -> None:
     """Each host is this machine, or is not."""

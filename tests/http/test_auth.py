@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
@@ -160,7 +160,6 @@ async def test_the_path_is_compared_exactly(app: ASGIApp) -> None:
     assert 200 == (await response_to(app, GOOD, "/api/%61lice/tasks")).status_code
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(token=st.binary(max_size=300).filter(lambda token: not set(token) & set(b"\r\n\0")))
 async def test_a_random_token_is_refused(app: ASGIApp, token: bytes) -> None:
     """Nothing unsigned is accepted, and nothing makes the server fail."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.anyio
@@ -389,7 +389,6 @@ FIELDS = ["title", "description", "status", "priority", "due_at", "tags", "is_co
 BODIES = st.dictionaries(st.sampled_from(FIELDS) | st.text(), JSON_VALUES | st.sampled_from(["pending", "low"]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
 @given(body=BODIES | JSON_VALUES, method=st.sampled_from(["POST", "PUT", "PATCH"]))
 @example(body={"title": "\ud800"}, method="POST")
 @example(body={"title": "t", "due_at": 1e300}, method="PUT")
@@ -403,7 +402,6 @@ async def test_random_json_leads_to_a_documented_response(
     assert response.status_code != 422 or isinstance(response.json()["detail"], str)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
 @given(body=st.binary(max_size=200), method=st.sampled_from(["POST", "PUT", "PATCH"]))
 async def test_random_bytes_lead_to_a_documented_response(
     client: httpx.AsyncClient, tasks_url: str, body: bytes, method: str

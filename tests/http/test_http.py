@@ -18,7 +18,7 @@ from urllib.parse import quote
 import attrs
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
@@ -278,7 +278,6 @@ async def test_a_page_of_the_frontend_may_send_any_header(
     assert {*ALWAYS_ALLOWED.split(", "), *also_allowed} == set(allowed)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(asked=st.lists(st.binary(max_size=40).filter(lambda value: not set(value) & set(b"\r\n\0")), max_size=3))
 async def test_only_header_names_are_repeated(stranger: httpx.AsyncClient, asked: list[bytes]) -> None:
     """Whatever a preflight asks for, in one line or several, the response lists only names of headers."""

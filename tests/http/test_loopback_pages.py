@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
@@ -15,7 +15,6 @@ from tests.conftest import ORIGIN, SECRET, client_of
 
 pytestmark = pytest.mark.anyio
 
-with_the_app = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 labels = st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,10}[a-z0-9])?", fullmatch=True)
 names = st.lists(labels, min_size=1, max_size=3).map(".".join)
 loopback_hosts = (
@@ -57,7 +56,6 @@ async def allowed(app: ASGIApp, origin: str) -> list[str | None]:
     return [response.headers.get("Access-Control-Allow-Origin") for response in responses]
 
 
-@with_the_app
 @given(scheme=st.sampled_from(["http", "https"]), host=loopback_hosts, port=ports)
 async def test_pages_on_this_machine_may_call_it(app: ASGIApp, scheme: str, host: str, port: str) -> None:
     """This holds for any name, address and port of a development server."""
@@ -66,7 +64,6 @@ async def test_pages_on_this_machine_may_call_it(app: ASGIApp, scheme: str, host
     assert [origin, origin] == await allowed(app, origin)
 
 
-@with_the_app
 @given(scheme=st.sampled_from(["http", "https"]), host=other_hosts, port=ports)
 async def test_pages_on_other_machines_may_not(app: ASGIApp, scheme: str, host: str, port: str) -> None:
     """This holds even if their host looks like this machine's."""

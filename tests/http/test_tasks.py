@@ -8,7 +8,7 @@ import uuid
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
@@ -328,7 +328,6 @@ OFFSETS = st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(
 DUE_AT = st.datetimes(dt.datetime(1, 1, 3), dt.datetime(9999, 12, 29), timezones=OFFSETS)  # noqa: DTZ001  the offsets come on top
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(
     title=TEXT.filter(lambda text: bool(text.strip()) and len(text) <= 200),
     description=st.none() | TEXT,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskd_jwt.cost import MAX_HEADER_MEMBERS, header_excess, is_cheap
@@ -50,7 +50,6 @@ def test_an_unterminated_string_is_left_to_the_parser(text: bytes) -> None:
     assert header_excess(text) is None
 
 
-@settings(deadline=None, database=None)
 @given(
     st.dictionaries(
         st.text('a"\\,{[', max_size=4), st.integers(0, 9) | st.text('a"\\,{[', max_size=8), min_size=1, max_size=20

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
@@ -29,8 +29,6 @@ from tests.support.issuer import KINDS, encoded, published
 
 pytestmark = pytest.mark.anyio
 
-patient = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
 
 @pytest.fixture(autouse=True)
 def _keys() -> Iterator[None]:
@@ -45,7 +43,6 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ASGIApp
         yield application
 
 
-@patient
 @given(data=st.data())
 @pytest.mark.parametrize("token", [GOOD, ACCEPTED["HS256"]], ids=["EdDSA", "HS256"])
 async def test_a_damaged_token_is_refused(app: ASGIApp, token: str, data: st.DataObject) -> None:
@@ -61,7 +58,6 @@ async def test_a_damaged_token_is_refused(app: ASGIApp, token: str, data: st.Dat
     assert response.status_code in (200, 401)
 
 
-@patient
 @given(position=st.integers(0, 2**16), bit=st.integers(0, 7), kind=st.sampled_from(KINDS))
 async def test_a_token_with_any_bit_changed_is_refused(app: ASGIApp, position: int, bit: int, kind: str) -> None:
     """Every encoded bit counts, in each of the three parts."""
@@ -86,7 +82,6 @@ HEADERS = st.fixed_dictionaries(
 )
 
 
-@patient
 @given(header=HEADERS, forbidden=st.dictionaries(st.sampled_from(FORBIDDEN), ODD, max_size=1), by_key=st.booleans())
 async def test_a_random_header_is_accepted_only_within_the_rules(
     app: ASGIApp, header: dict[str, Any], forbidden: dict[str, Any], *, by_key: bool

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskd_jwt.algorithms import KEY_SET_ALGORITHMS
@@ -322,7 +322,6 @@ def assert_harmless(found: KeySet) -> None:
         assert not isinstance(used.key, rsa.RSAPublicKey) or used.key.key_size >= MIN_RSA_BITS
 
 
-@settings(deadline=None, database=None)
 @given(document=st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_random_documents_are_refused(document: bytes) -> None:
     """No document raises anything but a `KeySetError`."""
@@ -330,7 +329,6 @@ def test_random_documents_are_refused(document: bytes) -> None:
         read_key_set(document)
 
 
-@settings(deadline=None, database=None)
 @given(members=st.lists(JSON | st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=8), max_size=4))
 def test_random_members_are_used_or_ignored(members: list[Any]) -> None:
     """Each member of a key set is either usable or ignored."""
@@ -340,7 +338,6 @@ def test_random_members_are_used_or_ignored(members: list[Any]) -> None:
     assert_harmless(found)
 
 
-@settings(deadline=None, database=None, max_examples=300)
 @given(kind=st.sampled_from(KINDS), changes=st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=3))
 def test_a_valid_key_with_random_changes_is_used_or_ignored(kind: str, changes: dict[str, Any]) -> None:
     """No change to a valid key raises an error, or leads to a key that must not be used."""
@@ -350,7 +347,6 @@ def test_a_valid_key_with_random_changes_is_used_or_ignored(kind: str, changes: 
     assert_harmless(found)
 
 
-@settings(deadline=None, database=None)
 @given(kind=st.sampled_from(KINDS), content=st.binary(min_size=32, max_size=256), name=st.sampled_from("xyne"))
 def test_a_valid_key_with_random_numbers_is_used_or_ignored(kind: str, content: bytes, name: str) -> None:
     """No numbers lead to a key that is private or weak."""

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from taskd_jwt.strict_json import MalformedError, decode_base64url, decode_object
@@ -15,7 +15,6 @@ from tests.support.attacks import DIGITS
 from tests.support.issuer import encoded
 
 
-@settings(database=None)
 @given(content=st.binary(max_size=100))
 def test_base64url_has_only_one_spelling(content: bytes) -> None:
     """Only the spelling of an encoder is decoded; padding and other unused bits are refused."""
@@ -36,7 +35,6 @@ def _decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-@settings(database=None)
 @given(text=st.text(max_size=20) | st.text(DIGITS + "+/=. ", max_size=20))
 def test_decoded_base64url_is_encoded_to_the_same_text(text: str) -> None:
     """Any other text is refused with a `MalformedError`."""
@@ -48,7 +46,6 @@ def test_decoded_base64url_is_encoded_to_the_same_text(text: str) -> None:
     assert text == encoded(content)
 
 
-@settings(database=None)
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

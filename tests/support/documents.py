@@ -84,8 +84,9 @@ def validator(schema: Json) -> Any:
 
 def _in_python(node: Json) -> Json:
     # In ECMAScript's regular expressions, and so in JSON Schema, `$` matches only the very end, never before a newline.
+    # The validator may use either language: ECMAScript's if the package regress is installed.
     pattern = node.get("pattern")
-    return {**node, "pattern": pattern.removesuffix("$") + r"\Z"} if isinstance(pattern, str) else node
+    return {**node, "pattern": pattern.removesuffix("$") + r"(?![\s\S])"} if isinstance(pattern, str) else node
 
 
 async def document_of(app: ASGIApp) -> Json:
