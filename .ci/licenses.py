@@ -38,6 +38,7 @@ EXCEPTIONS = {
 }
 # How metadata without SPDX expressions names licenses.
 NAMES = {
+    "3-clause bsd license": "BSD-3-Clause",
     "apache 2.0": "Apache-2.0",
     "apache software license": "Apache-2.0",
     "bsd 2-clause license": "BSD-2-Clause",
