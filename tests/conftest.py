@@ -44,16 +44,20 @@ ON_REQUEST = {
     "test_clients.py": "--clients",
     "test_generators.py": "--clients",
     "test_nextjs.py": "--clients",
+    "test_broken_servers.py": "--authors",
+    "test_broken_stores.py": "--authors",
     "test_catalogue.py": "--authors",
     "test_command.py": "--authors",
     "test_containers.py": "--recipes",
     "test_correct_plugins.py": "--authors",
+    "test_drain.py": "--processes",
     "test_examples.py": "--examples",
     "test_image.py": "--machines",
     "test_kubernetes.py": "--recipes",
     "test_machine.py": "--machines",
     "test_new_plugins.py": "--authors",
     "test_pgbouncer.py": "--recipes",
+    "test_processes.py": "--processes",
     "test_proxies.py": "--recipes",
     "test_reliability.py": "--reliability",
     "test_serverless.py": "--recipes",
@@ -76,6 +80,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--clients", action="store_true", help="Run the tests with other people's clients, too.")
     parser.addoption("--authors", action="store_true", help="Run the tests for authors of plugins and servers, too.")
     parser.addoption("--examples", action="store_true", help="Serve with the plugins in examples/, too.")
+    parser.addoption("--processes", action="store_true", help="Start, restart and stop many processes, too.")
     parser.addoption("--reliability", action="store_true", help="Kill, freeze and cut off servers under load, too.")
     parser.addoption("--recipes", action="store_true", help="Check the files in examples/deploy, with proxies, too.")
     parser.addoption("--machines", action="store_true", help="Follow the guide to operations in a fresh Debian, too.")
