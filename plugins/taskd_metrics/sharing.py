@@ -9,11 +9,13 @@ files: if a counter fell, Prometheus would think that it had begun anew.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import multiprocessing
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import uuid
@@ -31,6 +33,8 @@ __all__ = ["NAME", "Sharing", "folder_of_siblings"]
 NAME = "taskd-metrics"
 ENDED = "ended"
 MUTEX = "mutex"
+# The endings of the names of files.
+KINDS = ("lock", "new", "numbers")
 # How often to try to join while the last process is leaving.
 ATTEMPTS = 10
 
@@ -65,18 +69,28 @@ class Sharing:
         """Begin to share.  The first process removes what others have left behind."""
         for _ in range(ATTEMPTS):
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            if self.folder.stat().st_uid != os.geteuid():
-                raise PermissionError(f"{self.folder} belongs to another user")
+            self._check_folder()
             with contextlib.suppress(FileNotFoundError):
                 self._join()
                 return
         raise FileNotFoundError(f"{self.folder} is removed again and again")
 
+    def _check_folder(self) -> None:
+        """Refuse a folder that somebody else may have made, or may write to: they could choose what is deleted."""
+        status = self.folder.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder, or a link to one", str(self.folder))
+        if status.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "belongs to another user", str(self.folder))
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(errno.EPERM, "other users may write to it", str(self.folder))
+
     def _join(self) -> None:
         with self._mutex():
             if not self._others(is_alive=True):
-                for path in self.folder.glob("*.*"):
-                    path.unlink()
+                for kind in KINDS:
+                    for path in self.folder.glob(f"*.{kind}"):
+                        path.unlink()
             self._lock = os.open(self._path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
 

@@ -116,6 +116,29 @@ class TestSharing:
         with pytest.raises(PermissionError, match="belongs to another user"):
             Sharing(folder).join()
 
+    def test_a_link_is_not_followed(self, folder: Path, tmp_path: Path) -> None:
+        """In a folder where everybody may write, somebody else could let taskd delete its own files."""
+        precious = tmp_path / "precious"
+        precious.mkdir(mode=0o700)
+        (precious / "taskd.db").touch()
+        folder.symlink_to(precious)
+
+        with pytest.raises(NotADirectoryError, match="not a folder, or a link"):
+            Sharing(folder).join()
+        assert ["taskd.db"] == [path.name for path in precious.iterdir()]
+
+    def test_a_folder_where_others_may_write_is_refused(self, folder: Path) -> None:
+        """They could make up the numbers, too; and only files of this plugin are ever deleted."""
+        folder.mkdir()
+        (folder / "taskd.db").touch()
+        folder.chmod(0o770)
+        with pytest.raises(PermissionError, match="other users may write to it"):
+            Sharing(folder).join()
+
+        folder.chmod(0o700)
+        Sharing(folder).join()
+        assert (folder / "taskd.db").exists()
+
 
 @contextlib.asynccontextmanager
 async def process(environ: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
