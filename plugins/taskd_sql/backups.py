@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from taskd.new_files import new_file
 from taskd.storage import StoreError
 from taskd_sql.engine.errors import sqlite_error
 from taskd_sql.schema import VERSION_TABLE, is_newer, owners, tasks, version_error
@@ -70,20 +70,13 @@ def _restore(source: Path, target: Path, stop: threading.Event) -> str:
     for file in (target, *[target.with_name(target.name + end) for end in ("-wal", "-shm", "-journal")]):
         if os.path.lexists(file):
             raise StoreError(f"{file} exists: stop all servers, and move it away")
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    part = Path(name)
-    try:
+    with new_file(target) as part:
         contents = _copy(source, part, stop)
         with _translating(), _connected(part, "rw") as connection:
             _raise_counters(connection)
         # As for a new database: see `sqlite_file`.
         part.chmod(0o640)
-        os.fsync(descriptor)
-        os.link(part, target)
-        return contents
-    finally:
-        os.close(descriptor)
-        part.unlink()
+    return contents
 
 
 @contextlib.contextmanager

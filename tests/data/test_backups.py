@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shlex
 import sqlite3
 import stat
@@ -86,6 +88,39 @@ class TestBackup:
             over.exit_code,
             over.output,
         )
+
+    def test_file_systems_without_links_will_do(
+        self, filled_file: SQLitePlace, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Backups and restored files then get their names by being renamed."""
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        elsewhere = SQLitePlace(tmp_path / "elsewhere.db")
+        results = [run(filled_file, "backup", "copy.db"), run(elsewhere, "restore", "copy.db")]
+
+        assert [0, 0] == [each.exit_code for each in results], results
+        assert [Path("copy.db")] == [*Path().glob("*copy.db*")]
+        assert [elsewhere.file] == [*tmp_path.glob("*elsewhere*")]
+
+    def test_a_restored_file_is_on_the_disk(
+        self, filled_file: SQLitePlace, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its name is, too: the file and its folder are synced, as those of a backup are."""
+        elsewhere, synced = SQLitePlace(tmp_path / "elsewhere.db"), []
+        run(filled_file, "backup", "copy.db")
+        sync = os.fsync
+
+        def note(descriptor: int) -> None:
+            synced.append(os.fstat(descriptor).st_ino)
+            sync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", note)
+        run(elsewhere, "restore", "copy.db")
+
+        assert [elsewhere.file.stat().st_ino, tmp_path.stat().st_ino] == synced
 
     def test_a_backup_is_of_one_moment(self, filled_file: SQLitePlace, run: Run) -> None:
         """While somebody writes all the time, it is made, and has no half of a transaction."""

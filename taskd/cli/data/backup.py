@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from taskd.cli.commands import printing
-from taskd.cli.data.files import new_file
+from taskd.cli.data.output import output_file
 from taskd.plugins import Plugins
 
 __all__ = ["backup", "restore"]
@@ -25,7 +25,7 @@ def backup(file: Path) -> None:
     with printing() as plugins:
         # Before anything is written.
         plugins.backupable()
-        with new_file(file) as part:
+        with output_file(file) as part:
             contents = asyncio.run(_backed_up(plugins, part))
     click.echo(f"Wrote {file}.\n{contents}")
 

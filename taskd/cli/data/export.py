@@ -13,8 +13,8 @@ import attrs
 import click
 
 from taskd.cli.commands import printing
-from taskd.cli.data.files import new_file
 from taskd.cli.data.lines import FORMAT, DoneLine, EndLine, ExportLine, encode, line_of
+from taskd.cli.data.output import output_file
 from taskd.cli.data.progress import is_shown, progress
 from taskd.cli.data.users import counted, user_option
 from taskd.data import Owner, Portable, Record
@@ -54,7 +54,7 @@ def _output(file: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    with new_file(file) as part, part.open("wb") as output:
+    with output_file(file) as part, part.open("wb") as output:
         yield output
 
 

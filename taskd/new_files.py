@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,10 @@ def new_file(file: Path) -> Iterator[Path]:
     """
     Yield an empty file beside *file*, for the block to write, and give it the name *file* once it is on the disk.
 
-    Only this user can read it.  If the block fails, nothing is left.  If *file* exists, the process exits.
+    Only this user can read it, unless the block changes its mode.  If the block fails, nothing is left.
+
+    Raises:
+        FileExistsError: *file* exists.
     """
     _refuse(file)
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
@@ -34,7 +37,7 @@ def new_file(file: Path) -> Iterator[Path]:
 
 def _refuse(file: Path) -> None:
     if os.path.lexists(file):
-        sys.exit(f"taskd: {file} exists, and nothing is overwritten: choose another name, or remove it")
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(file))
 
 
 def _sync(path: Path) -> None:
@@ -50,7 +53,7 @@ def _rename(part: Path, file: Path) -> None:
         # Unlike renaming, this does not replace a file that somebody else has made meanwhile.
         os.link(part, file)
     except FileExistsError:
-        _refuse(file)
+        raise
     except OSError:
         # Not every file system has links.
         _refuse(file)
