@@ -131,7 +131,7 @@ def test_the_client_s_address_cannot_be_spoofed(proxy: Front, taskd: Activated, 
     assert f"{ANOTHER_ADDRESS} {user_id} GET" in until_line(taskd.log, request_id)
 
 
-def test_no_log_has_queries_or_credentials(proxy: Front, taskd: Activated, user_id: str) -> None:
+def test_no_access_log_has_queries_or_credentials(proxy: Front, taskd: Activated, user_id: str) -> None:
     """What a client searches for, and its token, are in neither log."""
     token = token_for(user_id)
     with proxy.client(token) as client:
