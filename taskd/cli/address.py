@@ -6,6 +6,7 @@ import http.client
 import json
 
 from taskd.checks import Check, Outcome
+from taskd.cli.healthcheck import OF_ALL
 from taskd.server.sockets import Listener, ListenError
 from taskd.urls import is_loopback
 
@@ -13,8 +14,6 @@ __all__ = ["check_address"]
 
 NAME = "listening"
 TIMEOUT_S = 2
-# Where to reach a server that listens on all interfaces.
-_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not for listening
 
 
 def check_address(host: str, port: int) -> Check:
@@ -22,7 +21,7 @@ def check_address(host: str, port: int) -> Check:
     try:
         listener = Listener.open(host, port)
     except ListenError as error:
-        if not _is_taskd(_REACHABLE.get(host, host), port):
+        if not _is_taskd(OF_ALL.get(host, host), port):
             reason, _, remedy = str(error).rpartition(": ")
             return Check(NAME, Outcome.FAILED, reason, f"{remedy[:1].upper()}{remedy[1:]}.")
         state = "a taskd is serving there"

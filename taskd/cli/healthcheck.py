@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import click
 
-__all__ = ["healthcheck"]
+__all__ = ["OF_ALL", "healthcheck"]
 
 # More than any response to a health check has.
 MAX_BODY_BYTES = 64 * 1024
-# A server that listens on all addresses is asked at one of them.
+WANTED_URL = "must be like http://127.0.0.1:8000, without a user or a query"
+# Where to reach a server that listens on all addresses.
 OF_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -76,7 +77,10 @@ def _connection_to(url: str, timeout_s: float) -> tuple[http.client.HTTPConnecti
         kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[parts.scheme]
         connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     except (KeyError, ValueError, http.client.InvalidURL):
-        raise click.BadParameter("must be like http://127.0.0.1:8000", param_hint="URL") from None
+        raise click.BadParameter(WANTED_URL, param_hint="URL") from None
+    if parts.username is not None or parts.query or parts.fragment:
+        # Messages quote the URL, so it must not contain a secret.
+        raise click.BadParameter(WANTED_URL, param_hint="URL")
     return connection, parts.path.rstrip("/")
 
 

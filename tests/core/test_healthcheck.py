@@ -120,3 +120,11 @@ class TestNotHealthy:
 
         assert 2 == result.exit_code
         assert "must be like http://127.0.0.1:8000" in result.output
+
+    @pytest.mark.parametrize("url", ["http://user:hunter2@127.0.0.1", "http://127.0.0.1/?token=hunter2"])
+    def test_a_url_with_a_secret_is_refused(self, url: str) -> None:
+        """It would not be sent, and messages would show it."""
+        result = invoke("healthcheck", url, settings={})
+
+        assert 2 == result.exit_code
+        assert "hunter2" not in result.output
