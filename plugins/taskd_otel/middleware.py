@@ -27,6 +27,8 @@ __all__ = ["TracedRequests"]
 
 # Supervisors ask all the time.
 UNTRACED = frozenset(("/livez", "/readyz", "/metrics"))
+# OpenTelemetry can be told to record all headers.
+CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization"))
 _set_status: Any = set_status_code
 # The key in a scope for the request itself.
 REQUEST = "taskd.otel.request"
@@ -37,7 +39,7 @@ class TracedRequests:
     ASGI middleware that makes a span for each request that is chosen, with OpenTelemetry's own.
 
     That one records the whole URL, which here may contain the text of tasks, and errors with their messages.  So it
-    gets a scope without a path, a query and the client's address, and no errors.
+    gets a scope without a path, a query, credentials and the client's address, and no errors.
     """
 
     def __init__(self, app: ASGIApp, tracing: Tracing, users: Users) -> None:
@@ -89,8 +91,10 @@ class _Request:
 
     def public_scope(self) -> Scope:
         """Return the scope without what must not be recorded."""
-        kept = ("type", "asgi", "http_version", "method", "scheme", "server", "headers")
-        return {"path": "", "query_string": b"", REQUEST: self, **{name: self.scope[name] for name in kept}}
+        kept = ("type", "asgi", "http_version", "method", "scheme", "server")
+        headers = [header for header in self.scope["headers"] if header[0] not in CREDENTIALS]
+        public = {"path": "", "query_string": b"", "headers": headers, REQUEST: self}
+        return {**public, **{name: self.scope[name] for name in kept}}
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Run the application in the current span."""

@@ -136,6 +136,20 @@ class TestSpans:
         private = (SECRET_TEXT, "alice", "bob", created.json()["id"], "Bearer", "127.0.0.1")
         assert [] == [text for text in private if text in recorded]
 
+    async def test_credentials_are_not_recorded_with_the_headers(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """OpenTelemetry's own setting may record all others."""
+        monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", ".*")
+        app = build_app(environ)
+        async with lifespan(app), client_of(app, "alice") as client:
+            served = traced(app, client)
+            await client.get("/api/alice/tasks", headers={"X-Tenant": "acme", "Cookie": f"session={SECRET_TEXT}"})
+
+        recorded = "".join(span.to_json() for span in served.spans.get_finished_spans())
+        assert "acme" in recorded
+        assert [] == [text for text in (SECRET_TEXT, "Bearer") if text in recorded]
+
     async def test_health_checks_are_not_traced(self, served: Traced) -> None:
         """Supervisors ask all the time."""
         await served.client.get("/livez")
