@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import click
 
 from taskd.plugins import Plugins
 from taskd.start import print_warnings, starting
 
-__all__ = ["closing", "loaded_plugins", "print_table", "printing"]
+__all__ = ["closing", "loaded_plugins", "print_table", "printing", "run"]
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -30,6 +33,18 @@ def closing(plugins: Plugins) -> Iterator[Plugins]:
     finally:
         if not plugins.is_closed:
             asyncio.run(plugins.close())
+
+
+def run(plugins: Plugins, work: Coroutine[Any, Any, T]) -> T:
+    """Run *work*, and then, in the same event loop, close what *plugins* have created for it."""
+
+    async def whole() -> T:
+        try:
+            return await work
+        finally:
+            await plugins.close()
+
+    return asyncio.run(whole())
 
 
 @contextlib.contextmanager

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
-from taskd.cli.commands import printing
+from taskd.cli.commands import printing, run
 from taskd.plugins import Plugins
 
 __all__ = ["migrate"]
@@ -21,17 +19,14 @@ def migrate(*, only_shows: bool) -> None:
     A schema that is up to date stays as it is.  It is safe to run several of these commands at the same time.
     """
     with printing() as plugins:
-        printed = asyncio.run(_migrated(plugins, only_shows=only_shows))
+        printed = run(plugins, _migrated(plugins, only_shows=only_shows))
     click.echo(printed, nl=False)
 
 
 async def _migrated(plugins: Plugins, *, only_shows: bool) -> str:
     """Migrate the schema, or only find out what would be run; return the text to print."""
     store = plugins.migratable()
-    try:
-        if only_shows:
-            return await store.migration_script()
-        steps = await store.migrate() or ["The schema is up to date."]
-        return "".join(f"{step}\n" for step in steps)
-    finally:
-        await plugins.close()
+    if only_shows:
+        return await store.migration_script()
+    steps = await store.migrate() or ["The schema is up to date."]
+    return "".join(f"{step}\n" for step in steps)

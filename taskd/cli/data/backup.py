@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
 
-from taskd.cli.commands import printing
+from taskd.cli.commands import printing, run
 from taskd.cli.data.output import output_file
-from taskd.plugins import Plugins
 
 __all__ = ["backup", "restore"]
 
@@ -24,9 +22,9 @@ def backup(file: Path) -> None:
     """
     with printing() as plugins:
         # Before anything is written.
-        plugins.backupable()
+        store = plugins.backupable()
         with output_file(file) as part:
-            contents = asyncio.run(_backed_up(plugins, part))
+            contents = run(plugins, store.backup(part))
     click.echo(f"Wrote {file}.\n{contents}")
 
 
@@ -39,19 +37,5 @@ def restore(file: Path) -> None:
     The storage must be empty: stop all servers first, and move away what is left of the old one.
     """
     with printing() as plugins:
-        contents = asyncio.run(_restored(plugins, file))
+        contents = run(plugins, plugins.backupable().restore(file))
     click.echo(f"Restored {file}.\n{contents}")
-
-
-async def _backed_up(plugins: Plugins, file: Path) -> str:
-    try:
-        return await plugins.backupable().backup(file)
-    finally:
-        await plugins.close()
-
-
-async def _restored(plugins: Plugins, file: Path) -> str:
-    try:
-        return await plugins.backupable().restore(file)
-    finally:
-        await plugins.close()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import click
 
-from taskd.cli.commands import printing
+from taskd.cli.commands import printing, run
 from taskd.cli.data.users import check_user, counted
 from taskd.data import Erased
 from taskd.plugins import Plugins
@@ -34,24 +33,17 @@ def erase(*, yes: bool, user: str) -> None:
     with printing() as plugins:
         location = plugins.location()
         where = location.description if location is not None else f"plugin {plugins.settings.storage}"
-        if not yes:
-            tasks = counted(asyncio.run(_tasks(plugins, user)), "task")
-            click.confirm(f"Erase the user {user!r}, who has {tasks}, from {where}?", abort=True, err=True)
-        erased = asyncio.run(_erased(plugins, user))
+        erased = run(plugins, _erased(plugins, user, where, asks=not yes))
     if not erased.owners:
         sys.exit(f"taskd: there is nothing of the user {user!r} in {where}")
     parts = f"{counted(erased.tasks, 'task')}, {counted(erased.keys, 'idempotency key')} and the counter of changes"
     click.echo(f"Erased {parts} of the user {user!r}.\n{NOT_ERASED}")
 
 
-async def _tasks(plugins: Plugins, user: str) -> int:
-    """Return how many tasks *user* has."""
-    plugins.portable()
-    return (await plugins.bounded_store().list(user, TaskQuery(limit=1, count=True))).total or 0
-
-
-async def _erased(plugins: Plugins, user: str) -> Erased:
-    try:
-        return await plugins.portable().erase(user)
-    finally:
-        await plugins.close()
+async def _erased(plugins: Plugins, user: str, where: str, *, asks: bool) -> Erased:
+    store = plugins.portable()
+    if asks:
+        page = await plugins.bounded_store().list(user, TaskQuery(limit=1, count=True))
+        tasks = counted(page.total or 0, "task")
+        click.confirm(f"Erase the user {user!r}, who has {tasks}, from {where}?", abort=True, err=True)
+    return await store.erase(user)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,7 +11,7 @@ from typing import BinaryIO, Protocol
 import attrs
 import click
 
-from taskd.cli.commands import printing
+from taskd.cli.commands import printing, run
 from taskd.cli.data.lines import FORMAT, DoneLine, EndLine, ExportLine, encode, line_of
 from taskd.cli.data.output import output_file
 from taskd.cli.data.progress import is_shown, progress
@@ -43,7 +42,7 @@ def export(user: str | None, form: str, file: Path | None) -> None:
         raise click.UsageError("A calendar is of one user: add --user.")
     writer = _ndjson if form == "ndjson" else _calendar()
     with _output(file) as output, printing() as plugins:
-        report = asyncio.run(_exported(plugins, user, writer, output))
+        report = run(plugins, _exported(plugins, user, writer, output))
     if file is not None:
         click.echo(f"{report} to {file}.")
 
@@ -66,19 +65,16 @@ class Writer(Protocol):
 
 async def _exported(plugins: Plugins, user: str | None, write: Writer, output: BinaryIO) -> str:
     """Write what *user* has, or all users have, to *output*; return what was written, in words."""
-    try:
-        store = plugins.portable()
-        total = await _total(plugins.store, store, user) if is_shown() else 0
-        with progress("Exporting", total) as advance:
-            async with contextlib.aclosing(store.export(user)) as records:
-                # Nothing is written if this fails.
-                first = await anext(records, None)
-                if first is None and user is not None:
-                    sys.exit(f"taskd: there is nothing of the user {user!r}")
-                users, tasks = await write(_watched(first, records, advance), output)
-        return f"Exported {counted(users, 'user')} with {counted(tasks, 'task')}"
-    finally:
-        await plugins.close()
+    store = plugins.portable()
+    total = await _total(plugins.store, store, user) if is_shown() else 0
+    with progress("Exporting", total) as advance:
+        async with contextlib.aclosing(store.export(user)) as records:
+            # Nothing is written if this fails.
+            first = await anext(records, None)
+            if first is None and user is not None:
+                sys.exit(f"taskd: there is nothing of the user {user!r}")
+            users, tasks = await write(_watched(first, records, advance), output)
+    return f"Exported {counted(users, 'user')} with {counted(tasks, 'task')}"
 
 
 async def _total(store: TaskStore, portable: Portable, user: str | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
 import os
@@ -13,7 +12,7 @@ from typing import BinaryIO
 import attrs
 import click
 
-from taskd.cli.commands import printing
+from taskd.cli.commands import printing, run
 from taskd.cli.data.gathering import ExportReader, GatheredUser, WrongLine, digest_of
 from taskd.cli.data.progress import progress
 from taskd.cli.data.users import counted
@@ -53,7 +52,7 @@ def import_(policy: Policy | None, file: BinaryIO) -> None:
     one of the options says what to do.
     """
     with printing() as plugins:
-        results = asyncio.run(_imported(plugins, file, policy or Policy.REFUSE))
+        results = run(plugins, _imported(plugins, file, policy or Policy.REFUSE))
     click.echo(results)
 
 
@@ -100,8 +99,6 @@ async def _imported(plugins: Plugins, file: BinaryIO, policy: Policy) -> _Result
             # These stay, whatever the error is.
             click.echo(results, err=True)
         raise
-    finally:
-        await plugins.close()
     return results
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 import msgspec
 
-from taskd.cli.commands import print_table, printing
+from taskd.cli.commands import print_table, printing, run
 from taskd.data import Statistics
-from taskd.plugins import Plugins
 from taskd.tasks import Status
 
 __all__ = ["stats"]
@@ -24,18 +21,11 @@ def stats(*, as_json: bool) -> None:
     Nothing is shown of what the tasks say.
     """
     with printing() as plugins:
-        found = asyncio.run(_statistics(plugins))
+        found = run(plugins, plugins.portable().statistics())
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(_plain(found)), indent=2))
     else:
         print_table(_rows(found))
-
-
-async def _statistics(plugins: Plugins) -> Statistics:
-    try:
-        return await plugins.portable().statistics()
-    finally:
-        await plugins.close()
 
 
 def _plain(found: Statistics) -> dict[str, object]:
