@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,15 @@ from taskd.server.sockets import BACKLOG, Listener, ListenError, SocketFile
 
 __all__ = ["listen_at"]
 
+# Processes that listen hold the lock for a moment, but anyone who can read the folder may hold it longer.
+LOCK_TIMEOUT_S = 5.0
+_LOCK_PAUSE_S = 0.01
+
 _REMEDIES = {
     errno.ENOENT: "make its folder first",
     errno.EACCES: "let taskd's user write to its folder",
     errno.EADDRINUSE: "stop the process that listens there, or choose another path with --uds",
+    errno.EWOULDBLOCK: "another process keeps its folder locked: find it with lslocks",
     errno.EEXIST: "it is not a socket: choose another path with --uds",
 }
 
@@ -58,10 +64,23 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Let other processes wait that want to listen in *folder*: two must not both replace what a third left behind."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    until_s = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                raise
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            return
 
 
 def _remove_stale(path: Path) -> None:

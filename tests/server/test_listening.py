@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import stat
@@ -15,6 +16,7 @@ import pytest
 from starlette.routing import Route
 
 from taskd.cli.listening import check_prefix
+from taskd.server import unix_sockets
 from taskd.server.inherited import listen_on
 from taskd.server.sockets import ListenError
 from taskd.server.unix_sockets import listen_at
@@ -126,6 +128,17 @@ class TestUnixSocket:
             crashed.listen()
         with listening_at(path), socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
+
+    def test_a_locked_folder_does_not_hang_the_start(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Anyone who can read the folder can lock it; one line says so, and what to do."""
+        monkeypatch.setattr(unix_sockets, "LOCK_TIMEOUT_S", 0.0)
+        folder = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH)
+            with pytest.raises(ListenError, match="another process keeps its folder locked"):
+                listen_at(tmp_path / "taskd.sock", 0o660)
+        finally:
+            os.close(folder)
 
     def test_a_server_that_listens_is_not_replaced(self, tmp_path: Path) -> None:
         """One line says so, and what to do; the other server is still there."""
