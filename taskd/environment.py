@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from taskd.setting_files import FILE, SettingsError, text_in
+from taskd.setting_files import FILE, SettingsError, shown_path, text_in
 
 __all__ = ["Declaration", "Environ", "Origin", "Place"]
 
@@ -42,7 +42,7 @@ class Origin:
 
     Attributes:
         place: What kind of place it is.
-        path: The file, unless it is the environment.
+        path: The file; None if it is the environment, or if what should be the name of a file may be a secret.
     """
 
     place: Place
@@ -147,7 +147,7 @@ class Environ(Mapping[str, str]):
             is_in_file = name in self._in_file
             return Origin(Place.DOTENV, str(self.file)) if is_in_file else Origin(Place.ENVIRONMENT)
         path = self._values.get(name + FILE)
-        return None if path is None else Origin(Place.FILE, path)
+        return None if path is None else Origin(Place.FILE, shown_path(path))
 
     def _is_set(self, name: str) -> bool:
         """Tell whether *name* has a value, without reading it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["FILE", "SettingsError", "text_in"]
+__all__ = ["FILE", "SettingsError", "shown_path", "text_in"]
 
 # The end of the name of a variable that names a file.
 FILE = "_FILE"
@@ -47,7 +47,8 @@ def text_in(name: str, variable: str) -> str:
     try:
         text = _text(Path(name))
     except (OSError, ValueError) as error:
-        raise SettingsError(variable, f"{_shown(name)} {_reason(error)}") from None
+        shown = shown_path(name) or "the file (not named here: it may be a secret)"
+        raise SettingsError(variable, f"{shown} {_reason(error)}") from None
     ending = "\r\n" if text.endswith("\r\n") else "\n"
     return text.removesuffix(ending)
 
@@ -76,12 +77,12 @@ def _reason(error: OSError | ValueError) -> str:
     return f"cannot be read: {error.strerror or type(error).__name__}" if isinstance(error, OSError) else str(error)
 
 
-def _shown(name: str) -> str:
-    """Return *name* for a message, unless it may be the setting itself instead of the name of a file."""
+def shown_path(name: str) -> str | None:
+    """Return *name*, the path of a file, for display; None if it may be the setting itself instead."""
     try:
         is_path = name.startswith(("/", "./", "../")) or Path(name).exists()
     except (OSError, ValueError):
         is_path = False
     if not is_path:
-        return "the file (not named here: it may be a secret)"
+        return None
     return name if name.isprintable() else ascii(name)

@@ -14,7 +14,7 @@ from dotenv import parser as dotenv_parser
 
 from taskd.environment import Declaration, Environ, Place
 from taskd.logs import LogFormat, Logging
-from taskd.setting_files import SettingsError
+from taskd.setting_files import FILE, SettingsError
 from taskd.urls import HTTPAddress
 
 __all__ = [
@@ -73,7 +73,7 @@ def source_of(variable: str, environ: Mapping[str, str]) -> str:
     origin = Environ.of(environ).origin(variable)
     if origin is None or origin.place is Place.ENVIRONMENT:
         return "the environment"
-    return ".env" if origin.place is Place.DOTENV else str(origin.path)
+    return ".env" if origin.place is Place.DOTENV else origin.path or f"the file in {variable}{FILE}"
 
 
 def _in_file(path: Path) -> dict[str, str]:

@@ -56,7 +56,7 @@ class _Setting:
         if self.origin is None:
             return "not set" if self.value is None else "default"
         if self.origin.place is Place.FILE:
-            return f"{self.name}_FILE: {self.origin.path}"
+            return f"{self.name}_FILE: {self.origin.path or HIDDEN}"
         return self.origin.path or self.origin.place.value
 
     def as_json(self) -> dict[str, Any]:

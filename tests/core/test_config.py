@@ -65,6 +65,16 @@ def test_each_value_is_shown_with_its_source(tmp_path: Path) -> None:
     assert not [secret for secret in (SECRET, PASSWORD) if secret in result.output]
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+def test_a_secret_in_place_of_the_name_of_a_file_is_hidden(options: tuple[str, ...]) -> None:
+    """The name of a file is shown, but not a value that is none: it may be the secret itself."""
+    result = invoke("config", *options, settings={"BETTER_AUTH_SECRET_FILE": SECRET})
+
+    assert 1 == result.exit_code
+    assert "BETTER_AUTH_SECRET_FILE" in result.output
+    assert SECRET not in result.output
+
+
 def test_people_get_a_table() -> None:
     """There is a group for the server, and one for each plugin that has settings."""
     result = invoke("config", settings={"BETTER_AUTH_SECRET": SECRET, "TASKD_QUEUE_TIMEOUT": "2"})
