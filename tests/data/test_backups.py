@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shlex
+import signal
 import sqlite3
 import stat
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from taskd_sql import backups
 from tests.data.conftest import Run, fill
 from tests.support.databases import PostgresPlace, SQLitePlace
 from tests.support.documentation import blocks
@@ -104,6 +106,26 @@ class TestBackup:
         assert [0, 0] == [each.exit_code for each in results], results
         assert [Path("copy.db")] == [*Path().glob("*copy.db*")]
         assert [elsewhere.file] == [*tmp_path.glob("*elsewhere*")]
+
+    def test_a_copy_that_is_terminated_leaves_nothing_behind(
+        self, filled_file: SQLitePlace, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody would look for half a copy of all tasks, neither of a backup nor of what is restored."""
+        elsewhere = SQLitePlace(tmp_path / "elsewhere.db")
+        run(filled_file, "backup", "copy.db")
+        verified = backups._verified
+
+        def interrupt(connection: sqlite3.Connection) -> str:
+            assert [*Path().glob(".other.db.*"), *tmp_path.glob(".elsewhere.db.*")]
+            os.kill(os.getpid(), signal.SIGTERM)
+            return verified(connection)
+
+        monkeypatch.setattr(backups, "_verified", interrupt)
+        results = [run(filled_file, "backup", "other.db"), run(elsewhere, "restore", "copy.db")]
+
+        assert [128 + signal.SIGTERM] * 2 == [each.exit_code for each in results]
+        assert [] == [*Path().glob("*other.db*"), *tmp_path.glob(".elsewhere*")]
+        assert signal.SIG_DFL is signal.getsignal(signal.SIGTERM)
 
     def test_a_restored_file_is_on_the_disk(
         self, filled_file: SQLitePlace, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch

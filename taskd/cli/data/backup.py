@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from taskd.cli.commands import printing, run
-from taskd.cli.data.output import output_file
+from taskd.cli.data.output import exiting_at_signals, output_file
 
 __all__ = ["backup", "restore"]
 
@@ -36,6 +36,6 @@ def restore(file: Path) -> None:
 
     The storage must be empty: stop all servers first, and move away what is left of the old one.
     """
-    with printing() as plugins:
+    with printing() as plugins, exiting_at_signals():
         contents = run(plugins, plugins.backupable().restore(file))
     click.echo(f"Restored {file}.\n{contents}")
