@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -35,6 +36,8 @@ __all__ = [
     "sqlite_engine",
 ]
 
+logger = logging.getLogger(f"taskd.{__name__}")
+
 # Neon may have to wake up first, and no client is waiting.
 CONNECT_TIMEOUT_S = 15
 # How long the server may take to respond to anything that is not known to take longer.
@@ -52,6 +55,10 @@ _ADVICE = {
     "57014": "it took too long: try again when there is less to do",
     "SQLITE_BUSY": "another process is writing: try again later",
 }
+_STILL_IN_JOURNAL = (
+    "Deleted texts are still in the journal of the database, the file that ends in -wal, because somebody reads it: run"
+    " the command again, or stop all servers, which removes the file"
+)
 _NO_RESPONSE = "the database stopped responding: is it frozen or overloaded?"
 _POSTGRES_LIMITS = (
     f"SET LOCAL statement_timeout = '{WORK_TIMEOUT_S}s'",
@@ -190,10 +197,12 @@ class Session:
         return result
 
     async def forget_journal(self) -> None:
-        """Empty the journal of an SQLite file, which still has deleted texts, unless it is in use."""
+        """Empty the journal of an SQLite file, which still has deleted texts; log it if somebody is reading it."""
         if self.is_sqlite:
             raw: Any = (await self.connection.get_raw_connection()).driver_connection
-            await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            [(is_busy, _, _)] = await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            if is_busy:
+                logger.warning(_STILL_IN_JOURNAL)
 
     async def stream(self, statement: Executable) -> AsyncGenerator[Sequence[Row[Any]], None]:
         """Run *statement*, and yield its rows, some at a time."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 
 import pytest
 from click.testing import CliRunner
 
 from taskd.cli.main import main
+from taskd_sql import sessions
 from tests.data.conftest import Run, fill
 from tests.support.databases import Place, SQLitePlace
 from tests.support.third_parties import STORE, Site
@@ -45,6 +48,23 @@ class TestErase:
         for user in ("alice", "zo\xeb"):
             assert 0 == run(sqlite_place, "erase", user, "--yes").exit_code
 
+        assert b"secret plans" not in stored(sqlite_place).lower()
+
+    def test_texts_that_stay_in_the_journal_are_reported(
+        self, sqlite_place: SQLitePlace, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """While somebody reads the file, its journal cannot be emptied; when that is over, the command does it."""
+        fill(sqlite_place)
+        monkeypatch.setattr(sessions, "LOCK_TIMEOUT_S", 0.1)
+        with contextlib.closing(sqlite3.connect(sqlite_place.file, isolation_level=None)) as reading:
+            reading.execute("BEGIN")
+            reading.execute("SELECT count(*) FROM tasks").fetchone()
+            results = [run(sqlite_place, "erase", user, "--yes") for user in ("alice", "zo\xeb")]
+            assert b"secret plans" in stored(sqlite_place).lower()
+        again = run(sqlite_place, "erase", "alice", "--yes")
+
+        assert [0, 0, 1] == [each.exit_code for each in (*results, again)]
+        assert 2 == sum("still in the journal" in line for line in caplog.messages), caplog.messages
         assert b"secret plans" not in stored(sqlite_place).lower()
 
     def test_a_user_who_cannot_exist(self, sqlite_place: SQLitePlace, run: Run) -> None:
