@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["FILE", "SettingsError", "text_in"]
+__all__ = ["FILE", "SettingsError", "name_of_file", "text_in"]
 
 # The end of the name of a variable that names a file.
 FILE = "_FILE"
 MAX_BYTES = 64 * 1024
+UNNAMED = "the file (not named here: it may be a secret)"
 
 
 class SettingsError(Exception):
@@ -47,7 +48,7 @@ def text_in(name: str, variable: str) -> str:
     try:
         text = _text(Path(name))
     except (OSError, ValueError) as error:
-        raise SettingsError(variable, f"{_shown(name)} {_reason(error)}") from None
+        raise SettingsError(variable, f"{name_of_file(name) or UNNAMED} {_reason(error)}") from None
     ending = "\r\n" if text.endswith("\r\n") else "\n"
     return text.removesuffix(ending)
 
@@ -76,12 +77,12 @@ def _reason(error: OSError | ValueError) -> str:
     return f"cannot be read: {error.strerror or type(error).__name__}" if isinstance(error, OSError) else str(error)
 
 
-def _shown(name: str) -> str:
-    """Return *name* for a message, unless it may be the setting itself instead of the name of a file."""
+def name_of_file(name: str) -> str | None:
+    """Return *name* to be shown; None if it may be the setting itself instead of the name of a file."""
     try:
         is_path = name.startswith(("/", "./", "../")) or Path(name).exists()
     except (OSError, ValueError):
         is_path = False
     if not is_path:
-        return "the file (not named here: it may be a secret)"
+        return None
     return name if name.isprintable() else ascii(name)

@@ -16,6 +16,7 @@ from taskd.application import Application
 from taskd.cli.commands import closing
 from taskd.environment import Declaration, Environ, Origin, Place
 from taskd.plugins import PluginError, Plugins
+from taskd.setting_files import name_of_file
 from taskd.settings import Settings, SettingsError, load_settings
 from taskd.start import print_warnings, starting
 
@@ -27,10 +28,11 @@ HIDDEN = "(hidden)"
 _SECRET_NAME = re.compile(
     r"(^|[_-])(secret|passw(or)?d|passphrase|token|key|credential)s?([_-]|$)|password$", re.IGNORECASE
 )
-# The URL of a database, for example; a URL of HTTP may have a secret anywhere.
+# The URL of a database, for example; a URL of HTTP may have a secret anywhere.  If the colon in front of a password was
+# percent-encoded by mistake, the user seems to contain the password.
 _DSN = re.compile(
     r"(?P<scheme>(?!https?:|wss?:)[a-z][a-z0-9+.-]*://)"
-    r"((?P<user>[^:@/?#\s]*)(?P<password>:[^@/?#\s]*)?@)?(?P<host>[^@/?#\s]*)(?P<path>/[^@?#\s]*)?(?P<query>\?[^@#\s]*)?",
+    r"((?P<user>(?:(?!%3a)[^:@/?#\s])*)(?P<password>:[^@/?#\s]*)?@)?(?P<host>[^@/?#\s]*)(?P<path>/[^@?#\s]*)?(?P<query>\?[^@#\s]*)?",
     re.IGNORECASE,
 )
 
@@ -56,14 +58,20 @@ class _Setting:
         if self.origin is None:
             return "not set" if self.value is None else "default"
         if self.origin.place is Place.FILE:
-            return f"{self.name}_FILE: {self.origin.path}"
+            return f"{self.name}_FILE: {self._path}"
         return self.origin.path or self.origin.place.value
+
+    @property
+    def _path(self) -> str | None:
+        """The file that the value is from; `HIDDEN` if that may be the value itself, which was set as `NAME_FILE`."""
+        path = None if self.origin is None else self.origin.path
+        return path and (name_of_file(path) or HIDDEN)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything, for a program."""
         default = None if self.value is None else "default"
-        place, path = (default, None) if self.origin is None else (self.origin.place.value, self.origin.path)
-        return {"name": self.name, "value": self.value, "source": place, "path": path}
+        place = default if self.origin is None else self.origin.place.value
+        return {"name": self.name, "value": self.value, "source": place, "path": self._path}
 
 
 @click.command()
