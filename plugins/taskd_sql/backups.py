@@ -55,7 +55,7 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> str:
         if stop.is_set():
             raise InterruptedError
 
-    with _translating(), _connected(source, "rw") as original, _connected(target, "rw") as copy:
+    with _translating(), _alone(target), _connected(source, "rw") as original, _connected(target, "rw") as copy:
         # Within a transaction, other connections may write without making the copy begin again.
         original.execute("BEGIN")
         original.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -67,23 +67,53 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> str:
 
 
 def _restore(source: Path, target: Path, stop: threading.Event) -> str:
-    for file in (target, *[target.with_name(target.name + end) for end in ("-wal", "-shm", "-journal")]):
+    for file in (target, *_journals(target)):
         if os.path.lexists(file):
             raise StoreError(f"{file} exists: stop all servers, and move it away")
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     part = Path(name)
     try:
         contents = _copy(source, part, stop)
-        with _translating(), _connected(part, "rw") as connection:
+        with _translating(), _alone(part), _connected(part, "rw") as connection:
             _raise_counters(connection)
         # As for a new database: see `sqlite_file`.
         part.chmod(0o640)
         os.fsync(descriptor)
-        os.link(part, target)
+        _rename(part, target)
         return contents
     finally:
         os.close(descriptor)
-        part.unlink()
+        part.unlink(missing_ok=True)
+
+
+def _rename(part: Path, target: Path) -> None:
+    """Give *part* the name *target*, which must not exist, and make sure that a crash of the machine keeps it."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Not every file system has links.
+        part.rename(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _journals(file: Path) -> list[Path]:
+    return [file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal")]
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Remove what SQLite has left beside *file*, which is of no use if the block has failed."""
+    try:
+        yield
+    finally:
+        for journal in _journals(file):
+            journal.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

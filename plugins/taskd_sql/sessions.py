@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -52,6 +53,7 @@ _ADVICE = {
     "57014": "it took too long: try again when there is less to do",
     "SQLITE_BUSY": "another process is writing: try again later",
 }
+_IN_JOURNAL = "the tasks are deleted, but their texts are still in the journal of the file"
 _NO_RESPONSE = "the database stopped responding: is it frozen or overloaded?"
 _POSTGRES_LIMITS = (
     f"SET LOCAL statement_timeout = '{WORK_TIMEOUT_S}s'",
@@ -193,7 +195,10 @@ class Session:
         """Empty the journal of an SQLite file, which still has deleted texts, unless it is in use."""
         if self.is_sqlite:
             raw: Any = (await self.connection.get_raw_connection()).driver_connection
-            await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            try:
+                await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise StoreError(f"{_IN_JOURNAL} ({error.sqlite_errorname}): make room, and try again") from None
 
     async def stream(self, statement: Executable) -> AsyncGenerator[Sequence[Row[Any]], None]:
         """Run *statement*, and yield its rows, some at a time."""

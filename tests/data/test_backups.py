@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import resource
 import shlex
+import signal
 import sqlite3
 import stat
 import threading
@@ -12,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from taskd_sql.operations import Operations
 from tests.data.conftest import Run, fill
 from tests.support.databases import PostgresPlace, SQLitePlace
 from tests.support.documentation import blocks
@@ -53,6 +58,17 @@ def writing(place: SQLitePlace) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def no_larger_files_than(size: int) -> Iterator[None]:
+    """Let this process write no files of more than *size* bytes, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class TestBackup:
@@ -122,6 +138,45 @@ class TestBackup:
             [line] = result.output.splitlines()
             assert (1, True) == (result.exit_code, line.startswith("taskd: the copy ")), line
         assert [] == [*tmp_path.glob("*elsewhere*")]
+
+    def test_a_full_disk(self, filled_file: SQLitePlace, tmp_path: Path, run: Run) -> None:
+        """A copy that cannot be completed leaves nothing behind, not even a journal of SQLite's."""
+        elsewhere = SQLitePlace(tmp_path / "elsewhere.db")
+        run(filled_file, "backup", "copy.db")
+        with no_larger_files_than(8192):
+            made = run(filled_file, "backup", "second.db")
+            restored = run(elsewhere, "restore", "copy.db")
+
+        for result in (made, restored):
+            assert (1, True) == (result.exit_code, result.output.startswith("taskd: the copy failed: SQLITE_"))
+        assert [] == [*Path().glob("*second*"), *tmp_path.glob("*elsewhere*")]
+
+    def test_sigterm(self, filled_file: SQLitePlace, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+        """A supervisor that stops the command finds no half of a copy."""
+
+        def stopped(*_: object) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(Operations, "backup", stopped)
+        result = run(filled_file, "backup", "copy.db")
+
+        assert (1, "\nAborted!\n") == (result.exit_code, result.output)
+        assert [] == [*Path().glob("*copy*")]
+
+    def test_a_file_system_without_links(
+        self, filled_file: SQLitePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """Backups and databases can be there, too."""
+
+        def link(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", link)
+        elsewhere = SQLitePlace(tmp_path / "elsewhere.db")
+        results = [run(filled_file, "backup", "copy.db"), run(elsewhere, "restore", "copy.db")]
+
+        assert [0, 0] == [result.exit_code for result in results], results[-1].output
+        assert [elsewhere.file] == [*tmp_path.glob("*elsewhere*")]
 
     def test_the_guide_s_commands_for_postgresql(self, postgres_place: PostgresPlace, run: Run) -> None:
         """What they restore has the same tasks, all of the schema, and counters that no client has seen."""

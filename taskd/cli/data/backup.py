@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from taskd.cli.commands import printing
-from taskd.cli.data.files import new_file
+from taskd.cli.data.files import interruptible, new_file
 from taskd.plugins import Plugins
 
 __all__ = ["backup", "restore"]
@@ -38,7 +38,7 @@ def restore(file: Path) -> None:
 
     The storage must be empty: stop all servers first, and move away what is left of the old one.
     """
-    with printing() as plugins:
+    with printing() as plugins, interruptible():
         contents = asyncio.run(_restored(plugins, file))
     click.echo(f"Restored {file}.\n{contents}")
 

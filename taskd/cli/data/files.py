@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["new_file"]
+__all__ = ["interruptible", "new_file"]
 
 
 @contextlib.contextmanager
@@ -24,12 +25,23 @@ def new_file(file: Path) -> Iterator[Path]:
     os.close(descriptor)
     part = Path(name)
     try:
-        yield part
+        with interruptible():
+            yield part
         _sync(part)
         _rename(part, file)
         _sync(file.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM, with which supervisors stop a command, interrupt the block like Ctrl-C, so that it cleans up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _refuse(file: Path) -> None:
