@@ -115,6 +115,17 @@ class TestNumbers:
         assert "no-store" == response.headers["Cache-Control"]
         assert response.text.endswith("# EOF\n")
 
+    @pytest.mark.parametrize("version", ["a.b", '"1.0.0"'])
+    async def test_a_strange_version_gets_the_oldest_format(self, client: httpx.AsyncClient, version: str) -> None:
+        """Whatever a program asks for, it gets the numbers."""
+        accept = f"application/openmetrics-text; version={version}"
+        response = await client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}", "Accept": accept})
+
+        assert (200, "text/plain; version=0.0.4; charset=utf-8") == (
+            response.status_code,
+            response.headers["Content-Type"],
+        )
+
 
 def test_a_relative_folder_is_refused(environ: dict[str, str]) -> None:
     """Processes with other working directories would use another one."""
