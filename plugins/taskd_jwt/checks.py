@@ -33,6 +33,8 @@ def check_secrets(secrets: Iterable[str]) -> Iterator[Check]:
     }
     for secret, (name, remedy) in zip(secrets, remedies.items(), strict=False):
         check = _check_secret(name, secret.encode(), remedy)
+        if check.outcome is Outcome.OK and not secret.isprintable():
+            check = Check(name, Outcome.NOTE, "it has line breaks or invisible characters in it", _UNQUOTE)
         if name != "secret" and check.outcome is Outcome.OK:
             check = Check(name, Outcome.NOTE, f"{check.finding}; tokens signed with it are accepted", remedy)
         yield check

@@ -30,7 +30,13 @@ def metrics_route(numbers: Numbers, token: Secret) -> Route:
         """Return the metrics."""
         if not hmac.compare_digest(_sent_by(request), wanted):
             raise HTTPException(401, "The token for the metrics is missing or wrong.", CHALLENGE)
-        content, content_type = exposed(await numbers.everywhere(), request.headers.get("accept", ""))
+        try:
+            found = await numbers.everywhere()
+        except OSError as error:
+            # The numbers of this process alone would look as if counters had fallen.
+            detail = f"The folder of the metrics cannot be used: {error.strerror}"
+            raise HTTPException(503, detail, {"Retry-After": "5"}) from None
+        content, content_type = exposed(found, request.headers.get("accept", ""))
         return Response(content, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     return Route(PATH, metrics, methods=["GET"], include_in_schema=False)

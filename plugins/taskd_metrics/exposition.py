@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 from prometheus_client import CollectorRegistry
@@ -24,8 +24,16 @@ def exposed(measurements: Iterable[Measurement], accept: str) -> tuple[bytes, st
     """Return *measurements* in a format that *accept* allows, and the content type of the format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Measurements(list(measurements)))
-    encode, content_type = choose_encoder(accept)
+    encode, content_type = _encoder(accept)
     return encode(registry), content_type
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """Return what writes a format that *accept* allows; the oldest if *accept* has a version that is not a number."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        return choose_encoder("")
 
 
 @attrs.frozen(eq=False)

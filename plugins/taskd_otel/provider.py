@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -27,6 +28,13 @@ __all__ = ["Tracing"]
 
 # Less than taskd gives a plugin to stop.
 FLUSH_TIMEOUT_MS = 1500
+
+# They warn of what is wrong with the headers of a request, and quote it: anyone could fill the log with that.
+PARSERS = (
+    "opentelemetry.baggage.propagation",
+    "opentelemetry.trace.propagation.tracecontext",
+    "opentelemetry.trace.span",
+)
 
 _getter: Any = asgi_getter
 _new_trace_id = RandomIdGenerator().generate_trace_id
@@ -72,6 +80,8 @@ class Tracing:
     @contextlib.asynccontextmanager
     async def exporting(self, exporter: Exporter) -> AsyncIterator[None]:
         """Send the spans during the block, from a thread; at the end, send those that are left."""
+        for name in PARSERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
         made = _made(exporter)
         if made is None:
             yield

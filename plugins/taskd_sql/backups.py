@@ -55,7 +55,7 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> str:
         if stop.is_set():
             raise InterruptedError
 
-    with _translating(), _connected(source, "rw") as original, _connected(target, "rw") as copy:
+    with _translating(), _alone(target), _connected(source, "rw") as original, _connected(target, "rw") as copy:
         # Within a transaction, other connections may write without making the copy begin again.
         original.execute("BEGIN")
         original.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -67,16 +67,30 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> str:
 
 
 def _restore(source: Path, target: Path, stop: threading.Event) -> str:
-    for file in (target, *[target.with_name(target.name + end) for end in ("-wal", "-shm", "-journal")]):
+    for file in (target, *_journals(target)):
         if os.path.lexists(file):
             raise StoreError(f"{file} exists: stop all servers, and move it away")
     with new_file(target) as part:
         contents = _copy(source, part, stop)
-        with _translating(), _connected(part, "rw") as connection:
+        with _translating(), _alone(part), _connected(part, "rw") as connection:
             _raise_counters(connection)
         # As for a new database: see `sqlite_file`.
         part.chmod(0o640)
     return contents
+
+
+def _journals(file: Path) -> list[Path]:
+    return [file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal")]
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Remove what SQLite has left beside *file*, which is of no use if the block has failed."""
+    try:
+        yield
+    finally:
+        for journal in _journals(file):
+            journal.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

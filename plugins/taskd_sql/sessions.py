@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -59,6 +60,7 @@ _STILL_IN_JOURNAL = (
     "Deleted texts are still in the journal of the database, the file that ends in -wal, because somebody reads it: run"
     " the command again, or stop all servers, which removes the file"
 )
+_IN_JOURNAL = "the tasks are deleted, but their texts are still in the journal of the file"
 _NO_RESPONSE = "the database stopped responding: is it frozen or overloaded?"
 _POSTGRES_LIMITS = (
     f"SET LOCAL statement_timeout = '{WORK_TIMEOUT_S}s'",
@@ -200,7 +202,10 @@ class Session:
         """Empty the journal of an SQLite file, which still has deleted texts; log it if somebody is reading it."""
         if self.is_sqlite:
             raw: Any = (await self.connection.get_raw_connection()).driver_connection
-            [(is_busy, _, _)] = await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            try:
+                [(is_busy, _, _)] = await raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise StoreError(f"{_IN_JOURNAL} ({error.sqlite_errorname}): make room, and try again") from None
             if is_busy:
                 logger.warning(_STILL_IN_JOURNAL)
 

@@ -27,10 +27,11 @@ HIDDEN = "(hidden)"
 _SECRET_NAME = re.compile(
     r"(^|[_-])(secret|passw(or)?d|passphrase|token|key|credential)s?([_-]|$)|password$", re.IGNORECASE
 )
-# The URL of a database, for example; a URL of HTTP may have a secret anywhere.
+# The URL of a database, for example; a URL of HTTP may have a secret anywhere.  If the colon in front of a password was
+# percent-encoded by mistake, the user seems to contain the password.
 _DSN = re.compile(
     r"(?P<scheme>(?!https?:|wss?:)[a-z][a-z0-9+.-]*://)"
-    r"((?P<user>[^:@/?#\s]*)(?P<password>:[^@/?#\s]*)?@)?(?P<host>[^@/?#\s]*)(?P<path>/[^@?#\s]*)?(?P<query>\?[^@#\s]*)?",
+    r"((?P<user>(?:(?!%3a)[^:@/?#\s])*)(?P<password>:[^@/?#\s]*)?@)?(?P<host>[^@/?#\s]*)(?P<path>/[^@?#\s]*)?(?P<query>\?[^@#\s]*)?",
     re.IGNORECASE,
 )
 
@@ -63,7 +64,12 @@ class _Setting:
         """Return everything, for a program."""
         default = None if self.value is None else "default"
         place, path = (default, None) if self.origin is None else (self.origin.place.value, self.origin.path)
-        return {"name": self.name, "value": self.value, "source": place, "path": path}
+        return {
+            "name": self.name,
+            "value": self.value,
+            "source": place,
+            "path": None if self.origin is None else self.origin.path,
+        }
 
 
 @click.command()

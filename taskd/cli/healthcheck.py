@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,9 +63,27 @@ def healthcheck(url: str | None, host: str, port: int, uds: str | None, live: bo
         connection, prefix = _connection_to(address, timeout_s)
         path = prefix + path
         where = address.rstrip("/") + path.removeprefix(prefix)
-    if fault := _fault(connection, path):
+    with _limited(timeout_s):
+        fault = _fault(connection, path)
+    if fault:
         click.echo(f"taskd: {where}: {fault}", err=True)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _limited(timeout_s: float) -> Iterator[None]:
+    """Raise `TimeoutError` in the block after *timeout_s*: a connection only limits how long it waits for each part."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _url(host: str, port: int) -> str:

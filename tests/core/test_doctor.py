@@ -240,6 +240,17 @@ class TestTokens:
         assert ("note", "it has spaces or quotes around it") == (report.outcomes["secret"], report.findings["secret"])
         assert "BETTER_AUTH_SECRET" in report.remedies["secret"]
 
+    @pytest.mark.parametrize("inside", ["\n", "\u200b", "\xa0"], ids=ascii)
+    def test_a_secret_with_invisible_characters_is_noted(self, served: SQLitePlace, inside: str) -> None:
+        """Two secrets in one file, for example, are one that the frontend does not have."""
+        report = examined(served.url, BETTER_AUTH_SECRET=f"{STRONG_SECRET}{inside}{STRONG_SECRET[::-1]}")
+
+        assert ("note", "it has line breaks or invisible characters in it") == (
+            report.outcomes["secret"],
+            report.findings["secret"],
+        )
+        assert "BETTER_AUTH_SECRET" in report.remedies["secret"]
+
     @pytest.mark.parametrize("variable", ["TASKD_JWT_AUDIENCE", "TASKD_JWT_ISSUER"])
     def test_a_claim_that_no_token_has_is_noted(self, served: SQLitePlace, variable: str) -> None:
         """Better Auth writes an origin without a slash."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -102,6 +103,26 @@ class TestNotHealthy:
             result = invoke("healthcheck", url, "--timeout", "0.1", settings={})
 
         assert (1, f"taskd: {url}/readyz: no response in 0.1 s\n") == (result.exit_code, result.output)
+
+    def test_a_server_that_responds_slowly_is_not_waited_for(self) -> None:
+        """The limit is for the whole response, not for each part of it."""
+        listening, url = on_port()
+        ended = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                while not ended.wait(0.02):
+                    connection.sendall(b"H")
+
+        with listening, ThreadPoolExecutor(1) as thread:
+            thread.submit(serve)
+            try:
+                result = invoke("healthcheck", url, "--timeout", "0.3", settings={})
+            finally:
+                ended.set()
+
+        assert (1, f"taskd: {url}/readyz: no response in 0.3 s\n") == (result.exit_code, result.output)
 
     def test_nothing_listens(self) -> None:
         """The reason is the operating system's, for a port and for a socket."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import shlex
 import signal
 import sqlite3
@@ -57,6 +58,17 @@ def writing(place: SQLitePlace) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def no_larger_files_than(size: int) -> Iterator[None]:
+    """Let this process write no files of more than *size* bytes, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class TestBackup:
@@ -179,6 +191,18 @@ class TestBackup:
             [line] = result.output.splitlines()
             assert (1, True) == (result.exit_code, line.startswith("taskd: the copy ")), line
         assert [] == [*tmp_path.glob("*elsewhere*")]
+
+    def test_a_full_disk(self, filled_file: SQLitePlace, tmp_path: Path, run: Run) -> None:
+        """A copy that cannot be completed leaves nothing behind, not even a journal of SQLite's."""
+        elsewhere = SQLitePlace(tmp_path / "elsewhere.db")
+        run(filled_file, "backup", "copy.db")
+        with no_larger_files_than(8192):
+            made = run(filled_file, "backup", "second.db")
+            restored = run(elsewhere, "restore", "copy.db")
+
+        for result in (made, restored):
+            assert (1, True) == (result.exit_code, result.output.startswith("taskd: the copy failed: SQLITE_"))
+        assert [] == [*Path().glob("*second*"), *tmp_path.glob("*elsewhere*")]
 
     def test_the_guide_s_commands_for_postgresql(self, postgres_place: PostgresPlace, run: Run) -> None:
         """What they restore has the same tasks, all of the schema, and counters that no client has seen."""

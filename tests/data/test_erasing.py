@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 
+import aiosqlite
 import pytest
 from click.testing import CliRunner
 
@@ -66,6 +67,25 @@ class TestErase:
         assert [0, 0, 1] == [each.exit_code for each in (*results, again)]
         assert 2 == sum("still in the journal" in line for line in caplog.messages), caplog.messages
         assert b"secret plans" not in stored(sqlite_place).lower()
+
+    def test_the_journal_cannot_be_emptied(
+        self, sqlite_place: SQLitePlace, monkeypatch: pytest.MonkeyPatch, run: Run
+    ) -> None:
+        """If there is no room for what is in the journal, one line says that the texts are still there."""
+        fill(sqlite_place)
+
+        async def execute(*_: object) -> None:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorname = "SQLITE_FULL"
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(aiosqlite.Connection, "execute_fetchall", execute)
+            result = run(sqlite_place, "erase", "alice", "--yes")
+
+        said = "the tasks are deleted, but their texts are still in the journal of the file (SQLITE_FULL): make room"
+        assert (1, f"taskd: {said}, and try again\n") == (result.exit_code, result.output)
+        assert [] == sqlite_place.run("SELECT id FROM tasks WHERE user_id = 'alice'")
 
     def test_a_user_who_cannot_exist(self, sqlite_place: SQLitePlace, run: Run) -> None:
         """It is a wrong argument."""

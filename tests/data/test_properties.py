@@ -23,7 +23,7 @@ from taskd_sql.store import SQLTaskStore
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)
 NOT_BLANK = TEXTS.map(lambda text: f"{text[:49]}x")
 TIMES = st.datetimes(timezones=st.just(dt.timezone.utc))
-VERSIONS = st.integers(0, 2**63 - 2)
+VERSIONS = st.integers(0, 2**53 - 1)
 
 
 @st.composite

@@ -253,17 +253,19 @@ MISTAKES: dict[str, tuple[int, Any, str]] = {
     "a later field": (TASK, {**LINES[TASK], "colour": "Secret"}, "line 3 has the field colour, which this version"),
     "a strange field": (TASK, {**LINES[TASK], "Secret plans": 1}, "line 3 has a field, which this version"),
     "no user": (1, {"kind": "user", "id": "", "seq": 1}, "line 2 id must be a text of 1 to 255 characters"),
+    "a seq that leaves no room": (1, {**LINES[1], "seq": 2**53}, "line 2 seq must be a whole number from 0 to"),
     "a user that no path has": (1, {"kind": "user", "id": "..", "seq": 1}, "line 2 id must be a text of 1 to 255"),
     "a wrong count": (4, {"kind": "end", "tasks": 2, "keys": 1}, "line 5 counts 2 tasks and 1 keys, but"),
     "a wrong key": (3, {**LINES[3], "key": "Secret\n"}, "line 4 key must be a text of 1 to 255 visible"),
     "the same task twice": (3, LINES[TASK], "line 4 has an id that does not come after that of the previous task"),
     "a user too early": (3, LINES[1], "line 4 comes before the end of the user"),
     "a wrong number of users": (DONE, {"kind": "done", "users": 2}, "line 6 counts 2 users, but there are 1"),
+    "the same user twice": (DONE, LINES[1], "line 6 begins a user who does not come after the previous one"),
     "a task without a user": (DONE, LINES[TASK], "line 6 must begin another user, or be the end of the export"),
     "a long line": (TASK, "9" * 300_000, "line 3 is longer than 262144 bytes"),
 }  # fmt: skip
 # Those that come after the user.
-LATE = {"a wrong number of users", "a task without a user"}
+LATE = {"a wrong number of users", "the same user twice", "a task without a user"}
 
 
 class TestMistakes:

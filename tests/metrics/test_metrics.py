@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import httpx
 import pytest
 
 from taskd import build_app
 from taskd.settings import SettingsError
+from taskd.testing import lifespan
 from taskd.version import __version__
 from tests.conftest import client_of
 from tests.metrics import TOKEN
@@ -114,6 +118,27 @@ class TestNumbers:
         assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
         assert "no-store" == response.headers["Cache-Control"]
         assert response.text.endswith("# EOF\n")
+
+    @pytest.mark.parametrize("version", ["a.b", '"1.0.0"'])
+    async def test_a_strange_version_gets_the_oldest_format(self, client: httpx.AsyncClient, version: str) -> None:
+        """Whatever a program asks for, it gets the numbers."""
+        accept = f"application/openmetrics-text; version={version}"
+        response = await client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}", "Accept": accept})
+
+        assert (200, "text/plain; version=0.0.4; charset=utf-8") == (
+            response.status_code,
+            response.headers["Content-Type"],
+        )
+
+    async def test_a_folder_that_cannot_be_used(self, environ: dict[str, str], tmp_path: Path) -> None:
+        """Prometheus is told to come back, instead of counters that have fallen."""
+        app = build_app({**environ, "TASKD_METRICS_FOLDER": str(tmp_path)})
+        async with lifespan(app), client_of(app) as client:
+            shutil.rmtree(tmp_path / "taskd-metrics")
+            response = await client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+
+        assert (503, "5") == (response.status_code, response.headers["Retry-After"])
+        assert "unavailable" == response.json()["code"]
 
 
 def test_a_relative_folder_is_refused(environ: dict[str, str]) -> None:

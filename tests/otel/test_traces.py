@@ -111,6 +111,18 @@ class TestSpans:
 
         assert names == served.names
 
+    @pytest.mark.parametrize(
+        "headers",
+        [{"traceparent": "0" * 600}, {"traceparent": PARENT, "tracestate": SECRET_TEXT}, {"baggage": SECRET_TEXT}],
+        ids=" ".join,
+    )
+    async def test_malformed_headers_are_ignored(
+        self, served: Traced, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nobody can fill the log with them."""
+        assert 200 == (await served.client.get("/api/alice/tasks", headers=headers)).status_code
+        assert "" == caplog.text
+
     async def test_what_is_not_sampled_costs_no_spans(
         self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -461,6 +461,9 @@ SQLITE_FAULTS = {
     "harmless trigger": Fault(
         "CREATE TRIGGER theirs AFTER INSERT ON tasks BEGIN SELECT 1; END", {"tables": NOTE}, "theirs", "DROP TRIGGER"
     ),
+    "unique index": Fault(
+        "CREATE UNIQUE INDEX theirs ON tasks (user_id, title)", {"tables": NOTE}, "unique index theirs", "DROP INDEX"
+    ),
     "refusing trigger": Fault(
         "CREATE TRIGGER theirs BEFORE DELETE ON tasks BEGIN SELECT RAISE(IGNORE); END",
         {"tables": NOTE, "tasks": FAILED},

@@ -29,6 +29,7 @@ _STEPS = 10_000
 _TRIGGERS = {"tasks_inserted", "tasks_updated", "tasks_deleted", "tasks_moved"}
 _OURS = ("tasks", "owners", "idempotency_keys")
 _OBJECTS = "SELECT type, name FROM sqlite_master WHERE tbl_name IN ('tasks', 'owners', 'idempotency_keys')"
+_UNIQUE = "SELECT name FROM pragma_index_list(?) WHERE \"unique\" AND origin <> 'pk'"
 _KEY = "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk"
 
 
@@ -165,7 +166,7 @@ def _integrity(connection: sqlite3.Connection, file: Path) -> Check:
 
 
 def _tables(connection: sqlite3.Connection) -> Check:
-    """Check the keys and triggers: some tools copy tables without them."""
+    """Check the keys and triggers, which some tools do not copy, and look for what somebody has added."""
     objects = set(connection.execute(_OBJECTS))
     triggers = {name for kind, name in objects if kind == "trigger"}
     keyless = [name for name in _OURS if [row[0] for row in connection.execute(_KEY, (name,))] != _keys()[name]]
@@ -173,9 +174,12 @@ def _tables(connection: sqlite3.Connection) -> Check:
     if missing:
         remedy = "Restore a backup, or copy the tasks into a file that taskd has created."
         return Check("tables", Outcome.FAILED, f"missing: {', '.join(missing)}", remedy)
-    if others := sorted(triggers - _TRIGGERS):
-        finding = f"triggers that are not taskd's: {', '.join(others)}"
-        return Check("tables", Outcome.NOTE, finding, "Drop what may refuse or change tasks: DROP TRIGGER.")
+    unique = {name for table in _OURS for (name,) in connection.execute(_UNIQUE, (table,))}
+    others = [f"trigger {name}" for name in sorted(triggers - _TRIGGERS)]
+    others += [f"unique index {name}" for name in sorted(unique)]
+    if others:
+        remedy = "Drop what may refuse or change tasks: DROP TRIGGER, DROP INDEX."
+        return Check("tables", Outcome.NOTE, f"not taskd's: {', '.join(others)}", remedy)
     return Check("tables", Outcome.OK, "keys and triggers are complete")
 
 

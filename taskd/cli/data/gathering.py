@@ -170,8 +170,12 @@ class ExportReader:
         """
         if not isinstance(self._next(), ExportLine):
             raise self._wrong("is not the first line of an export")
-        count = 0
+        count, last = 0, ""
         while isinstance(line := self._next(), UserLine):
+            if line.id <= last:
+                # Otherwise, what a user has in one part of the file could replace what is in another.
+                raise self._wrong("begins a user who does not come after the previous one")
+            last = line.id
             with GatheredUser.begin(line, self.number) as user:
                 self._gather(user)
                 yield user

@@ -44,8 +44,9 @@ FORMAT = 1
 # Of a task, with each character escaped in JSON.
 MAX_LINE_BYTES = 256 * 1024
 
-_NUMBER = MustBe("a whole number from 0 to 9223372036854775807")
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1), _NUMBER]
+# The numbers that JavaScript has.  Every write raises a user's `seq`, so it must stay far below what a store can hold.
+_MAX_NUMBER = 2**53 - 1
+Count = Annotated[int, Meta(ge=0, le=_MAX_NUMBER), MustBe(f"a whole number from 0 to {_MAX_NUMBER}")]
 Moment = Annotated[dt.datetime, Meta(tz=True), MustBe("an RFC 3339 date-time with an offset")]
 ID = Annotated[UUID, MustBe("a UUID")]
 Key = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z"), MustBe("a text of 1 to 255 visible ASCII characters")]
