@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import enum
+import grp
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import attrs
 from attrs.validators import instance_of
 
-__all__ = ["Check", "Diagnosable", "Outcome", "long_timeouts"]
+__all__ = ["Check", "Diagnosable", "Outcome", "hiding", "long_timeouts"]
 
 # A client, or a proxy, gives up sooner.
 _LONGEST_S = 60
@@ -60,3 +63,19 @@ def long_timeouts(seconds: Mapping[str, float]) -> Iterator[Check]:
     """
     if too_long := [f"{name} is {value:g} seconds" for name, value in seconds.items() if value > _LONGEST_S]:
         yield Check("time-outs", Outcome.NOTE, ", ".join(too_long), "Set it in seconds, not in milliseconds.")
+
+
+def hiding(file: Path) -> str:
+    """Return the command that hides *file* from other users, but not from this one, who may not own it."""
+    found, command = file.stat(), f"chmod o-rwx {file}"
+    if found.st_uid == os.geteuid() or found.st_gid in {os.getegid(), *os.getgroups()}:
+        return command
+    return f"chgrp {_group()} {file} && {command}"
+
+
+def _group() -> str:
+    """Return the name of this process's group, or its number if it has none."""
+    try:
+        return grp.getgrgid(os.getegid()).gr_name
+    except KeyError:
+        return str(os.getegid())

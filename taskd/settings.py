@@ -90,7 +90,8 @@ def _in_file(path: Path) -> dict[str, str]:
             raise SettingsError(".env", "is a link to a file that is not there") from None
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(".env", f"cannot be read: {type(error).__name__}") from None
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise SettingsError(".env", f"cannot be read: {reason}") from None
     for binding in bindings:
         has_no_value = binding.key is not None and (binding.value is None or not _NAME.fullmatch(binding.key))
         if binding.error or has_no_value:

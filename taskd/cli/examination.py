@@ -12,7 +12,7 @@ import attrs
 from starlette.authentication import AuthenticationBackend
 
 from taskd.application import Application
-from taskd.checks import Check, Outcome, long_timeouts
+from taskd.checks import Check, Outcome, hiding, long_timeouts
 from taskd.cli.rehearsal import NAME, Rehearsal
 from taskd.closing import bounded, close_in_time
 from taskd.environment import Environ
@@ -66,7 +66,7 @@ def _of_settings(plugins: Plugins) -> Iterator[Check]:
     yield _origins(settings.frontend_origins)
     if file is not None and (mode := stat.S_IMODE(file.stat().st_mode)) & stat.S_IROTH:
         finding = f"{file} can be read by anyone ({mode:04o})"
-        yield Check(".env", Outcome.NOTE, finding, f"It has secrets: chmod 600 {file}")
+        yield Check(".env", Outcome.NOTE, finding, f"It may have secrets: {hiding(file)}")
     yield from long_timeouts(
         {"TASKD_QUEUE_TIMEOUT": settings.queue_timeout_s, "TASKD_SEND_TIMEOUT": settings.send_timeout_s}
     )

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import email.utils
 import json
+import os
 import ssl
 import time
 import uuid
@@ -35,6 +36,9 @@ from tests.support.proxy import Handler, listening
 from tests.support.third_parties import SLEEPS, SWALLOWS, slow_store
 
 pytestmark = pytest.mark.usefixtures("_once")
+
+# Of no user.
+NO_GROUP = 64_321
 
 ACME = Path(__file__).parents[2] / "examples" / "acme"
 BREAKING_STORE_PLUGIN = f"""
@@ -194,8 +198,22 @@ class TestSurroundings:
         noted = examined(served.url)
         file.chmod(0o640)
 
-        assert ("note", f"It has secrets: chmod 600 {file}") == (noted.outcomes[".env"], noted.remedies[".env"])
+        assert ("note", f"It may have secrets: chmod o-rwx {file}") == (noted.outcomes[".env"], noted.remedies[".env"])
         assert ".env" not in examined(served.url).outcomes
+
+    def test_the_remedy_for_a_file_of_somebody_else_lets_the_server_read_it(
+        self, served: SQLitePlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The group of the server's user is given the file before others lose it."""
+        file = Path(".env").absolute()
+        file.write_text("TASKD_LOG_LEVEL=info")
+        file.chmod(0o644)
+        monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+        monkeypatch.setattr(os, "getegid", lambda: NO_GROUP)
+        monkeypatch.setattr(os, "getgroups", list)
+        remedy = examined(served.url).remedies[".env"]
+
+        assert f"It may have secrets: chgrp {NO_GROUP} {file} && chmod o-rwx {file}" == remedy
 
     @pytest.mark.parametrize("variable", ["TASKD_QUEUE_TIMEOUT", "TASKD_SEND_TIMEOUT"])
     def test_milliseconds_are_noted(self, served: SQLitePlace, variable: str) -> None:

@@ -26,7 +26,7 @@ SHOWN = [
 COMMANDS = [
     pytest.param(shlex.split(found[1]), id=found[1])
     for page in PAGES
-    for language in ("sh", "text")
+    for language in ("sh", "bash", "text")
     for block in blocks(str(page.relative_to(ROOT)), language)
     if not FILE.match(block)
     for line in block.splitlines()

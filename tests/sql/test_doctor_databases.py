@@ -119,7 +119,7 @@ class TestSQLite:
         served.file.chmod(0o644)
         report = examined(served.url)
 
-        assert (0, "note", f"chmod 640 {served.file}") == (
+        assert (0, "note", f"chmod o-rwx {served.file}") == (
             report.exit_code,
             report.outcomes["file"],
             report.remedies["file"],

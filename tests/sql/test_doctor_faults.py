@@ -565,7 +565,7 @@ class TestSQLite:
             Path(f"{served.file}-wal").chmod(0o644)
             report = examined(served.url)
 
-        assert (NOTE, f"chmod 640 {served.file}-wal") == (report.outcomes["file"], report.remedies["file"])
+        assert (NOTE, f"chmod o-rwx {served.file}-wal") == (report.outcomes["file"], report.remedies["file"])
 
     def test_a_folder_that_anyone_can_write_is_noted(self, served: SQLitePlace) -> None:
         """Anyone could replace the file by another."""

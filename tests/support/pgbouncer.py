@@ -72,14 +72,15 @@ def deployed_pgbouncer(server: PostgresServer, text: str, users: str, name: str 
         pooler = PgBouncer(free_port(), folder / "log")
         (folder / "userlist.txt").write_text(users)
         replacements = {
-            r"host=/run/postgresql": f"host={server.data.parent} port={server.port}",
+            r"host=127\.0\.0\.1 ": f"host=127.0.0.1 port={server.port} ",
             r"(?m)^listen_port = .*": f"listen_port = {pooler.port}",
-            r"/etc/pgbouncer(?=/)|/var/log/pgbouncer(?=/)|/run/pgbouncer(?=/)": str(folder),
+            r"/etc/pgbouncer(?=/)|/var/log/postgresql(?=/)|/run/postgresql(?=/)": str(folder),
         }
         for pattern, instead in replacements.items():
             text = re.sub(pattern, instead, text)
         configuration = folder / "pgbouncer.ini"
-        configuration.write_text(text)
+        # The tests' PostgreSQL accepts this user's password only over TLS.
+        configuration.write_text(f"{text}server_tls_sslmode = require\n")
         with _running(_program(name), configuration, pooler):
             yield pooler
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
-from taskd.checks import Check, Outcome, long_timeouts
+from taskd.checks import Check, Outcome, hiding, long_timeouts
 from taskd_sql.checks import mounts
 from taskd_sql.checks.revision import REVISION, check_revision
 from taskd_sql.engine.sqlite import SQLiteDatabase
@@ -135,7 +135,7 @@ def _file(file: Path) -> Check:
     for each in (real, *beside):
         mode = each.stat().st_mode & 0o777
         if mode & 0o007:
-            return Check("file", Outcome.NOTE, f"{each} can be read by anyone ({mode:04o})", f"chmod 640 {each}")
+            return Check("file", Outcome.NOTE, f"{each} can be read by anyone ({mode:04o})", hiding(each))
     return _relative(file) or Check("file", Outcome.OK, f"{file} ({found.st_mode & 0o777:04o})")
 
 

@@ -105,7 +105,8 @@ _REMEDIES = {
     " digits; or give the user that password: ALTER ROLE … PASSWORD '…'.",
     "28000": "Correct the user in DATABASE_URL, or let it connect: in the server's pg_hba.conf, or in the console.",
     "3D000": "Correct the name of the database in DATABASE_URL, or create it: CREATE DATABASE ….",
-    "08P01": "Behind a PgBouncer, set TASKD_SQL_POOLER=yes.",
+    "08P01": "Behind a PgBouncer, set TASKD_SQL_POOLER=yes. If it is set, the log of the PgBouncer says why it refuses"
+    " the connection, or cannot open its own.",
     "53300": "Lower TASKD_SQL_POOL_SIZE, or raise the server's limit of connections.",
     "57P03": "Wait until the server has started, and try again.",
 }
