@@ -64,12 +64,7 @@ class _Setting:
         """Return everything, for a program."""
         default = None if self.value is None else "default"
         place, path = (default, None) if self.origin is None else (self.origin.place.value, self.origin.path)
-        return {
-            "name": self.name,
-            "value": self.value,
-            "source": place,
-            "path": None if self.origin is None else self.origin.path,
-        }
+        return {"name": self.name, "value": self.value, "source": place, "path": path}
 
 
 @click.command()

@@ -123,17 +123,6 @@ def test_a_wrong_setting_does_not_hide_the_others(environ: dict[str, str], messa
         assert "sqlite:///other.db" in result.output
 
 
-@pytest.mark.parametrize("name", ["BETTER_AUTH_SECRET", "DATABASE_URL"])
-def test_a_secret_in_the_place_of_its_file_is_hidden(name: str) -> None:
-    """If `NAME_FILE` is set to the secret itself, neither the list nor the error shows it."""
-    for options in ([], ["--json"]):
-        result = invoke("config", *options, settings={f"{name}_FILE": URL})
-
-        assert 1 == result.exit_code
-        assert "(hidden)" in result.output
-        assert PASSWORD not in result.output
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
