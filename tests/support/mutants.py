@@ -94,7 +94,7 @@ def run(folder: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
     # The copy must come before the installed package.
     path = os.pathsep.join(str(folder / each) for each in (".", "plugins"))
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", *tests],
+        [sys.executable, "-m", "pytest", "-x", "-q", "--authors", "--processes", *tests],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
