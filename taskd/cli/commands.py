@@ -9,11 +9,12 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from taskd.plugins import Plugins
 from taskd.start import print_warnings, starting
 
-__all__ = ["closing", "loaded_plugins", "print_table", "printing", "run"]
+__all__ = ["closing", "loaded_plugins", "print_json", "print_table", "printing", "run"]
 
 T = TypeVar("T")
 
@@ -58,6 +59,11 @@ def printing() -> Iterator[Plugins]:
     with contextlib.redirect_stdout(sys.stderr), loaded_plugins() as plugins:
         yield plugins
         print_warnings(plugins.warnings)
+
+
+def print_json(value: object) -> None:
+    """Print *value* as JSON, for a program."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def print_table(rows: Iterable[Sequence[str]]) -> None:

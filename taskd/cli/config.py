@@ -10,10 +10,9 @@ from typing import Any
 
 import attrs
 import click
-import msgspec
 
 from taskd.application import Application
-from taskd.cli.commands import closing
+from taskd.cli.commands import closing, print_json
 from taskd.environment import Declaration, Environ, Origin, Place
 from taskd.plugins import PluginError, Plugins
 from taskd.settings import Settings, SettingsError, load_settings
@@ -81,8 +80,7 @@ def config(*, as_json: bool) -> None:
         print_warnings([*environ.mistakes(), *(environ.unknown() if failure is None else ())])
     settings = {part: [_setting(name, environ) for name in sorted(names)] for part, names in parts.items() if names}
     if as_json:
-        whole = {part: [each.as_json() for each in each_of] for part, each_of in settings.items()}
-        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=2))
+        print_json({part: [each.as_json() for each in each_of] for part, each_of in settings.items()})
     else:
         _print_text(settings)
     if failure is not None:

@@ -9,10 +9,9 @@ from typing import Any
 
 import attrs
 import click
-import msgspec
 
 from taskd.application import Application
-from taskd.cli.commands import closing, print_table
+from taskd.cli.commands import closing, print_json, print_table
 from taskd.environment import Environ
 from taskd.plugins import LoadedPlugin, Plugin, PluginError, Plugins
 from taskd.plugins.finder import find
@@ -83,7 +82,7 @@ def plugins(*, details: bool, as_json: bool) -> None:
         if (details or as_json) and not is_broken:
             rows, is_broken = _completed(rows, environ)
     if as_json:
-        _print_json(rows, settings)
+        print_json({"plugins": [row.as_json() for row in rows], "selected": _selected(settings)})
     else:
         _print_text(rows, settings, details=details)
     if is_broken:
@@ -157,11 +156,6 @@ def _print_text(rows: Sequence[_Row], settings: Settings, *, details: bool) -> N
         print_table((f"  {name}", text) for name, text in row.details())
     click.echo("\nselected")
     print_table((f"  {name}", ", ".join(names) or "none") for name, names in _selected(settings).items())
-
-
-def _print_json(rows: Sequence[_Row], settings: Settings) -> None:
-    whole = {"plugins": [row.as_json() for row in rows], "selected": _selected(settings)}
-    click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=2))
 
 
 def _selected(settings: Settings) -> dict[str, Sequence[str]]:

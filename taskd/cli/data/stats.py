@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
-from taskd.cli.commands import print_table, printing, run
+from taskd.cli.commands import print_json, print_table, printing, run
 from taskd.data import Statistics
 from taskd.tasks import Status
 
@@ -23,7 +22,7 @@ def stats(*, as_json: bool) -> None:
     with printing() as plugins:
         found = run(plugins, plugins.portable().statistics())
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(_plain(found)), indent=2))
+        print_json(_plain(found))
     else:
         print_table(_rows(found))
 
