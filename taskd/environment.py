@@ -138,8 +138,7 @@ class Environ(Mapping[str, str]):
     def completed(self, defaults: Mapping[str, str]) -> Environ:
         """Return this environment with *defaults* for names that are not set; both share one record of names read."""
         added = {name: value for name, value in defaults.items() if not self._is_set(name)}
-        values, records = {**added, **self._values}, (self._asked, self._readers, self._texts, self.declared)
-        return Environ(values, *records, file=self.file, in_file=self._in_file)
+        return attrs.evolve(self, values={**added, **self._values})
 
     def origin(self, name: str) -> Origin | None:
         """Return where the value of *name* is from; None if it is not set."""

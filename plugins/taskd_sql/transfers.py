@@ -47,19 +47,19 @@ async def export(session: Session, owner: str | None) -> AsyncGenerator[Record, 
     tables = (owners, tasks, keys)
     async with session.transaction():
         counters, own_tasks, own_keys = [await _Rows.of(session.stream(_in_order(table, owner))) for table in tables]
-        while heads := [rows.head[0] for rows in (counters, own_tasks, own_keys) if rows.head is not None]:
+        while users := [rows.head.user_id for rows in (counters, own_tasks, own_keys) if rows.head is not None]:
             # In PostgreSQL, too, user ids are sorted by code points.
-            user = min(heads)
-            seq = max((row.seq for row in [counters.head] if row is not None and row.user_id == user), default=0)
-            if counters.head is not None and counters.head.user_id == user:
+            user, seq = min(users), 0
+            if counters.is_at(user):
+                seq = counters.head.seq
                 await counters.advance()
-            if seq or any(rows.head is not None and rows.head[0] == user for rows in (own_tasks, own_keys)):
+            if seq or own_tasks.is_at(user) or own_keys.is_at(user):
                 # Tasks from before there were versions do not count.
                 yield Owner(id=user, seq=max(seq, 1))
-            while own_tasks.head is not None and own_tasks.head.user_id == user:
+            while own_tasks.is_at(user):
                 yield _task(own_tasks.head)
                 await own_tasks.advance()
-            while own_keys.head is not None and own_keys.head.user_id == user:
+            while own_keys.is_at(user):
                 yield _key(own_keys.head)
                 await own_keys.advance()
 
@@ -90,6 +90,10 @@ class _Rows:
         rows = cls(parts)
         await rows.advance()
         return rows
+
+    def is_at(self, user: str) -> bool:
+        """Tell whether the first row that is left is one of *user*."""
+        return self.head is not None and self.head.user_id == user
 
     async def advance(self) -> None:
         """Go on to the next row."""
