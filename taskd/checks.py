@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import grp
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -75,6 +74,8 @@ def hiding(file: Path) -> str:
 
 def _group() -> str:
     """Return the name of this process's group, or its number if it has none."""
+    import grp  # noqa: PLC0415  Windows has no such module, but may import this one
+
     try:
         return grp.getgrgid(os.getegid()).gr_name
     except KeyError:

@@ -12,7 +12,6 @@ __all__ = ["listen_on", "take_passed"]
 
 # SD_LISTEN_FDS_START in sd_listen_fds(3).
 FIRST = 3
-_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 def take_passed(environ: MutableMapping[str, str]) -> Sequence[int]:
@@ -47,7 +46,8 @@ def _opened(descriptor: int) -> socket.socket:
         is_listening = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise ListenError(f"cannot listen on file descriptor {descriptor}: {error.strerror}") from None
-    if not (is_listening and opened.type is socket.SOCK_STREAM and opened.family in _FAMILIES):
+    families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+    if not (is_listening and opened.type is socket.SOCK_STREAM and opened.family in families):
         opened.detach()
         remedy = "it is not a socket that listens for connections; for systemd, use ListenStream= and Accept=no"
         raise ListenError(f"cannot listen on file descriptor {descriptor}: {remedy}")

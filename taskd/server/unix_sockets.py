@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -71,6 +70,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> None:
+    import fcntl  # noqa: PLC0415  Windows has no such module, but may import this one
+
     until_s = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
