@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
@@ -22,7 +20,7 @@ from taskd.cli.main import main
 from taskd_sql import sessions
 from taskd_sql.sessions import Session
 from tests.data.conftest import Run
-from tests.support.databases import Place, PostgresPlace, SQLitePlace
+from tests.support.databases import Place, PostgresPlace, SQLitePlace, holding
 from tests.support.migrating import migrate
 from tests.support.pgbouncer import PgBouncer
 
@@ -167,29 +165,14 @@ class TestServers:
         monkeypatch.setattr(sessions, "LOCK_TIMEOUT_S", 0.2)
         monkeypatch.setattr(sessions, "_POSTGRES_LIMITS", ("SET LOCAL lock_timeout = '200ms'",))
         before = run(filled, "export").output
-        with locking(filled):
+        # What a write of alice's needs.
+        with holding(filled, "BEGIN IMMEDIATE", "UPDATE owners SET seq = seq WHERE user_id = 'alice'"):
             result = run(filled, "erase", "alice", "--yes")
 
         assert 1 == result.exit_code
         [line] = result.output.splitlines()
         assert line.endswith(": try again later")
         assert before == run(filled, "export").output
-
-
-@contextmanager
-def locking(place: Place) -> Iterator[None]:
-    """Hold the lock that a write of alice's needs."""
-    if isinstance(place, SQLitePlace):
-        with closing(sqlite3.connect(place.file, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield
-        return
-    with asyncio.Runner() as runner:
-        other = runner.run(asyncpg.connect(place.url))
-        runner.run(other.execute("BEGIN; UPDATE owners SET seq = seq WHERE user_id = 'alice'"))
-        yield
-        runner.run(other.execute("ROLLBACK"))
-        runner.run(other.close())
 
 
 class TestConflicts:

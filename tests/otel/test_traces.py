@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -70,11 +71,18 @@ def traced(app: Application, client: httpx.AsyncClient) -> Traced:
     return Traced(client, spans)
 
 
-@pytest.fixture
-async def served(environ: dict[str, str]) -> AsyncIterator[Traced]:
+@contextlib.asynccontextmanager
+async def serving(environ: dict[str, str]) -> AsyncIterator[Traced]:
+    """Serve alice, and keep the spans."""
     app = build_app(environ)
     async with lifespan(app), client_of(app, "alice") as client:
         yield traced(app, client)
+
+
+@pytest.fixture
+async def served(environ: dict[str, str]) -> AsyncIterator[Traced]:
+    async with serving(environ) as made:
+        yield made
 
 
 class TestSpans:
@@ -128,10 +136,8 @@ class TestSpans:
     ) -> None:
         """Neither the request nor its calls of the store have one."""
         monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-        app = build_app(environ)
-        async with lifespan(app), client_of(app, "alice") as client:
-            served = traced(app, client)
-            await client.get("/api/alice/tasks")
+        async with serving(environ) as served:
+            await served.client.get("/api/alice/tasks")
 
         assert [] == served.names
 
@@ -153,10 +159,10 @@ class TestSpans:
     ) -> None:
         """OpenTelemetry's own setting may record all others."""
         monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST", ".*")
-        app = build_app(environ)
-        async with lifespan(app), client_of(app, "alice") as client:
-            served = traced(app, client)
-            await client.get("/api/alice/tasks", headers={"X-Tenant": "acme", "Cookie": f"session={SECRET_TEXT}"})
+        async with serving(environ) as served:
+            await served.client.get(
+                "/api/alice/tasks", headers={"X-Tenant": "acme", "Cookie": f"session={SECRET_TEXT}"}
+            )
 
         recorded = "".join(span.to_json() for span in served.spans.get_finished_spans())
         assert "acme" in recorded
@@ -174,10 +180,8 @@ class TestSpans:
         self, environ: dict[str, str], users: str, name: str
     ) -> None:
         """As they are, or as hashes."""
-        app = build_app({**environ, "TASKD_OTEL_USERS": users})
-        async with lifespan(app), client_of(app, "alice") as client:
-            served = traced(app, client)
-            await client.get("/api/alice/tasks")
+        async with serving({**environ, "TASKD_OTEL_USERS": users}) as served:
+            await served.client.get("/api/alice/tasks")
 
         attributes = served.named("GET /api/{user_id}/tasks").attributes
         assert attributes is not None
@@ -260,10 +264,8 @@ class TestSettings:
     ) -> None:
         """The SDK's own variables are used as everywhere."""
         monkeypatch.setenv("OTEL_SERVICE_NAME", "todo")
-        app = build_app(environ)
-        async with lifespan(app), client_of(app, "alice") as client:
-            served = traced(app, client)
-            await client.get("/api/alice/tasks")
+        async with serving(environ) as served:
+            await served.client.get("/api/alice/tasks")
 
         assert "todo" == served.named("store.list").resource.attributes["service.name"]
 
@@ -335,10 +337,8 @@ class Refusing:
 async def test_a_refusal_by_other_middleware_is_no_failure(site: Site, environ: dict[str, str]) -> None:
     """The span has its status, and no route: none was looked up."""
     site.install("refusing", REFUSING + hook_source("taskd_middleware", "return Refusing"), group="taskd.on_demand")
-    app = build_app({**environ, "TASKD_MIDDLEWARE": "otel,refusing"})
-    async with lifespan(app), client_of(app, "alice") as client:
-        served = traced(app, client)
-        await client.get("/api/alice/tasks")
+    async with serving({**environ, "TASKD_MIDDLEWARE": "otel,refusing"}) as served:
+        await served.client.get("/api/alice/tasks")
 
     span = served.named("GET")
     assert span.attributes is not None

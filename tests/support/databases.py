@@ -112,16 +112,18 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 @contextlib.contextmanager
-def holding(place: Place) -> Iterator[None]:
-    """Lock everything in *place*."""
+def holding(
+    place: Place, sqlite: str = "BEGIN EXCLUSIVE", postgres: str = "LOCK TABLE taskd_version"
+) -> Iterator[None]:
+    """Lock everything in *place*, or what the statement for its kind of database locks."""
     if isinstance(place, SQLitePlace):
         with contextlib.closing(sqlite3.connect(place.file, isolation_level=None)) as connection:
-            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute(sqlite)
             yield
         return
     with asyncio.Runner() as runner:
         other = runner.run(asyncpg.connect(place.url))
-        runner.run(other.execute("BEGIN; LOCK TABLE taskd_version"))
+        runner.run(other.execute(f"BEGIN; {postgres}"))
         yield
         # Only this makes sure that the lock is gone: `close` returns before it is.
         runner.run(other.execute("ROLLBACK"))
