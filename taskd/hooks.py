@@ -151,9 +151,8 @@ def taskd_middleware(environ: Mapping[str, str]) -> Callable[[ASGIApp], ASGIApp]
     This hook is called only for the plugins that `TASKD_MIDDLEWARE` names.  A request passes through the middleware in
     the order in which they are named there, before a route is looked up and the user is known: `taskd.auth.when_known`
     calls back once it is, and when the application has responded, `scope["user"]` is the user, if there is one.
-    Middleware only sees HTTP requests.  It may raise
-    `starlette.exceptions.HTTPException` or `taskd.errors.CodedError`, as an endpoint may.  The common headers of all
-    responses, including those for CORS, are added outside of it.
+    Middleware only sees HTTP requests.  It may raise `starlette.exceptions.HTTPException` or `taskd.errors.CodedError`,
+    as an endpoint may.  The common headers of all responses, including those for CORS, are added outside of it.
     """
     raise NotImplementedError
 

@@ -112,14 +112,14 @@ def _verified(connection: sqlite3.Connection) -> str:
     """Return what the database contains, in words, or raise `StoreError` if it is damaged."""
     if connection.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)]:
         raise StoreError("the copy is damaged, and so may be the original: run PRAGMA integrity_check in it")
-    revision = " and ".join(row[0] for row in connection.execute(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
+    revision = " and ".join(row[0] for row in connection.execute(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  our own names
     if is_newer(revision) and (reason := version_error(revision)):
         raise StoreError(reason)
-    count, users = connection.execute(f"SELECT count(*), count(DISTINCT user_id) FROM {tasks.name}").fetchone()  # noqa: S608
+    count, users = connection.execute(f"SELECT count(*), count(DISTINCT user_id) FROM {tasks.name}").fetchone()  # noqa: S608  our own names
     return f"tasks: {count:,}; users with tasks: {users:,}; revision of the schema: {revision or 'none'}"
 
 
 def _raise_counters(connection: sqlite3.Connection) -> None:
     """Raise `seq` of all users, if this revision of the schema has it, beyond what clients may have seen."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [owners.name]).fetchone():
-        connection.execute(f"UPDATE {owners.name} SET seq = seq + {RAISE}")  # noqa: S608
+        connection.execute(f"UPDATE {owners.name} SET seq = seq + {RAISE}")  # noqa: S608  our own names

@@ -257,7 +257,7 @@ class TestOutbox:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Otherwise, nobody would learn of it."""
-        store = AnnouncingStore(Unclosable(None), Outbox())  # type: ignore[arg-type]
+        store = AnnouncingStore(Unclosable(None), Outbox())  # type: ignore[arg-type]  # only `close` is called
         store.outbox.put(MESSAGE)
         with pytest.raises(StoreError):
             await store.close()

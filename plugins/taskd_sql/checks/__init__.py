@@ -20,9 +20,9 @@ def check_database(
 ) -> AsyncIterator[Check]:
     """Check *database*, whose schema is changed at *migration_url*; each check depends on the ones before it."""
     if isinstance(database.url, SQLiteURL):
-        from taskd_sql.checks.sqlite import check_sqlite  # noqa: PLC0415
+        from taskd_sql.checks.sqlite import check_sqlite  # noqa: PLC0415  only one is needed
 
         return check_sqlite(database)
-    from taskd_sql.checks.postgres import check_postgres  # noqa: PLC0415
+    from taskd_sql.checks.postgres import check_postgres  # noqa: PLC0415  only one is needed
 
     return check_postgres(database, migration_url)

@@ -33,7 +33,7 @@ _INDEXES = f"""
             JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.number ORDER BY k.place) END
     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_class AS x ON x.oid = i.indexrelid
     WHERE i.indrelid IN ({_FOUND})
-"""  # noqa: S608
+"""  # noqa: S608  our own names
 _TABLES = f"""
     SELECT c.relname::text, c.relkind::text, c.relpersistence::text, n.nspname::text, row_security_active(c.oid),
         ARRAY(SELECT h.inhrelid::regclass::text FROM pg_inherits AS h WHERE h.inhparent = c.oid AND c.relkind <> 'p'),
@@ -41,7 +41,7 @@ _TABLES = f"""
             AND pg_get_expr(p.polqual, c.oid) = 'true')) OR NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.oid IN ({_FOUND}) OR c.oid = to_regclass('{VERSION_TABLE}') ORDER BY c.relname
-"""  # noqa: S608
+"""  # noqa: S608  our own names
 _OTHERS = f"""
     SELECT 'trigger ' || tgname, tgname::text, tgrelid::regclass::text, tgenabled IN ('O', 'A') FROM pg_trigger
     WHERE tgrelid IN ({_FOUND}) AND NOT tgisinternal
@@ -55,13 +55,13 @@ _OTHERS = f"""
     WHERE i.indrelid IN ({_FOUND}) AND i.indisunique AND NOT i.indisprimary
         AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid)
     ORDER BY 1
-"""  # noqa: S608
+"""  # noqa: S608  our own names
 # Schemas in which there is another set of taskd's tables.
 _ELSEWHERE = f"""
     SELECT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relname = '{VERSION_TABLE}' AND c.relkind IN ('r', 'p') AND c.oid <> to_regclass('{VERSION_TABLE}')
     ORDER BY 1
-"""  # noqa: S608
+"""  # noqa: S608  our own names
 
 
 class _Column(NamedTuple):
