@@ -144,10 +144,11 @@ class TestDrain:
     def test_a_unix_socket_is_there_until_the_end(self, embedded_child: dict[str, str], tmp_path: Path) -> None:
         """While the server drains, clients can connect; afterwards, the file is gone."""
         file = tmp_path / "taskd.sock"
-        command = ("-m", "taskd", "serve", "--uds", str(file), "--drain", "1")
+        # Long enough for both checks on a busy machine.
+        command = ("-m", "taskd", "serve", "--uds", str(file), "--drain", "5")
         with running_server(embedded_child, command) as server:
             server.process.terminate()
-            server.read_until("Draining for 1 s")
+            server.read_until("Draining for 5 s")
             checks = [invoke("healthcheck", "--uds", str(file), *options, settings={}) for options in ((), ("--live",))]
             server.process.wait(60)
 
