@@ -164,6 +164,7 @@ def test_a_server_that_freezes(
         patches.setattr(runner, name, freezing)
         for limit in ("RESPONSE_TIMEOUT_S", "WORK_TIMEOUT_S"):
             patches.setattr(sessions, limit, 1)
+            patches.setattr(connection, limit, 1)
         try:
             line = complaint(DATABASE_URL=postgres_place.url)
         finally:
