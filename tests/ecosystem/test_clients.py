@@ -39,9 +39,11 @@ class Extent:
     workflows_s: int
 
 
-BRIEF = Extent(examples=200, workflows_s=40)
+BRIEF = Extent(examples=100, workflows_s=20)
 THOROUGH = Extent(examples=2000, workflows_s=60)
 
+# Devices whose size and colour scheme others have, too.
+REPEATING = {"desktop-dark", "phone-light"}
 TASKS, TASK = "/api/{user_id}/tasks", "/api/{user_id}/tasks/{id}"
 SUCCESS = {
     f"GET {TASKS}": 200,
@@ -291,7 +293,12 @@ async def kept(page: Page) -> str:
 class TestPage:
     """The page `/docs` in a real browser."""
 
-    @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
+    # Brief runs try both sizes and both colour schemes, but not each with each.
+    @pytest.mark.parametrize(
+        "device",
+        [pytest.param(device, marks=[pytest.mark.thorough] * (device.name in REPEATING)) for device in DEVICES],
+        ids=lambda device: device.name,
+    )
     async def test_operations_are_tried(
         self, browser: Browser, device: Device, small_server_url: str, user_id: str, tasks_url: str, screenshots: Path
     ) -> None:

@@ -30,7 +30,7 @@ def test_each_response_agrees_with_the_model(environ: dict[str, str], is_thoroug
     with asyncio.Runner() as runner:
 
         @settings(
-            max_examples=5000 if is_thorough else 30,
+            max_examples=2000 if is_thorough else 30,
             deadline=None,
             # Ordinary runs always use the same requests, so that nobody is stopped by a bug that is not theirs.
             derandomize=not is_thorough,

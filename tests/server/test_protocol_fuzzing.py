@@ -220,7 +220,7 @@ def examples(is_thorough: bool, count: int) -> settings:
     Thorough runs try others.
     """
     return settings(
-        max_examples=count * 400 if is_thorough else count,
+        max_examples=count * 200 if is_thorough else count,
         stateful_step_count=25,
         deadline=None,
         derandomize=not is_thorough,
