@@ -59,16 +59,17 @@ class Logging:
 
 
 class PlainFormatter(logging.Formatter):
-    """Begins a line with its level, and ends it with the id of the request."""
+    """Begins a line with the time, in UTC, and its level, and ends it with the id of the request."""
 
     def __init__(self) -> None:
-        super().__init__("%(levelname)s %(message)s")
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
         """Return the line, without what follows it, such as a traceback."""
         request_id = REQUEST_ID.get().decode("latin-1")
         ending = f"  [request {request_id}]" if request_id and not hasattr(record, FIELDS) else ""
-        return f"{record.levelname + ':':9} {record.message}{ending}"
+        return f"{record.asctime} {record.levelname + ':':9} {record.message}{ending}"
 
 
 class JSONFormatter(logging.Formatter):

@@ -155,6 +155,14 @@ def test_a_write_error_on_stdout_is_one_line(command: tuple[str, ...], tmp_path:
     )
 
 
+def test_an_export_to_a_closed_stdout_is_one_line(tmp_path: Path) -> None:
+    """Nothing is exported, so the command must not succeed."""
+    script = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'taskd', 'export'])"
+    result = run_python("-c", script, settings={"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db"})
+
+    assert (1, "taskd: stdout is closed: name a file to export to\n") == (result.returncode, result.stderr)
+
+
 def test_a_deleted_working_directory_is_one_line(tmp_path: Path) -> None:
     """It no longer has a path."""
     script = (

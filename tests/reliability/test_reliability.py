@@ -552,7 +552,7 @@ async def outlasted(
 def unexpected(output: str) -> list[str]:
     """Return the lines of a server's *output*, except those about its lifecycle and its storage."""
     storage = r"WARNING:  (PostgreSQL at|SQLite file) .+( is unavailable: .+| is available again .+)"
-    expected = re.compile(rf"INFO: .*|{storage}|")
+    expected = re.compile(rf"\S+ (INFO: .*|{storage})|")
     return [line for line in output.splitlines() if not expected.fullmatch(line)]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,17 @@ class TestServer:
         assert refused["message"].startswith("Credentials were refused: ")
         assert (401, "/api/{user_id}/tasks") == (accessed["status"], accessed["route"])
 
+    def test_people_get_lines_with_the_time(self, tmp_path: Path) -> None:
+        """It is in UTC, as in JSON."""
+        with running_server(environ_of(tmp_path, {"TASKD_ACCESS_LOG": "1"})) as server:
+            httpx.get(f"{server.url}/livez")
+            lines = (server.output + server.stop()).splitlines()
+
+        times = [dt.datetime.fromisoformat(line.split()[0]) for line in lines]
+        now = dt.datetime.now(dt.timezone.utc)
+        assert all(now - dt.timedelta(minutes=5) < time <= now for time in times)
+        assert {"INFO:"} == {line.split()[1] for line in lines}
+
     def test_the_first_lines_say_what_is_served(self, tmp_path: Path) -> None:
         """An operator sees the version, where the tasks are, the plugins, and where settings come from."""
         (tmp_path / ".env").write_text("TASKD_LOG_LEVEL=info\n")
@@ -137,7 +150,7 @@ class TestServer:
 
         ended = run_python("-c", script, settings=settings, cwd=tmp_path)
 
-        assert "WARNING:  loud\n" == ended.stderr
+        assert re.fullmatch(r"\S+ WARNING:  loud\n", ended.stderr)
 
 
 def environ_of(folder: Path, settings: dict[str, str]) -> dict[str, str]:

@@ -50,6 +50,9 @@ def export(user: str | None, form: str, file: Path | None) -> None:
 @contextlib.contextmanager
 def _output(file: Path | None) -> Iterator[BinaryIO]:
     if file is None:
+        # Python leaves it out if it is closed at the start.
+        if sys.stdout is None:
+            sys.exit("taskd: stdout is closed: name a file to export to")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
