@@ -96,7 +96,7 @@ def _alone(file: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _connected(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
     url = f"file:{quote(str(file))}?mode={mode}"
-    with contextlib.closing(sqlite3.connect(url, LOCK_TIMEOUT_S, isolation_level=None, uri=True)) as connection:
+    with contextlib.closing(sqlite3.connect(url, timeout=LOCK_TIMEOUT_S, isolation_level=None, uri=True)) as connection:
         yield connection
 
 
