@@ -584,18 +584,21 @@ class Conversation:
         if seen.plan.reads == 1000 and not (self.is_disturbed or request.is_doubtful):
             assert request.is_whole == seen.has_all
             assert request.is_refused == (seen.refusal == 400)
-            assert seen.is_gone == (not (request.is_whole or request.is_refused)) or seen.is_complete
+            ends_early = not (request.is_whole or request.is_refused)
+            assert seen.is_gone == ends_early or seen.is_complete or self.may_count_as_gone(seen)
         assert seen.is_over
+
+    def may_count_as_gone(self, seen: Seen) -> bool:
+        """A client that closes its half just when the application checks whether it has left counts as having left."""
+        return seen.plan.polls and self.is_half_closed
 
     def check_response(self, seen: Seen, request: ReferenceRequest, response: Response | None) -> bool:
         """Compare a response with what the application sent; return whether another may follow."""
         has_content = request.method != b"HEAD" and seen.status not in (204, 304)
         fails_late = seen.status != 0 and has_content and not seen.is_complete
         ends_early = not (request.is_whole or request.is_refused)
-        # A client that closes its half just when the application checks whether it has left counts as having left.
-        may_count_as_gone = seen.plan.polls and self.is_half_closed
         if response is None or not response.is_whole:
-            assert self.is_disturbed or fails_late or ends_early or request.is_doubtful or may_count_as_gone
+            assert self.is_disturbed or fails_late or ends_early or request.is_doubtful or self.may_count_as_gone(seen)
         if response is None:
             return False
         assert response.interim <= (request.expects_continue and request.has_body)
