@@ -121,9 +121,10 @@ class Reader:
             self.has_failed = False
 
     def wait_for(self, example: Example) -> None:
-        """Wait until the server has logged a line, up to the first part that differs each time."""
+        """Wait until the server has logged a line, from behind its time up to the next part that differs."""
         assert self.server is not None
-        self.server.read_until(str(example.parsed).split("…")[0].strip())
+        _, line = str(example.parsed).split(" ", 1)
+        self.server.read_until(line.split("…")[0].strip())
 
     def write(self, example: Example) -> None:
         """Write a file whose name is in its first line."""
