@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import attrs
-from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
 from tests.support.requirements import required
 
@@ -22,6 +22,9 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# Other tests may be using all cores.
+expect.set_options(timeout=30_000)
 
 
 @contextlib.asynccontextmanager
