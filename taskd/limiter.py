@@ -197,6 +197,14 @@ class FairLimiter:
         self._in_use += 1
         return True
 
+    def try_overtake(self, key: Hashable) -> bool:
+        """Take a slot for *key* and return True if one is free, and all others are held by calls of one other key."""
+        if self._in_use >= self._capacity or len(self._held) != 1 or key in self._held or key in self._queues:
+            return False
+        self._held[key] = 1
+        self._in_use += 1
+        return True
+
     async def acquire(self, key: Hashable, until: float | None = None) -> None:
         """
         Take a slot for *key*, waiting for one if necessary.  The caller must `release` it.

@@ -252,6 +252,26 @@ class TestCancellation:
         assert (1, 0) == (calls.limiter.in_use, calls.limiter.waiting)
 
 
+class TestOvertaking:
+    def test_one_key_that_holds_slots_alone_is_overtaken(self) -> None:
+        """Its waiters do not keep a call of another key from taking a free slot, but only one."""
+        limiter = FairLimiter(4)
+        assert [True, True] == [limiter.try_acquire("a") for _ in range(2)]
+        assert [False, True, False, False] == [limiter.try_overtake(key) for key in "abbc"]
+
+    def test_there_must_be_a_free_slot(self) -> None:
+        """Nobody has more slots than there are."""
+        limiter = FairLimiter(1)
+        assert limiter.try_acquire("a")
+        assert not limiter.try_overtake("b")
+
+    def test_calls_of_the_same_key_are_not_overtaken(self, calls: Calls) -> None:
+        """They get their slots in the order in which they came."""
+        calls.start("b", "b")
+        calls.limiter._capacity += 1
+        assert not calls.limiter.try_overtake("b")
+
+
 class TestDeadlines:
     def test_no_call_waits_beyond_its_deadline(self, loop: ClockLoop, calls: Calls) -> None:
         """A call that has no slot by then is refused, even if no slot is ever released."""

@@ -17,6 +17,7 @@ from taskd.limiter import FairLimiter
 from taskd.queries import TaskQuery
 from taskd.storage import PreconditionFailed, StoreError, StoreUnavailable, TaskNotFound
 from taskd.tasks import NewTask, Priority, Task, TaskChanges
+from taskd_sql.engine import batches
 from taskd_sql.engine.errors import Interrupted
 from taskd_sql.plugin import taskd_storage
 from taskd_sql.store import SQLTaskStore
@@ -252,6 +253,22 @@ class TestIsolation:
             done = await results(calls)
 
         assert tasks == done
+
+    async def test_nobody_waits_for_company_behind_one_other_user(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A flood from one user delays the others no longer than the processors do, while there are connections."""
+        monkeypatch.setattr(batches, "MOMENT_S", 60)
+        async with opened(postgres_url) as store, connected(postgres_url) as holder:
+            theirs, mine = await tasks_of(store, 2)
+            async with holder.transaction():
+                await holder.execute("SELECT FROM tasks WHERE user_id = $1 FOR UPDATE", theirs.user_id)
+                calls = [asyncio.ensure_future(store.toggle(theirs.user_id, theirs.id)) for _ in range(3)]
+                await until_waiting(holder, 2)
+                assert mine == await store.get(mine.user_id, mine.id)
+            done = await results(calls)
+
+        assert [2, 3, 4] == sorted(each.version for each in done)
 
     async def test_changes_of_one_owner_share_no_transaction(self, proxy: Proxy, postgres_url: str) -> None:
         """They would hold their owner while they wait for a task: each still has its effect, in order."""
