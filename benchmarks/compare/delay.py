@@ -67,7 +67,7 @@ class End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Forward *data*."""
-        self.line.add(lambda: self._other().write(data))
+        self.line.add(lambda: self._forward(data))
 
     def connection_lost(self, _: Exception | None) -> None:
         """Close the other end."""
@@ -77,10 +77,12 @@ class End(asyncio.Protocol):
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
 
-    def _other(self) -> asyncio.Transport:
+    def _forward(self, data: bytes) -> None:
         assert self.other is not None
         assert self.other.transport is not None
-        return self.other.transport
+        # Its client may have left in the meantime.
+        if not self.other.transport.is_closing():
+            self.other.transport.write(data)
 
 
 class Client(End):
