@@ -139,7 +139,7 @@ class Batches(Generic[C]):
         Nobody waits because of one other user, as long as a connection is free.
         """
         limiter = self.limiter
-        begins = (limiter.in_use < RUNNING_AT_ONCE and limiter.try_acquire(owner)) or limiter.try_overtake(owner)
+        begins = limiter.try_acquire(owner) if limiter.in_use < RUNNING_AT_ONCE else limiter.try_overtake(owner)
         self._alone += begins
         return begins
 
