@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 from starlette.types import ASGIApp
@@ -62,12 +63,12 @@ def serve(
     listener = listen()
     try:
         parent = Workers(configuration, listener, workers, times.drain_s)
+        announce = partial(_log_url, listener)
         if workers == 1:
             # uvicorn loads the application into its configuration, which cannot be passed to another process then.
-            parent.run_here(config(app, times.grace_s, logs, http), lambda: _log_url(listener))
+            parent.run_here(config(app, times.grace_s, logs, http), announce)
         else:
-            _log_url(listener)
-            parent.run()
+            parent.run(announce)
     finally:
         listener.release()
     exit_after(parent.stopped_by)

@@ -228,11 +228,14 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """
-        Stop listening, serve the last requests, and then stop as uvicorn does.
+        Drain, stop listening, serve the last requests, and then stop as uvicorn does.
 
         uvicorn would close idle connections at once, although their clients may be sending a request.  For
         `LAST_REQUESTS_S` seconds, each response tells its client to open another connection for the next request.
         """
+        if time.monotonic() < self._drains_until_s:
+            # A signal at the end of the start has kept uvicorn from entering its main loop.
+            await self.main_loop()
         for server in self.servers:
             server.close()
         if self.server_state.connections:

@@ -43,9 +43,20 @@ class Workers:
         # An event loop keeps only weak references to its tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self) -> None:
-        """Serve until a signal stops the workers."""
-        asyncio.run(self._serve(self._start_all))
+    def run(self, announce: Callable[[], None]) -> None:
+        """
+        Serve until a signal stops the workers.
+
+        Args:
+            announce: Called once signals are handled; connections wait until a worker serves them.
+        """
+
+        def start() -> None:
+            announce()
+            for _ in range(self.count):
+                self._start()
+
+        asyncio.run(self._serve(start))
 
     def run_here(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         """
@@ -67,10 +78,6 @@ class Workers:
         finally:
             if self._local is not None:
                 self._local.close()
-
-    def _start_all(self) -> None:
-        for _ in range(self.count):
-            self._start()
 
     async def _serve(self, start: Callable[[], None]) -> None:
         self._stopping, self._hangup = asyncio.Event(), asyncio.Event()

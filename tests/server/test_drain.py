@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import logging
 import signal
 import sqlite3
 import threading
@@ -14,7 +15,10 @@ from pathlib import Path
 
 import attrs
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
+from taskd.server.uvicorn import Server
 from taskd.testing import RunningServer, running_server
 from tests.conftest import token_for
 from tests.support.commands import invoke
@@ -154,6 +158,22 @@ class TestDrain:
 
         assert [1, 0] == [each.exit_code for each in checks]
         assert not file.exists()
+
+    @pytest.mark.anyio
+    async def test_a_signal_just_after_the_start_drains_too(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The load balancer may have seen the server already."""
+        caplog.set_level(logging.INFO)
+        config = uvicorn.Config(Starlette(), log_config=None, lifespan="off")
+        server = Server(config, lambda: server.begin_stop(drains=True), drain_s=1)
+
+        await server._serve([])
+        server.has_stopped()
+
+        assert ["Draining for 1 s", "Shutting down"] == [
+            record.getMessage().partition(":")[0]
+            for record in caplog.records
+            if record.getMessage().startswith(("Draining", "Shutting"))
+        ]
 
     def test_ctrl_c_does_not_drain(self, embedded_child: dict[str, str]) -> None:
         """Whoever presses Ctrl+C is waiting."""
