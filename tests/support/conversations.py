@@ -584,8 +584,7 @@ class Conversation:
         if seen.plan.reads == 1000 and not (self.is_disturbed or request.is_doubtful):
             assert request.is_whole == seen.has_all
             assert request.is_refused == (seen.refusal == 400)
-            ends_early = not (request.is_whole or request.is_refused)
-            assert seen.is_gone == ends_early or seen.is_complete or self.may_count_as_gone(seen)
+            assert seen.is_gone == request.ends_early or seen.is_complete or self.may_count_as_gone(seen)
         assert seen.is_over
 
     def may_count_as_gone(self, seen: Seen) -> bool:
@@ -596,9 +595,9 @@ class Conversation:
         """Compare a response with what the application sent; return whether another may follow."""
         has_content = request.method != b"HEAD" and seen.status not in (204, 304)
         fails_late = seen.status != 0 and has_content and not seen.is_complete
-        ends_early = not (request.is_whole or request.is_refused)
         if response is None or not response.is_whole:
-            assert self.is_disturbed or fails_late or ends_early or request.is_doubtful or self.may_count_as_gone(seen)
+            is_expected = fails_late or request.ends_early or request.is_doubtful or self.may_count_as_gone(seen)
+            assert self.is_disturbed or is_expected
         if response is None:
             return False
         assert response.interim <= (request.expects_continue and request.has_body)

@@ -56,6 +56,11 @@ class ReferenceRequest:
     is_refused: bool = False
     is_doubtful: bool = False
 
+    @property
+    def ends_early(self) -> bool:
+        """Whether the client stopped in the middle of the body."""
+        return not (self.is_whole or self.is_refused)
+
 
 @attrs.define
 class Reference:
