@@ -40,12 +40,12 @@ def lists(sql: str) -> Pipeline:
 
 
 def _split_tasks(rows: Rows, keys: Keys) -> Sequence[Rows]:
-    """Return the rows of each call, which are one row or none, and begin with the owner and the task."""
+    """Return the rows of each call, which are one row or none, and begin with the task and its owner."""
     each: list[Rows] = []
     left = iter(rows)
     row = next(left, None)
     for owner, task_id in keys:
-        if row is not None and row[0] == owner and row[1] == task_id:
+        if row is not None and row[0] == task_id and row[1] == owner:
             each.append([row])
             row = next(left, None)
         else:
@@ -59,9 +59,9 @@ def _split_lists(rows: Rows, keys: Keys) -> Sequence[Rows]:
     """Return the rows of each call, which are a header, in which the owner is null, and tasks of the owner."""
     each: list[Rows] = []
     for row in rows:
-        if row[0] is None:
+        if row[1] is None:
             each.append([row])
-        elif row[0] == keys[len(each) - 1][0]:
+        elif row[1] == keys[len(each) - 1][0]:
             each[-1].append(row)
         else:
             raise RuntimeError("a pipeline returned a row of another owner")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -91,13 +91,19 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
             return value
         return value.astimezone(dt.timezone.utc).isoformat(timespec="microseconds")
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
-        """Convert the driver's value to a time."""
-        if isinstance(value, str):
-            return dt.datetime.fromisoformat(value)
-        # asyncpg writes Python's earliest and latest times as infinity, and reads them back without a time zone.
-        moment: dt.datetime | None = value
-        return moment.replace(tzinfo=dt.timezone.utc) if moment is not None and moment.tzinfo is None else moment
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], dt.datetime | None]:  # noqa: ARG002
+        """Return a function that converts the driver's value to a time."""
+        # SQLAlchemy would call `process_result_value` from a function of its own, which takes twice as long.
+        return _time_in_text if dialect.name == "sqlite" else _aware
+
+
+def _time_in_text(text: str | None) -> dt.datetime | None:
+    return None if text is None else dt.datetime.fromisoformat(text)
+
+
+def _aware(moment: dt.datetime | None) -> dt.datetime | None:
+    # asyncpg writes Python's earliest and latest times as infinity, and reads them back without a time zone.
+    return moment.replace(tzinfo=dt.timezone.utc) if moment is not None and moment.tzinfo is None else moment
 
 
 class JSONTexts(TypeDecorator[tuple[str, ...]]):

@@ -39,7 +39,7 @@ from sqlalchemy import (
     update,
 )
 
-from taskd.tasks import Status
+from taskd.tasks import Status, Task
 from taskd_sql.schema import keys, owners, tasks, version
 
 __all__ = [
@@ -64,8 +64,8 @@ FOLDED_AT_ONCE = 100
 # How many expired keys to delete whenever a key is added.
 FORGOTTEN_AT_ONCE = 10
 
-# The columns of a task, in the order of its fields.
-TASK_COLUMNS = [column for column in tasks.c if not column.name.endswith("_folded")]
+# The columns of a task, in the order of the fields that its constructor takes.
+TASK_COLUMNS = [tasks.c[field.name] for field in attrs.fields(Task) if field.init]
 
 
 def parameter(name: str, column: ColumnElement[Any]) -> Any:
@@ -234,7 +234,7 @@ def _toggle(dialect: Dialect, *, is_shared: bool = False) -> Sequence[Executable
 
 def _delete(dialect: Dialect, *, is_shared: bool = False) -> Sequence[Executable]:
     def remove(seq: ScalarSelect[Any]) -> Any:
-        return delete(tasks).where(_IS_EXPECTED, seq.is_not(None)).returning(tasks.c.user_id, tasks.c.id)
+        return delete(tasks).where(_IS_EXPECTED, seq.is_not(None)).returning(tasks.c.id, tasks.c.user_id)
 
     return _Raised(dialect, _IS_LOCKED, is_shared).write(remove)
 
@@ -249,7 +249,7 @@ def _new_task(dialect: Dialect) -> Callable[[ScalarSelect[Any]], Insert]:
             insert_into(tasks, dialect)
             .from_select([*given, tasks.c.version], values)
             .on_conflict_do_nothing()
-            .returning(tasks.c.user_id, tasks.c.id, tasks.c.version)
+            .returning(tasks.c.id, tasks.c.user_id, tasks.c.version)
         )
         return added
 
@@ -287,7 +287,7 @@ def _note_folded(dialect: Dialect) -> Sequence[Executable]:
     )
 
 
-# The functions that make the statements of each write.  Its rows begin with the owner and the id of the task.
+# The functions that make the statements of each write.  Its rows begin with the id and the owner of the task.
 WRITES: Mapping[str, Callable[[Dialect], Sequence[Executable]]] = {
     "create": _create,
     "create_once": _create_once,
@@ -333,13 +333,15 @@ class Statement:
         sql: The text, with the driver's positional placeholders.
         parameters: The parameter at each position, and a function that converts its value for the driver.
         constants: The values of parameters that the statement itself sets.
-        columns: For each column of the result, a function that converts the driver's value.
+        width: How many columns the result has.
+        conversions: The indexes of columns with functions that convert the driver's values.
     """
 
     sql: str
     parameters: tuple[tuple[str, Processor | None], ...]
     constants: Mapping[str, Any]
-    columns: tuple[Processor | None, ...]
+    width: int
+    conversions: tuple[tuple[int, Processor], ...]
 
     @classmethod
     def compile(cls, statement: Any, dialect: Dialect) -> Statement:
@@ -350,9 +352,10 @@ class Statement:
             impl = compiled.binds[name].type.dialect_impl(dialect)
             parameters.append((name, impl.bind_processor(dialect)))
         columns = getattr(statement, "exported_columns", ())
-        readers = [_reader(column.type, dialect) for column in columns]
+        readers = [(index, _reader(column.type, dialect)) for index, column in enumerate(columns)]
+        conversions = tuple((index, reader) for index, reader in readers if reader)
         constants = {name: value for name, value in compiled.params.items() if value is not None}
-        return cls(compiled.string, tuple(parameters), constants, tuple(readers))
+        return cls(compiled.string, tuple(parameters), constants, len(columns), conversions)
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the driver's arguments for the *values* of the parameters."""
@@ -362,4 +365,7 @@ class Statement:
 
     def read(self, row: Sequence[Any]) -> list[Any]:
         """Return the first columns of the driver's *row*, as many as this statement has, converted."""
-        return [process(value) if process else value for process, value in zip(self.columns, row, strict=False)]
+        values = list(row[: self.width])
+        for index, convert in self.conversions:
+            values[index] = convert(values[index])
+        return values

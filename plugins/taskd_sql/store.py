@@ -231,10 +231,10 @@ class SQLTaskStore(Operations, TaskStore):
 
     def _created(self, row: Sequence[Any], key: CreationKey) -> Task:
         """Return the task in a *row* that has the fingerprint of its key first, and nulls if the task was deleted."""
-        fingerprint, owner, *_ = row
+        fingerprint, task_id, *_ = row
         if bytes(fingerprint) != key.fingerprint:
             raise KeyReused
-        if owner is None:
+        if task_id is None:
             raise TaskDeleted
         return self._task(row[1:])
 
@@ -392,18 +392,11 @@ class SQLTaskStore(Operations, TaskStore):
 
     def _task(self, row: Sequence[Any]) -> Task:
         """Return the task in the first columns of *row*."""
-        [task] = self._tasks([row])
-        return task
+        return Task.stored(self._compiled[statements.GET].read(row))
 
     def _tasks(self, rows: Rows) -> Sequence[Task]:
         read = self._compiled[statements.GET].read
-        return [_stored(read(row)) for row in rows]
-
-
-def _stored(columns: Sequence[Any]) -> Task:
-    """Return the task with these values, which are in the order of the columns."""
-    user_id, task_id, title, description, status, priority, due_at, *times, tags, version = columns
-    return Task.stored((task_id, user_id, title, description, status, priority, due_at, tags, *times, version))
+        return [Task.stored(read(row)) for row in rows]
 
 
 def _folding(owner: str, task_id: UUID, version: int, title: str, description: str | None) -> Mapping[str, Any]:

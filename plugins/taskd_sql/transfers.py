@@ -57,7 +57,7 @@ async def export(session: Session, owner: str | None) -> AsyncGenerator[Record, 
                 # Tasks from before there were versions do not count.
                 yield Owner(id=user, seq=max(seq, 1))
             while own_tasks.is_at(user):
-                yield _task(own_tasks.head)
+                yield Task.stored(own_tasks.head)
                 await own_tasks.advance()
             while own_keys.is_at(user):
                 yield _key(own_keys.head)
@@ -103,11 +103,6 @@ class _Rows:
                 self._part = iter(part)
                 self.head = next(self._part)
                 return
-
-
-def _task(row: Sequence[Any]) -> Task:
-    user_id, task_id, title, description, status, priority, due_at, *times, tags, version = row
-    return Task.stored((task_id, user_id, title, description, status, priority, due_at, tags, *times, version))
 
 
 def _key(row: Any) -> RememberedKey:
