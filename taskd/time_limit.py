@@ -7,7 +7,7 @@ import contextlib
 import types
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 
@@ -154,8 +154,9 @@ class _Call:
 
     def __init__(self, steps: Steps[Any]) -> None:
         self._steps = steps
-        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._cancelling = self._task.cancelling()
+        task: Any = asyncio.current_task()
+        self._task: asyncio.Task[Any] = task
+        self._cancelling = task.cancelling()
         self._cleanup: asyncio.TimerHandle | None = None
         self._is_late = self._is_abandoned = False
 
@@ -243,8 +244,9 @@ class _Watch:
 
     def end(self, call: _Call) -> None:
         """Forget *call*, which has ended."""
-        self._calls.pop(call, None)
-        call.end()
+        if self._calls.pop(call, None) is None:
+            # Its time was up.
+            call.end()
 
     def _arm(self, due: float) -> None:
         self._is_armed = True

@@ -91,7 +91,7 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
             return value
         return value.astimezone(dt.timezone.utc).isoformat(timespec="microseconds")
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], dt.datetime | None]:  # noqa: ARG002
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], dt.datetime | None]:
         """Return a function that converts the driver's value to a time."""
         # SQLAlchemy would call `process_result_value` from a function of its own, which takes twice as long.
         return _time_in_text if dialect.name == "sqlite" else _aware

@@ -146,11 +146,13 @@ class Admission:
             credentials = self._credentials.in_headers(scope["headers"])
             place = self._place(self._gates_of(asyncio.get_running_loop()), scope, credentials)
         visit = _Visit(place, scope, receive, send)
-        try:
-            await visit.enter()
-        except HTTPException as refusal:
-            await error_response(refusal.status_code, refusal.detail, refusal.headers)(scope, receive, send)
-            return
+        # Most requests do not have to wait.
+        if place.has_waited or not place.is_inside:
+            try:
+                await visit.enter()
+            except HTTPException as refusal:
+                await error_response(refusal.status_code, refusal.detail, refusal.headers)(scope, receive, send)
+                return
         try:
             await self.app(scope, visit.receive, visit.send)
         finally:

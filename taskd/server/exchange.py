@@ -162,8 +162,9 @@ class Exchange:
         except BaseException:
             logger.exception("Exception in ASGI application\n")
         else:
-            if not self.is_complete and not self._is_disconnected:
-                logger.error("The ASGI application returned without completing its response.")
+            if self.is_complete or self._is_disconnected:
+                return
+            logger.error("The ASGI application returned without completing its response.")
         self._end_with(scope, 500, INTERNAL_ERROR)
 
     def _stop(self, scope: Scope) -> None:
@@ -234,15 +235,12 @@ class Exchange:
             self._start(message["status"], message.get("headers", ()))
         elif self._response is not None and kind == "http.response.body" and self._has_body and not self.is_complete:
             self._send_body(self._response, message.get("body", b""), more=message.get("more_body", False))
-            await self._pause()
+            self._parts += 1
+            if self._parts % PARTS_AT_ONCE == 0:
+                # An application may send without ever waiting.
+                await asyncio.sleep(0)
         elif self._has_body or kind != "http.response.body":
             raise RuntimeError(f"{kind} must not be sent now")
-
-    async def _pause(self) -> None:
-        """Yield to other tasks now and then: an application may send without ever waiting."""
-        self._parts += 1
-        if self._parts % PARTS_AT_ONCE == 0:
-            await asyncio.sleep(0)
 
     def _start(self, status: int, headers: Headers) -> None:
         self._is_continue_due = False

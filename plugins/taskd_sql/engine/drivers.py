@@ -12,7 +12,7 @@ import contextlib
 import enum
 import hashlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from operator import methodcaller
 from typing import Any
 
@@ -132,18 +132,18 @@ class PostgresConnection:
         except asyncpg.InterfaceError:  # it has been closed
             return False
 
-    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
+    def fetch(self, sql: str, arguments: Sequence[Any]) -> Coroutine[Any, Any, Rows]:
         """Run a statement, and return its rows."""
-        return await self._run(sql, methodcaller("fetch", *arguments))
+        return self._run(sql, methodcaller("fetch", *arguments))
 
-    async def fetch_each(self, sql: str, arguments: Sequence[Sequence[Any]]) -> Rows:
+    def fetch_each(self, sql: str, arguments: Sequence[Sequence[Any]]) -> Coroutine[Any, Any, Rows]:
         """
         Run a statement with each of *arguments*, in one transaction and one round trip.
 
         Returns:
             The rows of all of them, in the order of *arguments*.
         """
-        return await self._run(sql, methodcaller("fetchmany", arguments))
+        return self._run(sql, methodcaller("fetchmany", arguments))
 
     async def _run(self, sql: str, run: Callable[[Any], Awaitable[Rows]]) -> Rows:
         """Run the prepared statement for *sql* with *run*."""

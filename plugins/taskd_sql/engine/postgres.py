@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
+from operator import methodcaller
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -142,7 +143,7 @@ class PostgresDatabase(Database):
         """How long opening a connection may take; the URL takes precedence over the setting."""
         return self.url.connect_timeout_s or self.settings.connect_timeout_s
 
-    async def fetch(
+    def fetch(
         self,
         sql: str,
         arguments: Sequence[Any] = (),
@@ -150,31 +151,18 @@ class PostgresDatabase(Database):
         owner: str = "",
         task_id: UUID | None = None,
         pipeline: Pipeline | None = None,
-    ) -> Rows:
+    ) -> Coroutine[Any, Any, Rows]:
         """Run one statement that changes nothing; retry it if it is interrupted."""
-        return await self._retrying(self._statement(sql, arguments, owner, task_id, pipeline, is_read=True))
+        run = methodcaller("fetch", sql, arguments)
+        return self.retries.run(self._attempt, _Call(run, owner, True, task_id, pipeline, arguments))
 
-    async def write(
+    def write(
         self, steps: Sequence[Step], *, owner: str, task_id: UUID | None = None, pipeline: Pipeline | None = None
-    ) -> Rows:
+    ) -> Coroutine[Any, Any, Rows]:
         """Run one statement; retry it where that is safe."""
         ((sql, arguments),) = steps
-        return await self._retrying(self._statement(sql, arguments, owner, task_id, pipeline, is_read=False))
-
-    def _statement(
-        self,
-        sql: str,
-        arguments: Sequence[Any],
-        owner: str,
-        task_id: UUID | None,
-        pipeline: Pipeline | None,
-        *,
-        is_read: bool,
-    ) -> _Call[Rows]:
-        def run(connection: PostgresConnection) -> Awaitable[Rows]:
-            return connection.fetch(sql, arguments)
-
-        return _Call(run, owner, is_read, task_id, pipeline, arguments)
+        run = methodcaller("fetch", sql, arguments)
+        return self.retries.run(self._attempt, _Call(run, owner, False, task_id, pipeline, arguments))
 
     async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
         """Run one statement with each of *arguments*, in one transaction and about one round trip."""
@@ -182,7 +170,7 @@ class PostgresDatabase(Database):
         def run(connection: PostgresConnection) -> Awaitable[Rows]:
             return connection.fetch_each(sql, arguments)
 
-        await self._retrying(_Call(run, owner, is_read=False))
+        await self.retries.run(self._attempt, _Call(run, owner, is_read=False))
 
     async def fetch_many(self, sql: str, arguments: Sequence[Any], *, owner: str) -> Rows:
         """Run one statement that returns many rows, with a cursor on a pooled connection; retry it if interrupted."""
@@ -203,7 +191,8 @@ class PostgresDatabase(Database):
         until = now() + self.limits.call_timeout_s
         async with self._long_reads.turn(owner, min(until, now() + self.settings.acquire_timeout_s)):
             # The server's time limit applies to each of the statements; together, they may take longer than that.
-            return await self._retrying(_Call(run, owner, timeout_s=self.limits.call_timeout_s, until=until))
+            call = _Call(run, owner, timeout_s=self.limits.call_timeout_s, until=until)
+            return await self.retries.run(self._attempt, call)
 
     def waited_s(self, *, is_read: bool) -> float:  # noqa: ARG002  reads and writes wait in one queue
         """Return how many seconds the longest-waiting statement has been waiting for a connection."""
@@ -240,9 +229,6 @@ class PostgresDatabase(Database):
     async def with_connection(self, work: Callable[[PostgresConnection], Awaitable[T]]) -> T:
         """Return the result of *work*, which may run several statements on the connection that it is given."""
         return await self._attempt(_Call(work, "", timeout_s=self.limits.call_timeout_s))
-
-    async def _retrying(self, call: _Call[T]) -> T:
-        return await self.retries.run(self._attempt, call)
 
     async def _attempt(self, call: _Call[T]) -> T:
         """Run *call* once, alone or with others of its kind, when its turn comes."""
@@ -326,14 +312,14 @@ class PostgresDatabase(Database):
         async with asyncio.timeout_at(min(until, pool.now() + self.connect_timeout_s)):
             return await pool.connections.pool.open()
 
-    async def _limited(self, pool: _Pool, work: Awaitable[T], until: float, timeout_s: float | None) -> T:
+    def _limited(self, pool: _Pool, work: Awaitable[T], until: float, timeout_s: float | None) -> Awaitable[T]:
         """Await *work* for at most *timeout_s* seconds, and not beyond *until*."""
         latest = pool.now() + (timeout_s or self._limit.timeout_s)
         if timeout_s is None and latest <= until:
-            return await self._limit.wait(work)
+            return self._limit.wait(work)
         # Not `asyncio.timeout`: asyncpg ignores being cancelled once while it waits until it can send more.
         limit = TimeLimit(min(until, latest) - pool.now(), self.limits.cancel_timeout_s)
-        return await limit.wait(work)
+        return limit.wait(work)
 
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[_Pool]:
