@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -94,12 +94,12 @@ class _Visit:
         self.leave()
         return rest_of(steps, waited_for)
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send a part of the response and give up the place: the rest is up to the client."""
         if not self._has_begun:
             self._has_begun = True
             self.leave()
-        await self._send(message)
+        return self._send(message)
 
 
 @attrs.define(eq=False)

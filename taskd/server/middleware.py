@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Awaitable, Container, Iterable, Mapping
 from urllib.parse import quote, unquote
 
 from starlette.datastructures import Headers
@@ -100,10 +100,10 @@ class _Started:
         self._send = send
         self.is_started = False
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send a message from the application."""
         self.is_started = True
-        await self._send(message)
+        return self._send(message)
 
 
 class _Response(_Started):
@@ -127,7 +127,7 @@ class _Response(_Started):
         self.is_private = f"{scope['path']}/".startswith(f"{scope.get('root_path', '')}/api/")
         self.is_started = self.is_finished = False
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send a message from the application."""
         self.is_started = True
         if message["type"] == "http.response.start":
@@ -138,7 +138,7 @@ class _Response(_Started):
             message["headers"] = [*caching.added_to(message.get("headers", ())), *self.added]
         elif message["type"] == "http.response.body":
             self.is_finished = not message.get("more_body", False)
-        await self._send(message)
+        return self._send(message)
 
 
 async def _respond_to(error: Exception, scope: Scope, receive: Receive, response: _Response) -> None:
