@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -94,14 +94,19 @@ def slow_down(sync_ms: float) -> None:
     os.execve(sys.executable, [sys.executable, "-m", "benchmarks.sqlite_writes", *sys.argv[1:]], environ)  # noqa: S606  the same program, with other variables
 
 
-def main() -> None:
-    """Measure as many rounds as the options say, and print them and the ratios."""
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--duration", type=float, default=3.0, metavar="SECONDS")
     parser.add_argument("--folder", type=Path, default=Path(), help="a folder on the disk to measure")
     parser.add_argument("--sync-ms", type=float, default=0.0, help="how much longer each sync takes")
-    given = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Measure as many rounds as the options say, and print them and the ratios."""
+    given = parsed(sys.argv[1:])
     if given.sync_ms and "SYNC_MS" not in os.environ:
         slow_down(given.sync_ms)
     with serving("sqlite", given.folder) as subject:

@@ -64,7 +64,7 @@ def options() -> argparse.ArgumentParser:
     add("--tasks", type=int, default=Population().tasks, help="how many tasks there are at the start")
     add("--users", type=int, default=Population().users, help="how many users they belong to, more than 400")
     add("--json", type=Path, metavar="FILE", help="where to write everything that is measured, after each turn")
-    add("--from", type=Path, metavar="FILE", dest="earlier", help="show this JSON file, and measure nothing")
+    add("--from", type=Path, nargs="+", metavar="FILE", dest="earlier", help="show JSON files, and measure nothing")
     add("--larger", type=Path, metavar="FILE", help="compare with this JSON file of a run with more tasks")
     add("--write-docs", action="store_true", help="write the figures into docs/explanation/performance.md")
     return parser
@@ -107,7 +107,8 @@ def measure(given: argparse.Namespace, arguments: Sequence[str]) -> Results:
 def main(arguments: Sequence[str]) -> None:
     """Measure, and print the tables."""
     given = parsed(arguments)
-    results = Results.read(given.earlier) if given.earlier else measure(given, arguments)
+    earlier = [Results.read(file) for file in given.earlier or ()]
+    results = Results.joined(earlier) if earlier else measure(given, arguments)
     larger = Results.read(given.larger) if given.larger else None
     if given.write_docs:
         documentation.write(results, larger)

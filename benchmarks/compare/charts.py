@@ -59,15 +59,13 @@ def charts(results: Results) -> Iterator[Chart]:
 
 def _of_metric(results: Results, metric: Metric, delay_ms: float, connections: int) -> Chart:
     servers = results.servers_at(delay_ms)
-    panels = [
-        Panel.of(
-            title, [results.median(metric, name, delay_ms, operation, connections) for name in servers], metric.form
-        )
-        for operation, title in results.operations.items()
-    ]
-    return _chart(
-        results, metric.name, f"{metric.title}; {connections} connections, {_place(delay_ms)}", servers, panels
-    )
+    panels = []
+    for operation, title in results.operations.items():
+        medians = [results.median(metric, name, delay_ms, operation, connections) for name in servers]
+        if any(medians):
+            panels.append(Panel.of(title, medians, metric.form))
+    whole = f"{metric.title}; {connections} connections, {_place(delay_ms)}"
+    return _chart(results, metric.name, whole, servers, panels)
 
 
 def _of_starts(results: Results) -> Chart:

@@ -114,6 +114,31 @@ class Results:
         """The server that the others are compared with."""
         return "fastify" if "fastify" in self.servers else next(iter(self.servers))
 
+    @classmethod
+    def joined(cls, runs: Sequence[Results]) -> Results:
+        """
+        Return several runs as one.
+
+        Raises:
+            ValueError: Two runs were of different machines or versions, or measured with the same delay: figures are
+                only comparable within a run.
+        """
+        names = {name for run in runs for name in run.about if name not in ("command", "date")}
+        if any(len({run.about.get(name) for run in runs}) > 1 for name in names):
+            raise ValueError("the runs were of different machines or versions")
+        delays_ms = [delay_ms for run in runs for delay_ms in run.delays_ms]
+        if len(set(delays_ms)) < len(delays_ms):
+            raise ValueError("two runs measured with the same delay")
+        return cls(
+            about={**runs[0].about, "command": "; ".join(run.about["command"] for run in runs)},
+            servers={name: title for run in runs for name, title in run.servers.items()},
+            operations={name: title for run in runs for name, title in run.operations.items()},
+            connections=sorted({connections for run in runs for connections in run.connections}),
+            delays_ms=delays_ms,
+            samples=[sample for run in runs for sample in run.samples],
+            turns=[turn for run in runs for turn in run.turns],
+        )
+
     def write(self, file: Path) -> None:
         """Write everything to a JSON file."""
         file.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")

@@ -36,7 +36,8 @@ def of_metric(results: Results, metric: Metric, delay_ms: float) -> Iterator[str
         for connections in results.connections:
             medians = {name: results.median(metric, name, delay_ms, operation, connections) for name in servers}
             cells = [_cell(median, medians.get(results.reference), metric.form) for median in medians.values()]
-            yield f"| {title} | {connections} | {' | '.join(cells)} |"
+            if any(cells):
+                yield f"| {title} | {connections} | {' | '.join(cells)} |"
 
 
 def of_starts(results: Results, delay_ms: float) -> Iterator[str]:
