@@ -18,8 +18,8 @@ __all__ = ["DELETE", "OPERATIONS", "Operation", "Tokens", "deletable", "tokens_f
 # A whole run takes less.
 LIFETIME_S = 24 * 3600
 # More than any server deletes with one connection and in all.
-DELETES_PER_S_AND_CONNECTION = 3_000
-DELETES_PER_S = 12_000
+DELETES_PER_S_AND_CONNECTION = 12_000
+DELETES_PER_S = 30_000
 NEW = {"title": "water the plants", "description": "all of them", "priority": "high", "tags": ["home", "garden"]}
 # Sent in turns, so that each of them changes something.
 CHANGES = (
