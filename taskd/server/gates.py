@@ -32,6 +32,9 @@ SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 # How long a call may wait for the store: long enough that some call is always ready when the store is.
 MAX_STORE_WAIT_S = 0.01
 LOOK_INTERVAL_S = 0.005
+# The weight of the latest look in the average.  Calls of the store that share a round trip end together, and their
+# responses may fill some turns of the event loop, although it is idle before and after.
+WEIGHT_OF_LATEST = 0.3
 # A request is served in about this many turns of the event loop.
 TURNS_OF_REQUEST = 6
 # The share of the capacity that one client leaves to others.
@@ -56,8 +59,9 @@ class GateLimits:
             be using the processor.
         maximum: The highest capacity.
         max_waiting: How many requests may wait.
-        max_turns_s: How long the event loop may take for the turns in which a request is served.  They last as long as
-            all work that the requests inside have for the processor, because each has its share of each turn.
+        max_turns_s: How long the event loop may take, on average, for the turns in which a request is served.  They
+            last as long as all work that the requests inside have for the processor, because each has its share of each
+            turn.
         increase: The factor by which the capacity rises at each look.  This one and the next are chosen so that the
             capacity follows a change within a fraction of a second.
         max_decrease: The lowest factor by which the capacity falls at each look.
@@ -67,7 +71,7 @@ class GateLimits:
     minimum: int = 12
     maximum: int = 10_000
     max_waiting: int = 10_000
-    max_turns_s: float = 0.004
+    max_turns_s: float = 0.0025
     increase: float = 1.1
     max_decrease: float = 0.5
 
@@ -149,6 +153,8 @@ class Gate:
     refusals: Refusals = attrs.field(factory=Refusals, repr=False)
     limiter: FairLimiter = attrs.field(init=False, repr=False)
     _next_look: asyncio.Handle | None = attrs.field(init=False, default=None)
+    # The average of how many times their bounds turns and waits for the store have been.
+    _excess: float = attrs.field(init=False, default=0.0)
 
     @limiter.default
     def _idle(self) -> FairLimiter:
@@ -186,15 +192,19 @@ class Gate:
     def _adapt(self, loop: asyncio.AbstractEventLoop, turns_s: float) -> None:
         """Adapt the capacity to the length of turns and the waits for the store while requests are waiting."""
         limiter, limits = self.limiter, self.limits
-        excess = max(turns_s / limits.max_turns_s, self._store_wait_s() / MAX_STORE_WAIT_S)
         if not limiter.waiting:
             # The old capacity says nothing about the next burst: it may have risen only because many of the requests
             # inside were idle, waiting for their clients.
             self._set_capacity(max(limits.start, limiter.in_use))
-            self._next_look = None
+            self._next_look, self._excess = None, 0.0
             return
-        if excess > 1:
-            self._set_capacity(max(limits.minimum, int(limiter.capacity * max(limits.max_decrease, 1 / excess))))
+        excess = max(turns_s / limits.max_turns_s, self._store_wait_s() / MAX_STORE_WAIT_S)
+        self._excess += (excess - self._excess) * WEIGHT_OF_LATEST
+        if self._excess > 1:
+            factor = max(limits.max_decrease, 1 / self._excess)
+            self._set_capacity(max(limits.minimum, int(limiter.capacity * factor)))
+            # Fewer requests have less work.
+            self._excess *= factor
         elif limiter.in_use >= limiter.capacity * (1 - SHARE_OF_OTHERS):
             self._set_capacity(min(limits.maximum, math.ceil(limiter.capacity * limits.increase)))
         self._look_later(loop)
