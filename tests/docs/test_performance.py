@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from benchmarks import sqlite_writes
+from benchmarks import instructions, sqlite_writes
 from benchmarks.compare.__main__ import parsed
 from benchmarks.compare.population import Group
 from benchmarks.compare.results import Results, Sample, Turn
@@ -16,7 +16,11 @@ from tests.support.databases import PostgresPlace
 from tests.support.documentation import blocks, table
 
 PAGE = "docs/explanation/performance.md"
-PARSERS = {"benchmarks.compare": parsed, "benchmarks.sqlite_writes": sqlite_writes.parsed}
+PARSERS = {
+    "benchmarks.compare": parsed,
+    "benchmarks.instructions": instructions.parsed,
+    "benchmarks.sqlite_writes": sqlite_writes.parsed,
+}
 COMMANDS = [line for block in blocks(PAGE, "sh") for line in block.splitlines()]
 
 
