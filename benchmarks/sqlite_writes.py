@@ -6,7 +6,7 @@ disk that is slow for a while is slow for both.  Meanwhile, other clients read o
 compared with the one while nobody writes.
 
 Virtual disks often say that data is safe sooner than any disk could write it.  With `--sync-ms 5`, each sync takes five
-milliseconds longer, for both, as on a disk that is connected through a network.
+milliseconds longer, for both, as on a disk that is connected over a network.
 
 Run it as a module: `python -m benchmarks.sqlite_writes`.
 """

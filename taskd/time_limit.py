@@ -206,13 +206,11 @@ class _Call:
         """Return whether only the time limit has cancelled the call."""
         return self._is_late and self._task.cancelling() - self._own_cancellations() <= self._cancelling
 
-    def end(self) -> None:
+    def undo(self) -> None:
         """Undo the cancellations that `cancel` and `_abandon` requested."""
         if self._cleanup is not None:
             self._cleanup.cancel()
-        if self._is_late:
-            self._task.uncancel()
-        if self._is_abandoned:
+        for _ in range(self._own_cancellations()):
             self._task.uncancel()
 
     def _own_cancellations(self) -> int:
@@ -243,10 +241,9 @@ class _Watch:
             self._arm(due)
 
     def end(self, call: _Call) -> None:
-        """Forget *call*, which has ended."""
+        """Forget *call*, which has ended, and undo its cancellations if its time was up."""
         if self._calls.pop(call, None) is None:
-            # Its time was up.
-            call.end()
+            call.undo()
 
     def _arm(self, due: float) -> None:
         self._is_armed = True

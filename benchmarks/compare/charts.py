@@ -51,8 +51,9 @@ def charts(results: Results) -> Iterator[Chart]:
     """Return the charts for which there are figures."""
     for name, is_away, connections in DRAWN:
         delays_ms = [delay_ms for delay_ms in results.delays_ms if bool(delay_ms) == is_away]
-        if delays_ms and connections in results.connections:
-            yield _of_metric(results, METRICS[name], delays_ms[0], connections)
+        chart = _of_metric(results, METRICS[name], delays_ms[0], connections) if delays_ms else None
+        if chart is not None and chart.panels:
+            yield chart
     if 0 in results.delays_ms:
         yield _of_starts(results)
 
@@ -62,7 +63,7 @@ def _of_metric(results: Results, metric: Metric, delay_ms: float, connections: i
     panels = []
     for operation, title in results.operations.items():
         medians = [results.median(metric, name, delay_ms, operation, connections) for name in servers]
-        if any(medians):
+        if any(each is not None for each in medians):
             panels.append(Panel.of(title, medians, metric.form))
     whole = f"{metric.title}; {connections} connections, {_place(delay_ms)}"
     return _chart(results, metric.name, whole, servers, panels)

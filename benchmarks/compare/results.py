@@ -69,7 +69,7 @@ METRICS = {
 @attrs.frozen
 class Results:
     """
-    Everything that was measured in one run.
+    Everything that was measured in a run, or in several with different delays.
 
     Attributes:
         about: The machine, the command and the versions, as text by name.
@@ -120,8 +120,8 @@ class Results:
         Return several runs as one.
 
         Raises:
-            ValueError: Two runs were of different machines or versions, or measured with the same delay: figures are
-                only comparable within a run.
+            ValueError: Two runs were of different machines or versions, or measured with the same delay: their figures
+                could not be compared.
         """
         names = {name for run in runs for name in run.about if name not in ("command", "date")}
         if any(len({run.about.get(name) for run in runs}) > 1 for name in names):
@@ -130,7 +130,7 @@ class Results:
         if len(set(delays_ms)) < len(delays_ms):
             raise ValueError("two runs measured with the same delay")
         return cls(
-            about={**runs[0].about, "command": "; ".join(run.about["command"] for run in runs)},
+            about={**runs[0].about, **{name: _each(run.about[name] for run in runs) for name in ("command", "date")}},
             servers={name: title for run in runs for name, title in run.servers.items()},
             operations={name: title for run in runs for name, title in run.operations.items()},
             connections=sorted({connections for run in runs for connections in run.connections}),
@@ -147,6 +147,10 @@ class Results:
     def read(cls, file: Path) -> Results:
         """Read what `write` has written."""
         return msgspec.json.decode(file.read_bytes(), type=cls)
+
+
+def _each(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
 
 
 def _median(values: Iterable[float]) -> float | None:

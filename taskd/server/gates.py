@@ -153,7 +153,7 @@ class Gate:
     refusals: Refusals = attrs.field(factory=Refusals, repr=False)
     limiter: FairLimiter = attrs.field(init=False, repr=False)
     _next_look: asyncio.Handle | None = attrs.field(init=False, default=None)
-    # The average of how many times their bounds turns and waits for the store have been.
+    # The moving average of the turns, or of the wait for the store, relative to their limits: whichever is greater.
     _excess: float = attrs.field(init=False, default=0.0)
 
     @limiter.default
@@ -199,11 +199,13 @@ class Gate:
             self._next_look, self._excess = None, 0.0
             return
         excess = max(turns_s / limits.max_turns_s, self._store_wait_s() / MAX_STORE_WAIT_S)
+        # However slow it was, one look alone lowers the capacity only once.
+        excess = min(excess, 1 / (limits.max_decrease * WEIGHT_OF_LATEST))
         self._excess += (excess - self._excess) * WEIGHT_OF_LATEST
         if self._excess > 1:
             factor = max(limits.max_decrease, 1 / self._excess)
             self._set_capacity(max(limits.minimum, int(limiter.capacity * factor)))
-            # Fewer requests have less work.
+            # The average lags behind; without this, the capacity would fall too far.
             self._excess *= factor
         elif limiter.in_use >= limiter.capacity * (1 - SHARE_OF_OTHERS):
             self._set_capacity(min(limits.maximum, math.ceil(limiter.capacity * limits.increase)))

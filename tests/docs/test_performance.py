@@ -49,7 +49,7 @@ def run(delay_ms: float, *, machine: str = "a machine") -> Results:
     """Return a run of one operation of one server."""
     sample = Sample("taskd", delay_ms, "get", 16, 100, 1.0, 0.01, 0.001, 2.0, 3.0)
     turn = Turn("taskd", delay_ms, [0.5], 2**20)
-    about = {"machine": machine, "command": f"`measure {delay_ms:g}`"}
+    about = {"machine": machine, "command": f"`measure {delay_ms:g}`", "date": "2026-12-01"}
     return Results(about, {"taskd": "taskd"}, {"get": "GET"}, [16], [delay_ms], [sample], [turn])
 
 
@@ -58,10 +58,10 @@ class TestJoined:
 
     def test_figures(self) -> None:
         """The tables and the commands are those of all runs."""
-        joined = Results.joined([run(0), run(20)])
-        assert "`measure 0`; `measure 20`" == joined.about["command"]
-        headings = [section for section in sections(joined) if section.startswith("#")]
-        assert ["### Database on the same machine", "### Database 20 ms away"] == headings
+        runs = [run(0), run(20)]
+        joined = Results.joined(runs)
+        assert ("`measure 0`; `measure 20`", "2026-12-01") == (joined.about["command"], joined.about["date"])
+        assert [section for each in runs for section in sections(each)] == list(sections(joined))
 
     @pytest.mark.parametrize(
         ("other", "reason"), [(run(0), "the same delay"), (run(20, machine="another"), "different machines")]

@@ -366,18 +366,20 @@ async def test_the_loop_is_measured_over_as_many_turns_as_a_request_takes(
 
 async def test_a_slow_event_loop_admits_fewer_requests(admission: Admission) -> None:
     """It does so as long as it is slow."""
-    limits = GateLimits(increase=1)
     gate = gate_of(admission)
-    gate.limits = limits
+    gate.limits = GateLimits(increase=1)
     loop = asyncio.get_running_loop()
     for _ in range(2 * START_CAPACITY):
         gate.limiter.enqueue("alice", loop.create_future())
     gate._adapt(loop, 1.0)
     assert START_CAPACITY // 2 == gate.limiter.capacity
 
-    gate._excess = 0.0
-    gate._adapt(loop, limits.max_turns_s)
+    gate._adapt(loop, 0.0)
     assert START_CAPACITY // 2 == gate.limiter.capacity
+
+    for _ in range(10):
+        gate._adapt(loop, 1.0)
+    assert MIN_CAPACITY == gate.limiter.capacity
 
 
 async def test_bursts_of_responses_admit_no_fewer_requests(admission: Admission) -> None:
