@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,28 @@ class TestIsolation:
         assert [task for number, task in enumerate(tasks) if number not in left] == [
             each for each in done if isinstance(each, Task)
         ]
+
+    async def test_a_large_batch_does_not_hold_up_others(self, postgres_url: str) -> None:
+        """Its calls go on in several turns of the event loop, in which other calls can begin."""
+        turn, ended = 0, Counter[int]()
+
+        async def count_turns() -> None:
+            nonlocal turn
+            while True:
+                turn += 1
+                await asyncio.sleep(0)
+
+        async def read(task: Task) -> None:
+            await store.get(task.user_id, task.id)
+            ended[turn] += 1
+
+        async with opened(postgres_url, TASKD_SQL_POOL_SIZE="1") as store:
+            tasks = await tasks_of(store, 3 * batches.DELIVERED_AT_ONCE)
+            counting = asyncio.create_task(count_turns())
+            await asyncio.gather(*map(read, tasks))
+            counting.cancel()
+
+        assert batches.DELIVERED_AT_ONCE == max(ended.values())
 
     async def test_the_time_limit_on_waiting_ends_with_the_wait(self, postgres_url: str) -> None:
         """Calls that share a round trip may run for longer than they could have waited for it."""

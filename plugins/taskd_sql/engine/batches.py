@@ -25,6 +25,9 @@ __all__ = ["Batches", "RunAlone", "Shareable"]
 # While this many calls are running, others wait for them for a moment, instead of taking a further connection.
 RUNNING_AT_ONCE = 2
 MOMENT_S = 0.002
+# How many calls of a batch get their results in one turn of the event loop.  If all went on at once, no new call could
+# begin meanwhile, and all would wait for the next round trip together.
+DELIVERED_AT_ONCE = 16
 # The weight of the latest turn in the average length of turns.
 WEIGHT_OF_LATEST = 0.1
 # The numbers of calls in a turn that are told apart.
@@ -216,13 +219,19 @@ class Batches(Generic[C]):
             results = [StoreUnavailable("the server is stopping")] * len(members)
         except Exception as error:  # noqa: BLE001  no caller may wait forever
             results = [error] * len(members)
-        for member, result in zip(members, results, strict=True):
+        self._deliver(list(zip(members, results, strict=True)))
+
+    def _deliver(self, results: Sequence[tuple[_Waiting[C], Rows | Exception]]) -> None:
+        """Give calls their results, some in each turn of the event loop."""
+        for member, result in results[:DELIVERED_AT_ONCE]:
             if member.result.done():
                 continue
             if isinstance(result, Exception):
                 member.result.set_exception(result)
             else:
                 member.result.set_result(result)
+        if rest := results[DELIVERED_AT_ONCE:]:
+            self.limiter.loop.call_soon(self._deliver, rest)
 
     def measurements(self, pool: str) -> Iterator[Measurement]:
         """Yield how many calls shared a turn, on the connections called *pool*."""
