@@ -144,7 +144,7 @@ def new_request_id() -> bytes:
     """Return an id for a request that has no valid one: 32 random hexadecimal digits."""
     if not _unused_ids:
         digits = secrets.token_hex(16 * IDS_AT_ONCE).encode()
-        _unused_ids.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
+        _unused_ids.extend([digits[start : start + 32] for start in range(0, len(digits), 32)])
     return _unused_ids.pop()
 
 

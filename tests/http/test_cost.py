@@ -14,6 +14,7 @@ from starlette.types import Message
 
 from taskd.application import Application
 from taskd.plugins import Plugins
+from taskd.server import response
 from taskd.tasks import NewTask
 from tests.conftest import SECRET, token_for
 from tests.support.memory_store import MemoryStore
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 USER = "alice"
 # At most this many calls for each request: some percent more than it takes with the Python that makes most of them.
-BOUNDS = {"GET one": 105, "GET list": 550, "POST": 140, "PATCH": 165, "DELETE": 105}
+BOUNDS = {"GET one": 100, "GET list": 550, "POST": 133, "PATCH": 165, "DELETE": 100}
 
 
 class Client:
@@ -90,7 +91,9 @@ async def counted(work: Coroutine[Any, Any, None]) -> int:
 
 
 async def test_requests_take_a_bounded_number_of_calls() -> None:
-    """After the first request of each kind, which prepares things, all others take the same number."""
+    """After the first request of each kind, which prepares things, all others take the same number, or a few more."""
+    # The first of them also prepares ids for some of the next requests.
+    response._unused_ids.clear()
     store = MemoryStore()
     client = Client(store)
     tasks = [await store.create(USER, NewTask(title=f"{number}")) for number in range(23)]
