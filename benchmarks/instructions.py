@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from benchmarks.compare.databases import Databases
 from benchmarks.compare.operations import DELETE, OPERATIONS, Operation, tokens_for
 from benchmarks.compare.population import Population
 from benchmarks.compare.servers import ALL, Running, Server, started
+from benchmarks.processes import installed
 from tests.support.postgres import postgres_server
 
 __all__ = ["parsed"]
@@ -39,16 +41,25 @@ WARM_UP = 500
 
 @attrs.frozen
 class Counter:
-    """Counts the instructions of a server that runs in Valgrind, which writes to *folder*."""
+    """
+    Counts the instructions of a server that runs in Valgrind.
+
+    Attributes:
+        folder: Where Valgrind writes what it has counted.
+        valgrind: The path of Valgrind.
+        control: The path of the program that tells it what to count.
+    """
 
     folder: Path
+    valgrind: str = attrs.field(factory=partial(installed, "valgrind", "valgrind"))
+    control: str = attrs.field(factory=partial(installed, "callgrind_control", "valgrind"))
 
     def observed(self, server: Server) -> Server:
         """Return *server*, to be started in Valgrind; nothing is counted yet."""
 
         def command(port: int) -> Sequence[str | Path]:
             options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={self.folder}/counts.%p"]
-            return ["valgrind", *options, *server.command(port)]
+            return [self.valgrind, *options, *server.command(port)]
 
         return attrs.evolve(server, command=command)
 
@@ -67,7 +78,7 @@ class Counter:
         return int(totals[1]) / number
 
     def _control(self, running: Running, option: str) -> None:
-        subprocess.run(["callgrind_control", option, str(running.pid)], check=True, capture_output=True)  # noqa: S607
+        subprocess.run([self.control, option, str(running.pid)], check=True, capture_output=True)
 
 
 def send(port: int, requests: Iterator[bytes]) -> None:

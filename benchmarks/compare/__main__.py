@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.compare import bars, documentation, machine, tables, wrk
+from benchmarks.compare import bars, documentation, machine, tables
 from benchmarks.compare.databases import Databases
 from benchmarks.compare.keys import published
 from benchmarks.compare.measuring import Extent, Measuring
@@ -25,6 +25,7 @@ from benchmarks.compare.operations import OPERATIONS, tokens_for
 from benchmarks.compare.population import Population
 from benchmarks.compare.results import Results
 from benchmarks.compare.servers import ALL
+from benchmarks.processes import installed
 from tests.support.postgres import postgres_server
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def measure(given: argparse.Namespace, arguments: Sequence[str]) -> Results:
     """Measure what the options say, and write the results to the JSON file after each turn."""
-    wrk.check_installed()
+    installed("wrk", "wrk")
     extent = Extent(given.servers, given.operations, given.connections, given.delay_ms, given.rounds, given.duration)
     kinds = {server.kind for server in given.servers}
     with postgres_server() as postgres, published() as origin, tempfile.TemporaryDirectory() as folder:

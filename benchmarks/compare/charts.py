@@ -51,8 +51,10 @@ def charts(results: Results) -> Iterator[Chart]:
     """Return the charts for which there are figures."""
     for name, is_away, connections in DRAWN:
         delays_ms = [delay_ms for delay_ms in results.delays_ms if bool(delay_ms) == is_away]
-        chart = _of_metric(results, METRICS[name], delays_ms[0], connections) if delays_ms else None
-        if chart is not None and chart.panels:
+        if not delays_ms:
+            continue
+        chart = _of_metric(results, METRICS[name], delays_ms[0], connections)
+        if chart.panels:
             yield chart
     if 0 in results.delays_ms:
         yield _of_starts(results)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
 import msgspec
 
-__all__ = ["Outcome", "check_installed", "run", "write"]
+__all__ = ["Outcome", "run", "write"]
 
 SCRIPT = Path(__file__).parent / "load.lua"
 
@@ -34,12 +32,6 @@ class Outcome:
     failed: int
     broken: int
     timed_out: int
-
-
-def check_installed() -> None:
-    """End the process if there is no wrk."""
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not installed: apt-get install wrk")
 
 
 def write(file: Path, requests: Iterable[bytes]) -> None:
