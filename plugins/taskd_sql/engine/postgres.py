@@ -154,7 +154,8 @@ class PostgresDatabase(Database):
     ) -> Coroutine[Any, Any, Rows]:
         """Run one statement that changes nothing; retry it if it is interrupted."""
         run = methodcaller("fetch", sql, arguments)
-        return self.retries.run(self._attempt, _Call(run, owner, True, task_id, pipeline, arguments))
+        call = _Call(run, owner, is_read=True, task_id=task_id, kind=pipeline, arguments=arguments)
+        return self.retries.run(self._attempt, call)
 
     def write(
         self, steps: Sequence[Step], *, owner: str, task_id: UUID | None = None, pipeline: Pipeline | None = None
@@ -162,7 +163,8 @@ class PostgresDatabase(Database):
         """Run one statement; retry it where that is safe."""
         ((sql, arguments),) = steps
         run = methodcaller("fetch", sql, arguments)
-        return self.retries.run(self._attempt, _Call(run, owner, False, task_id, pipeline, arguments))
+        call = _Call(run, owner, is_read=False, task_id=task_id, kind=pipeline, arguments=arguments)
+        return self.retries.run(self._attempt, call)
 
     async def write_many(self, sql: str, arguments: Sequence[Sequence[Any]], *, owner: str) -> None:
         """Run one statement with each of *arguments*, in one transaction and about one round trip."""
