@@ -153,7 +153,7 @@ class Gate:
     refusals: Refusals = attrs.field(factory=Refusals, repr=False)
     limiter: FairLimiter = attrs.field(init=False, repr=False)
     _next_look: asyncio.Handle | None = attrs.field(init=False, default=None)
-    # The moving average of the turns, or of the wait for the store, relative to their limits: whichever is greater.
+    # The load, as a multiple of what is allowed, averaged over the latest looks.
     _excess: float = attrs.field(init=False, default=0.0)
 
     @limiter.default
