@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -33,7 +34,11 @@ def check_sdist() -> None:
     with tempfile.TemporaryDirectory() as folder:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{folder}/tools", "build"]
         subprocess.run(install, check=True)
-        build = [sys.executable, "-m", "build", "--sdist", "--outdir", folder, str(REPOSITORY)]
+        # A copy, because what goes into an sdist lies beside the source for a moment: other checks would come upon it.
+        for file in tracked():
+            (copy := Path(folder, "source", file)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / file, copy)
+        build = [sys.executable, "-m", "build", "--sdist", "--outdir", folder, f"{folder}/source"]
         environ = {**os.environ, "PYTHONPATH": f"{folder}/tools"}
         subprocess.run(build, cwd=folder, env=environ, stdout=subprocess.DEVNULL, check=True)
         [archive] = Path(folder).glob("*.tar.gz")
