@@ -18,6 +18,7 @@ from taskd.limiter import FairLimiter
 from taskd.queries import TaskQuery
 from taskd.storage import PreconditionFailed, StoreError, StoreUnavailable, TaskNotFound
 from taskd.tasks import NewTask, Priority, Task, TaskChanges
+from taskd_sql import pipelines
 from taskd_sql.engine import batches
 from taskd_sql.engine.errors import Interrupted
 from taskd_sql.plugin import taskd_storage
@@ -259,6 +260,19 @@ class TestIsolation:
             counting.cancel()
 
         assert batches.DELIVERED_AT_ONCE == max(ended.values())
+
+    async def test_nobody_waits_forever_for_a_result_that_is_missing(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If a batch ends with too few results, which is a fault of the program, all of its calls fail."""
+        monkeypatch.setattr(pipelines, "_split_tasks", lambda _rows, _keys: [])
+        async with opened(postgres_url, TASKD_SQL_POOL_SIZE="1") as store:
+            tasks = await tasks_of(store, 4)
+            async with asyncio.timeout(30):
+                alone, *shared = await results([store.get(task.user_id, task.id) for task in tasks])
+
+        assert alone == tasks[0]
+        assert [ValueError] * 3 == [type(each) for each in shared]
 
     async def test_the_time_limit_on_waiting_ends_with_the_wait(self, postgres_url: str) -> None:
         """Calls that share a round trip may run for longer than they could have waited for it."""

@@ -211,15 +211,17 @@ class Batches(Generic[C]):
     async def _finish(self, batch: _Batch[C], owner: str) -> None:
         """Run *batch* in the turn of *owner*, and give each call its result."""
         members = batch.members
-        results: Sequence[Rows | Exception]
+        results: Sequence[tuple[_Waiting[C], Rows | Exception]]
         try:
-            results = await self._run(owner, [member.call for member in members])
+            ended = await self._run(owner, [member.call for member in members])
+            results = list(zip(members, ended, strict=True))
         except asyncio.CancelledError:
             # Nobody is waiting any more, unless the event loop is ending.
-            results = [StoreUnavailable("the server is stopping")] * len(members)
+            stopping = StoreUnavailable("the server is stopping")
+            results = [(member, stopping) for member in members]
         except Exception as error:  # noqa: BLE001  no caller may wait forever
-            results = [error] * len(members)
-        self._deliver(list(zip(members, results, strict=True)))
+            results = [(member, error) for member in members]
+        self._deliver(results)
 
     def _deliver(self, results: Sequence[tuple[_Waiting[C], Rows | Exception]]) -> None:
         """Give calls their results, some in each turn of the event loop."""
