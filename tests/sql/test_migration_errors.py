@@ -163,8 +163,9 @@ def test_a_server_that_freezes(
     with monkeypatch.context() as patches:
         patches.setattr(runner, name, freezing)
         for limit in ("RESPONSE_TIMEOUT_S", "WORK_TIMEOUT_S"):
-            patches.setattr(sessions, limit, 1)
-            patches.setattr(connection, limit, 1)
+            # Longer than the migration takes on a busy machine.
+            patches.setattr(sessions, limit, 4)
+            patches.setattr(connection, limit, 4)
         try:
             line = complaint(DATABASE_URL=postgres_place.url)
         finally:

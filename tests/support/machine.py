@@ -95,12 +95,22 @@ def _copy_repository(target: Path) -> None:
 
 
 def _leader(nspawn: subprocess.Popen[bytes], console: Path) -> int:
+    """Return the id of the child that is the first process of the machine; others prepare the machine, and end."""
     until_s = time.monotonic() + START_TIMEOUT_S
-    while not (children := children_of(nspawn.pid)):
+    while not (leaders := [child for child in children_of(nspawn.pid) if _is_first_process(child)]):
         assert nspawn.poll() is None, console.read_text()
         assert time.monotonic() < until_s, console.read_text()
         time.sleep(0.01)
-    return children[0]
+    return leaders[0]
+
+
+def _is_first_process(pid: int) -> bool:
+    """Tell whether a process is the first one in a namespace of its own."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        _here, *inside = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+        return inside == ["1"]
+    return False
 
 
 def _wait_until_up(machine: Machine) -> None:
