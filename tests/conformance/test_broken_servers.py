@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import AsyncIterator, Iterator
 
@@ -14,10 +15,10 @@ from taskd.cli.conformance import print_report
 from taskd.conformance.registry import Check
 from taskd.conformance.report import Outcome, Report
 from taskd.conformance.runner import Target, run
-from taskd.conformance.sections import all_checks
+from taskd.conformance.sections import access, all_checks
 from taskd.conformance.tokens import account_of
 from taskd.testing import lifespan
-from tests.conformance.broken import BrokenServer
+from tests.conformance.broken import BrokenServer, Call, Request, Response
 from tests.conformance.faults import SERVERS
 from tests.conformance.users import ME, OTHER, token
 from tests.conftest import ORIGIN, PATIENT, SECRET
@@ -62,6 +63,20 @@ async def test_a_correct_server_passes(app: ASGIApp, prefix: str) -> None:
     assert [] == [(result.check.promise, result.reason) for result in found.failures]
     assert {Outcome.PASSED} == {result.outcome for result in found.results}
     assert 0 == found.leftovers
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_a_header_may_change_now_and_then(app: ASGIApp, number: int) -> None:
+    """What is left of a rate limit, for example, says nothing about the task."""
+    requests = itertools.count(number)
+
+    async def limit(request: Request, call: Call) -> Response:
+        response = await call(request)
+        return response.having(ratelimit=f"r={99 if next(requests) % 3 else 98}")
+
+    found = await report(BrokenServer("", lambda: limit, ()).app(app), [CHECKS[access.same_404]])
+
+    assert [] == [result.reason for result in found.failures]
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.name)

@@ -62,24 +62,30 @@ async def users_in_any_case(request: Request, call: Call) -> Response:
     return await call(attrs.evolve(request, path=request.path.lower()))
 
 
+async def _is_anothers(request: Request, response: Response, call: Call) -> bool:
+    """Tell whether a 404 to a user is about a task that another user has."""
+    if response.status != 404 or not request.path.startswith(f"/api/{ME}/"):
+        return False
+    theirs = request.get(request.task_path.replace(ME, OTHER)).having(authorization=bearer(OTHER))
+    return (await call(theirs)).status == 200
+
+
 @breaks(access.same_404)
 async def others_tasks_are_forbidden(request: Request, call: Call) -> Response:
     response = await call(request)
-    if response.status == 404 and request.path.startswith(f"/api/{ME}/"):
-        theirs = request.get(request.task_path.replace(ME, OTHER)).having(authorization=bearer(OTHER))
-        if (await call(theirs)).status == 200:
-            return attrs.evolve(response, status=403)
-    return response
+    return attrs.evolve(response, status=403) if await _is_anothers(request, response, call) else response
 
 
 @breaks(access.same_404)
 async def others_tasks_have_a_header(request: Request, call: Call) -> Response:
     response = await call(request)
-    if response.status == 404 and request.path.startswith(f"/api/{ME}/"):
-        theirs = request.get(request.task_path.replace(ME, OTHER)).having(authorization=bearer(OTHER))
-        if (await call(theirs)).status == 200:
-            return response.having(x_owner="another")
-    return response
+    return response.having(x_owner="another") if await _is_anothers(request, response, call) else response
+
+
+@breaks(access.same_404)
+async def others_tasks_may_be_cached(request: Request, call: Call) -> Response:
+    response = await call(request)
+    return response.having(cache_control="private") if await _is_anothers(request, response, call) else response
 
 
 @breaks(access.separate_lists)
