@@ -36,7 +36,8 @@ def check_sdist() -> None:
         subprocess.run(install, check=True)
         # A copy, because what goes into an sdist lies beside the source for a moment: other checks would come upon it.
         for file in tracked():
-            (copy := Path(folder, "source", file)).parent.mkdir(parents=True, exist_ok=True)
+            copy = Path(folder, "source", file)
+            copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / file, copy)
         build = [sys.executable, "-m", "build", "--sdist", "--outdir", folder, f"{folder}/source"]
         environ = {**os.environ, "PYTHONPATH": f"{folder}/tools"}

@@ -47,7 +47,7 @@ class Counter:
     Attributes:
         folder: Where Valgrind writes what it has counted.
         valgrind: The path of Valgrind.
-        control: The path of the program that tells it what to count.
+        control: The path of `callgrind_control`, which tells Valgrind when to count.
     """
 
     folder: Path
